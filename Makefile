@@ -1,0 +1,50 @@
+# `make` lists the targets. Everything runs in .venv; what is made goes to out/.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help demo serve test check format export clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/serve.stamp ## score the demo clips on the real server (no GPU, no Docker, no torch) and write out/demo/report.html
+	$(BIN)/eulernet demo-clips --out out/demo/clips
+	$(BIN)/eulernet serve --http-port 0 --grpc-port 0 --metrics-port 0 --log out/demo/server.log -- \
+	  $(BIN)/eulernet score out/demo/clips --report out/demo/report.html
+
+serve: .venv/serve.stamp ## run the embedded server on loopback until Ctrl-C
+	$(BIN)/eulernet serve
+
+test: .venv/test.stamp ## run all tests (installs torch)
+	$(BIN)/pytest
+
+check: .venv/test.stamp ## format, lint, types, tests: what CI runs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+format: .venv/test.stamp ## rewrite the code as `make check` wants it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+export: .venv/test.stamp ## write the graphs that model_repository/ serves, from the checkpoint
+	$(BIN)/eulernet export
+
+clean: ## remove .venv and out
+	rm -rf .venv out
+
+# The extras grow: what serves needs no torch, what tests needs everything.
+.venv/serve.stamp: pyproject.toml constraints.txt
+	@PYTHONPATH=build $(PYTHON) -m eulernet_build.triton
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) --editable '.[serve,client]'
+	touch $@
+
+.venv/test.stamp: .venv/serve.stamp
+	$(PIP) --editable '.[test]'
+	touch $@

@@ -1,0 +1,113 @@
+"""What several folders of tests share: the assembled repository, the real server, pictures of a real face."""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import simplejpeg
+from eulernet_build.repository import assemble
+from eulernet_build.server import EmbeddedServer, Ports
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).parents[1]
+READY_TIMEOUT_S = 120.0
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The clone's folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete model repository, as `eulernet serve` loads it."""
+    return assemble(
+        tmp_path_factory.mktemp("repository") / "model_repository", face_models=ROOT / "out" / "face_models"
+    )
+
+
+@pytest.fixture(scope="session")
+def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """The real Triton server with the configuration that ships."""
+    with EmbeddedServer(repository, Ports(0, 0, 0), tmp_path_factory.mktemp("server") / "server.log") as running:
+        running.wait_ready(READY_TIMEOUT_S)
+        yield running
+        running.check_running()
+
+
+def tightened(repository: Path, out: Path, slots: int, idle_s: int) -> Path:
+    """A copy of a repository with fewer slots for sequences and a shorter idle timeout."""
+    shutil.copytree(repository, out)
+    for model in ("face_locate", "eulernet"):
+        path = out / model / "configs" / "cpu.pbtxt"
+        text = path.read_text()
+        for pattern, value in (
+            (r"(max_sequence_idle_microseconds: )\d+", idle_s * 1_000_000),
+            (r"(max_candidate_sequences: )\d+", slots),
+            (r'(key: "max_idle_s" value \{ string_value: ")\d+', idle_s + 1),
+        ):
+            text, found = re.subn(pattern, rf"\g<1>{value}", text)
+            assert found == 1, pattern
+        path.write_text(text)
+    return out
+
+
+TIGHT_SLOTS, TIGHT_IDLE_S = 16, 2
+
+
+@pytest.fixture(scope="session")
+def tight_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """The real server with 16 slots for sequences and 2 s of patience, so that what is left behind shows."""
+    folder = tmp_path_factory.mktemp("tight")
+    copy = tightened(repository, folder / "model_repository", TIGHT_SLOTS, TIGHT_IDLE_S)
+    with EmbeddedServer(copy, Ports(0, 0, 0), folder / "server.log") as running:
+        running.wait_ready(READY_TIMEOUT_S)
+        yield running
+        running.check_running()
+
+
+@pytest.fixture(scope="session")
+def portrait() -> NDArray[np.uint8]:
+    """scikit-image's astronaut photograph: uint8 (512, 512, 3) RGB; the face takes about a fifth of the width."""
+    from skimage.data import astronaut
+
+    picture: NDArray[np.uint8] = astronaut()
+    return picture
+
+
+Encode = Callable[..., bytes]
+
+
+@pytest.fixture(scope="session")
+def encode() -> Encode:
+    """Encodes uint8 (h, w, 3) RGB as JPEG, quality 92."""
+
+    def encode_jpeg(picture: NDArray[np.uint8], quality: int = 92) -> bytes:
+        encoded: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(picture), quality=quality)
+        return encoded
+
+    return encode_jpeg
+
+
+@pytest.fixture(scope="session")
+def moving_faces(portrait: NDArray[np.uint8], encode: Encode) -> Callable[[int, int], list[bytes]]:
+    """`moving_faces(n, seed)`: n JPEGs 640x480 of a face that drifts, differently for each seed."""
+
+    def frames(count: int, seed: int) -> list[bytes]:
+        random = np.random.default_rng(seed)
+        drift = random.uniform(-3, 3, 2)
+        gain = random.uniform(0.8, 1.1)
+        result = []
+        for t in range(count):
+            dx, dy = drift * (t % 12)
+            move = np.array([[1.25, 0, dx], [0, 1.0, dy]], np.float32)
+            picture = cv2.warpAffine(portrait, move, (640, 480), borderMode=cv2.BORDER_REPLICATE)
+            result.append(encode(np.clip(picture * gain, 0, 255).astype(np.uint8)))
+        return result
+
+    return frames
