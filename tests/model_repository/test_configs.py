@@ -1,0 +1,225 @@
+"""The configurations, read through Triton's own protobuf: wiring, production against CPU, graphs against both."""
+
+import shutil
+from pathlib import Path
+
+import onnx
+import pytest
+from eulernet_build.server import EmbeddedServer, Ports, ServerError
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+REPOSITORY = Path(__file__).parents[2] / "model_repository"
+MODELS = sorted(path.name for path in REPOSITORY.iterdir())
+ENSEMBLES = ("antispoof", "antispoof_clip")
+GRAPHS = ("eulernet", "eulernet_clip")
+KINDS = ("config.pbtxt", "configs/cpu.pbtxt")
+PRODUCTION_BACKENDS = {
+    "face_locate": "python",
+    "clip_locate": "python",
+    "face_detector": "tensorrt",
+    "face_crop": "dali",
+    "clip_crop": "dali",
+    "eulernet": "tensorrt",
+    "eulernet_clip": "tensorrt",
+}
+ONNX_TYPES = {
+    onnx.TensorProto.FLOAT: model_config_pb2.TYPE_FP32,
+    onnx.TensorProto.UINT8: model_config_pb2.TYPE_UINT8,
+    onnx.TensorProto.INT32: model_config_pb2.TYPE_INT32,
+}
+Signature = dict[str, tuple[int, list[int]]]
+
+
+def load(model: str, kind: str, repository: Path = REPOSITORY) -> ModelConfig:
+    return text_format.Parse((repository / model / kind).read_text(), ModelConfig())
+
+
+def signature(tensors) -> Signature:
+    return {each.name: (each.data_type, list(each.dims)) for each in tensors}
+
+
+def wiring_faults(configs: dict[str, ModelConfig], ensemble: str) -> list[str]:
+    """Walks an ensemble's steps in order; every tensor must exist, be made once and before it is used, and fit."""
+    faults = []
+    known = signature(configs[ensemble].input)
+    for step in configs[ensemble].ensemble_scheduling.step:
+        if step.model_name not in configs:
+            faults.append(f"{step.model_name}: no such model")
+            continue
+        stage = configs[step.model_name]
+        inputs, outputs = signature(stage.input), signature(stage.output)
+        if configs[ensemble].max_batch_size > stage.max_batch_size:
+            faults.append(f"{step.model_name}: smaller batches than the ensemble")
+        faults += [f"{step.model_name}.{name}: not fed" for name in inputs if name not in step.input_map]
+        for name, tensor in step.input_map.items():
+            if name not in inputs:
+                faults.append(f"{step.model_name}.{name}: no such input")
+            elif tensor not in known:
+                faults.append(f"{step.model_name}.{name}: {tensor} is not there yet")
+            elif known[tensor] != inputs[name]:
+                faults.append(f"{step.model_name}.{name}: takes {inputs[name]}, {tensor} is {known[tensor]}")
+        for name, tensor in step.output_map.items():
+            if name not in outputs:
+                faults.append(f"{step.model_name}.{name}: no such output")
+            elif tensor in known:
+                faults.append(f"{step.model_name}.{name}: {tensor} is made twice")
+            else:
+                known[tensor] = outputs[name]
+    for name, kind in signature(configs[ensemble].output).items():
+        if known.get(name) != kind:
+            faults.append(f"{ensemble}.{name}: is {kind}, made as {known.get(name)}")
+    return faults
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_parses_and_is_named_as_its_folder(model, kind):
+    # Triton falls back to config.pbtxt without a word where configs/cpu.pbtxt is missing.
+    config = load(model, kind)
+    assert config.name == model
+    assert config.max_batch_size > 0
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_production_and_cpu_mean_the_same(model):
+    production, cpu = (load(model, kind) for kind in KINDS)
+    assert signature(production.input) == signature(cpu.input)
+    assert signature(production.output) == signature(cpu.output)
+    assert production.max_batch_size == cpu.max_batch_size
+    assert production.WhichOneof("scheduling_choice") == cpu.WhichOneof("scheduling_choice")
+    assert production.dynamic_batching.preserve_ordering == cpu.dynamic_batching.preserve_ordering
+    batching = [config.sequence_batching for config in (production, cpu)]
+    assert batching[0].max_sequence_idle_microseconds == batching[1].max_sequence_idle_microseconds
+    assert batching[0].oldest == batching[1].oldest
+    ragged = [{each.name: each.allow_ragged_batch for each in config.input} for config in (production, cpu)]
+    assert ragged[0] == ragged[1]
+
+
+@pytest.mark.parametrize("model", sorted(set(MODELS) - set(ENSEMBLES)))
+def test_backends_and_devices(model):
+    production, cpu = (load(model, kind) for kind in KINDS)
+    assert (production.backend, cpu.backend) == (PRODUCTION_BACKENDS[model], "python")
+    gpu = production.backend != "python"
+    kinds = model_config_pb2.ModelInstanceGroup
+    assert [group.kind for group in production.instance_group] == [kinds.KIND_GPU if gpu else kinds.KIND_CPU]
+    assert [group.kind for group in cpu.instance_group] == [kinds.KIND_CPU]
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_inputs_of_any_length_batch_with_others(model, kind):
+    if model in ENSEMBLES:
+        return
+    for tensor in load(model, kind).input:
+        assert tensor.allow_ragged_batch == (-1 in tensor.dims), tensor.name
+
+
+@pytest.mark.parametrize("ensemble", ENSEMBLES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_ensemble_is_wired(ensemble, kind):
+    assert wiring_faults({model: load(model, kind) for model in MODELS}, ensemble) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda c: c["antispoof"].ensemble_scheduling.step[1].input_map.pop("STATUS"), "face_crop.STATUS: not fed"),
+        (lambda c: c["face_crop"].output[0].dims.__setitem__(0, 224), "eulernet.FACE: takes"),
+        (lambda c: c.pop("eulernet"), "eulernet: no such model"),
+        (lambda c: c["antispoof"].output[0].dims.append(2), "antispoof.LIVENESS: is"),
+        (lambda c: setattr(c["eulernet"].input[1], "name", "STATE"), "eulernet.STATUS: no such input"),
+        (lambda c: setattr(c["face_locate"], "max_batch_size", 0), "face_locate: smaller batches"),
+    ],
+)
+def test_broken_wiring_is_seen(change, fault):
+    configs = {model: load(model, "config.pbtxt") for model in MODELS}
+    change(configs)
+    assert any(each.startswith(fault) for each in wiring_faults(configs, "antispoof"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stages_before_the_sequence_model_keep_order(kind):
+    """Either they hold one frame of a sequence at a time, or the batcher answers in order."""
+    stages = [step.model_name for step in load("antispoof", kind).ensemble_scheduling.step][:-1]
+    for stage in stages:
+        config = load(stage, kind)
+        assert config.HasField("sequence_batching") or config.dynamic_batching.preserve_ordering, stage
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_graph_fits_the_configuration(graph, kind):
+    config = load(graph, kind)
+    model = onnx.load(REPOSITORY / graph / "1" / "model.onnx").graph
+    states = [(f"{state.input_name}", state.output_name, state) for state in config.sequence_batching.state]
+    inputs, outputs = signature(config.input), signature(config.output)
+    if graph == "eulernet" and kind == "config.pbtxt":
+        inputs |= {name: (state.data_type, list(state.dims)) for name, _, state in states}
+        outputs |= {name: (state.data_type, list(state.dims)) for _, name, state in states}
+    else:
+        assert not states
+    for tensors, expected in ((model.input, inputs), (model.output, outputs)):
+        found = {each.name: each.type.tensor_type for each in tensors if kind == "config.pbtxt" or each.name[0] != "s"}
+        assert {
+            name: (ONNX_TYPES[kind_.elem_type], [side.dim_value for side in kind_.shape.dim][1:])
+            for name, kind_ in found.items()
+        } == expected
+        assert all(not kind_.shape.dim[0].HasField("dim_value") for kind_ in found.values()), "the batch is fixed"
+
+
+def test_states_start_at_zero_and_pair_in_order():
+    """Triton pairs several states by the order of their names (server issue 8586)."""
+    states = load("eulernet", "config.pbtxt").sequence_batching.state
+    inputs, outputs = [each.input_name for each in states], [each.output_name for each in states]
+    assert inputs == sorted(inputs)
+    assert outputs == sorted(outputs)
+    assert [name.removesuffix("_in") for name in inputs] == [name.removesuffix("_out") for name in outputs]
+    for state in states:
+        (initial,) = state.initial_state
+        assert initial.zero_data
+        assert (initial.data_type, initial.dims) == (state.data_type, state.dims)
+        assert -1 not in initial.dims
+        assert initial.name
+
+
+@pytest.mark.parametrize("model", ["face_locate", "eulernet"])
+def test_the_store_outlives_triton_s_own_bookkeeping(model):
+    """Else a sequence that Triton still counts as alive could have lost its state."""
+    config = load(model, "configs/cpu.pbtxt")
+    batching = config.sequence_batching
+    slots = batching.oldest.max_candidate_sequences * config.instance_group[0].count
+    assert int(config.parameters["max_sequences"].string_value) >= slots
+    assert float(config.parameters["max_idle_s"].string_value) * 1e6 > batching.max_sequence_idle_microseconds
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_weights_label_is_the_graph_s(graph):
+    metadata = {each.key: each.value for each in onnx.load(REPOSITORY / graph / "1" / "model.onnx").metadata_props}
+    for ensemble in ENSEMBLES:
+        for kind in KINDS:
+            assert load(ensemble, kind).parameters["weights"].string_value == metadata["weights"]
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize(
+    ("model", "old", "new", "message"),
+    [
+        ("face_locate", 'key: "full_check"', 'key: "ful_check"', "parameter ful_check: unknown"),
+        ("eulernet", 'string_value: "f32"', 'string_value: "f12"', "parameter precision: 'f12' is none of f32, bf16"),
+        ("face_crop", "dims: [ 256, 256, 3 ]", "dims: [ 128, 128, 3 ]", "antispoof"),
+    ],
+)
+def test_triton_refuses_a_broken_configuration(repository, tmp_path, model, old, new, message):
+    broken = shutil.copytree(repository, tmp_path / "model_repository")
+    path = broken / model / "configs" / "cpu.pbtxt"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    log = tmp_path / "server.log"
+    with (
+        pytest.raises(ServerError, match="tritonserver ended with status 1"),
+        EmbeddedServer(broken, Ports(0, 0, 0), log) as server,
+    ):
+        server.wait_ready(60)
+    assert message in log.read_text()

@@ -1,0 +1,148 @@
+"""Parts of the other stages without a server: the store of sequences, parameters, the cropper, the engine."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import simplejpeg
+from crop import FACE_SIDE_PX, NO_FACE, UNDECODABLE, Cropper, CropSettings
+from engine import Engine, EngineSettings
+from parameters import read_parameters
+from sequences import SequenceLostError, SequenceStore
+
+REPOSITORY = Path(__file__).parents[2] / "model_repository"
+
+
+class Clock:
+    now_s = 0.0
+
+    def __call__(self):
+        return self.now_s
+
+
+def test_store_keeps_the_state_between_start_and_end():
+    store = SequenceStore(lambda: 0, 10, 60)
+    assert store.take(1, start=True) == 0
+    store.put(1, 5, end=False)
+    assert store.take(1, start=False) == 5
+    store.put(1, 6, end=True)
+    assert len(store) == 0
+    with pytest.raises(SequenceLostError, match="sequence 1: no state .* start it again"):
+        store.take(1, start=False)
+
+
+def test_store_starts_over_with_a_reused_id():
+    store = SequenceStore(lambda: 0, 10, 60)
+    store.put("a", 5, end=False)
+    assert store.take("a", start=True) == 0
+
+
+def test_store_is_bounded_in_number():
+    store = SequenceStore(lambda: 0, 3, 60)
+    for key in range(5):
+        store.put(key, key, end=False)
+    assert len(store) == 3
+    assert store.take(4, start=False) == 4
+    with pytest.raises(SequenceLostError):
+        store.take(0, start=False)
+
+
+def test_store_is_bounded_in_age():
+    clock = Clock()
+    store = SequenceStore(lambda: 0, 10, 60, clock)
+    store.put(1, 1, end=False)
+    clock.now_s = 59
+    store.put(1, store.take(1, start=False), end=False)
+    clock.now_s = 118
+    assert store.take(1, start=False) == 1  # every use counts
+    store.put(1, 1, end=False)
+    clock.now_s = 179
+    assert len(store) == 0
+
+
+@dataclass(frozen=True)
+class Some:
+    number: int = 1
+    share: float = 0.5
+    flag: bool = False
+    name: str = "a"
+
+
+def config(**values):
+    return json.dumps({"parameters": {key: {"string_value": value} for key, value in values.items()}})
+
+
+def test_parameters_are_read():
+    assert read_parameters(config(number="7", share="0.25", flag="true", name="b"), Some) == Some(7, 0.25, True, "b")
+    assert read_parameters("{}", Some) == Some()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"numbr": "7"}, "parameter numbr: unknown; this model takes flag, name, number, share"),
+        ({"number": "x"}, "parameter number: 'x' is no int"),
+        ({"flag": "yes"}, "parameter flag: 'yes' is neither true nor false"),
+    ],
+)
+def test_wrong_parameters_are_named(values, message):
+    with pytest.raises(ValueError, match=message):
+        read_parameters(config(**values), Some)
+
+
+def face(height, width, seed=0):
+    noise = np.random.default_rng(seed).integers(0, 256, (height // 16, width // 16, 3), np.uint8)
+    return cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def as_jpeg(picture):
+    return np.frombuffer(simplejpeg.encode_jpeg(picture, quality=95, colorsubsampling="444"), np.uint8)
+
+
+@pytest.mark.parametrize("side", [100, 256, 400])
+def test_crop_is_the_region_at_the_network_s_size(side):
+    picture = face(480, 640)
+    box = np.array([120, 40, 120 + side, 40 + side], np.float32)
+    status = np.zeros(1, np.int32)
+    cropped = Cropper(CropSettings())([as_jpeg(picture)], [box], status)
+    region = picture[40 : 40 + side, 120 : 120 + side]
+    expected = cv2.resize(
+        region, (FACE_SIDE_PX, FACE_SIDE_PX), interpolation=cv2.INTER_AREA if side > 256 else cv2.INTER_LINEAR
+    )
+    assert status[0] == 0
+    assert np.abs(cropped[0].astype(int) - expected).mean() < 2
+
+
+def test_cropper_goes_on_after_a_frame_that_cannot_be_decoded():
+    good = as_jpeg(face(200, 200))
+    bad = good.copy()
+    at = good.tobytes().index(b"\xff\xc4")
+    bad[at + 6 : at + 20] = 255
+    box = np.array([10, 10, 110, 110], np.float32)
+    cropper = Cropper(CropSettings(max_frames=4))
+    alone = cropper([good], [box], np.zeros(1, np.int32))[0]
+    status = np.array([0, 0, NO_FACE, 0, 0, 0, 0], np.int32)
+    faces = cropper([good, bad, bad, good, good, bad, good], [box] * 7, status)
+    assert status.tolist() == [0, UNDECODABLE, NO_FACE, 0, 0, UNDECODABLE, 0]
+    for row, state in enumerate(status):
+        np.testing.assert_array_equal(faces[row], alone if state == 0 else 0)
+
+
+@pytest.mark.parametrize("graph", ["eulernet", "eulernet_clip"])
+def test_engine_gives_the_golden_answers(graph):
+    folder = REPOSITORY / graph / "1"
+    golden = dict(np.load(folder / "golden.npz"))
+    engine = Engine(folder / "model.onnx", EngineSettings())
+    results = engine({name: golden[name] for name in engine.input_names})
+    assert set(results) | set(engine.input_names) == set(golden)
+    for name, value in results.items():
+        assert np.isfinite(value).all()
+        np.testing.assert_allclose(value, golden[name], atol=1e-4, err_msg=name)
+
+
+def test_engine_refuses_an_unknown_precision():
+    with pytest.raises(ValueError, match="parameter precision: 'int3' is none of f32, bf16"):
+        Engine(REPOSITORY / "eulernet" / "1" / "model.onnx", EngineSettings("int3"))
