@@ -1,0 +1,158 @@
+"""`eulernet serve`, `repository` and `export`."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from eulernet_build.server import EmbeddedServer
+
+POLL_S = 0.2
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+DIRECTORY = click.Path(file_okay=False, path_type=Path)
+
+
+class _Stopped(BaseException):
+    """SIGTERM or SIGINT has arrived."""
+
+
+@contextlib.contextmanager
+def _signals_stop() -> Iterator[None]:
+    def stop(number: int, frame: object) -> None:
+        raise _Stopped
+
+    before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _deaf_afterwards() -> Iterator[None]:
+    """From its end on, signals are ignored: they must not cut the stopping short."""
+    try:
+        yield
+    finally:
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.option("--repository", type=DIRECTORY, help="A complete repository; put together under out/ by default.")
+@click.option("--http-port", default=8000, show_default=True, help="HTTP port on loopback; 0 takes a free one.")
+@click.option("--grpc-port", default=8001, show_default=True, help="gRPC port on loopback; 0 takes a free one.")
+@click.option(
+    "--metrics-port", default=8002, show_default=True, help="Prometheus port on loopback; 0 takes a free one."
+)
+@click.option("--log", type=click.Path(dir_okay=False, path_type=Path), default="out/server.log", show_default=True)
+@click.option("--ready-timeout-s", default=120.0, show_default=True, help="Give up when no inference answers by then.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def serve(
+    repository: Path | None,
+    http_port: int,
+    grpc_port: int,
+    metrics_port: int,
+    log: Path,
+    ready_timeout_s: float,
+    command: tuple[str, ...],
+) -> None:
+    """Run the embedded Triton server until Ctrl-C or SIGTERM, or for as long as COMMAND runs.
+
+    COMMAND finds the server's gRPC address in EULERNET_URL; its exit status becomes this command's.
+
+    \b
+    Exit status: 0 stopped on request, 1 the server could not be started or ended by itself, else COMMAND's.
+    """
+    from eulernet_build.face_models.fetch import FetchError
+    from eulernet_build.repository import RepositoryError, assemble
+    from eulernet_build.server import EmbeddedServer, Ports, ServerError
+    from eulernet_build.triton import TritonMissingError
+
+    status = 0
+    try:
+        with _signals_stop():
+            repository = repository or assemble(Path("out/model_repository"))
+            ports = Ports(http_port, grpc_port, metrics_port)
+            with EmbeddedServer(repository, ports, log) as server, _deaf_afterwards():
+                started_s = time.monotonic()
+                server.wait_ready(ready_timeout_s)
+                click.echo(
+                    f"ready after {time.monotonic() - started_s:.1f} s: gRPC {server.url}, "
+                    f"HTTP {server.ports.http}, metrics {server.ports.metrics}, log {log}",
+                    err=True,
+                )
+                status = _run(server, command) if command else _watch(server)
+    except _Stopped:
+        click.echo("stopped", err=True)
+    except (ServerError, TritonMissingError, RepositoryError, FetchError) as error:
+        raise click.ClickException(str(error)) from error
+    sys.exit(status)
+
+
+def _watch(server: "EmbeddedServer") -> int:
+    while True:
+        server.check_running()
+        time.sleep(POLL_S)
+
+
+def _run(server: "EmbeddedServer", command: tuple[str, ...]) -> int:
+    """Runs COMMAND beside the server; neither outlives the other."""
+    try:
+        process = subprocess.Popen(command, env={**os.environ, "EULERNET_URL": server.url})
+    except OSError as error:
+        raise click.ClickException(f"{command[0]}: {error.strerror}") from error
+    try:
+        while process.poll() is None:
+            server.check_running()
+            time.sleep(POLL_S / 4)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait()
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
+@click.command()
+@click.option("--out", type=DIRECTORY, default="out/model_repository", show_default=True)
+def repository(out: Path) -> None:
+    """Put together the model repository that the embedded server loads."""
+    from eulernet_build.face_models.fetch import FetchError
+    from eulernet_build.repository import RepositoryError, assemble
+
+    try:
+        click.echo(assemble(out))
+    except (RepositoryError, FetchError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+@click.command()
+@click.option("--repository", type=DIRECTORY, help="The model repository to write into; the clone's by default.")
+def export(repository: Path | None) -> None:
+    """Write the step graph and the clip graph (ONNX) that the model repository serves.
+
+    Both are held against PyTorch in ONNX Runtime and OpenVINO first; where one differs, nothing is written.
+    """
+    from eulernet_build.repository import RepositoryError, checkout
+
+    try:
+        from eulernet_build.export import ParityError, export_untrained
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"{error.name} is not installed: pip install -c constraints.txt -e '.[build]'"
+        ) from None
+    try:
+        repository = repository or checkout() / "model_repository"
+        worst = export_untrained(repository)
+    except (RepositoryError, ParityError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{repository}: weights untrained; PyTorch, ONNX Runtime and OpenVINO agree to {worst:.1e}")
