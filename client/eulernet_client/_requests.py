@@ -1,0 +1,277 @@
+"""Builds requests and reads answers, without any connection: sync and asyncio clients share every line of it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
+
+from eulernet_client._contract import (
+    CLIP_ENCODED,
+    CLIP_FRAMES,
+    CLIP_MODEL,
+    ENCODED,
+    FACE_BOX,
+    FRAME_COUNT,
+    LIVENESS,
+    LOCATION_MAP,
+    MAP_SIDE,
+    OUTPUTS,
+    STATUS,
+    STREAM_MODEL,
+    WEIGHTS_PARAMETER,
+    WEIGHTS_UNKNOWN,
+    Status,
+)
+from eulernet_client._media import SourceClip, SourceFrame
+from eulernet_client._result import ClipResult, FrameResult
+from eulernet_client.errors import FrameError, ResponseError, SequenceError, ServerError, StreamLostError
+
+# Triton has no empty tensor for a JPEG of no bytes; one zero byte means the same to it: UNDECODABLE.
+NO_PICTURE = b"\0"
+_LONGEST_ID = 128  # characters of a string correlation id
+
+
+@dataclass(frozen=True)
+class Call:
+    """One inference request."""
+
+    model: str
+    inputs: tuple[tuple[str, bytes], ...]
+    sequence_id: int | str = 0
+    start: bool = False
+    end: bool = False
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of tritonclient's `infer`. Every JPEG goes as uint8 (1, bytes)."""
+        return {
+            "model_name": self.model,
+            "inputs": [_tensor(name, data) for name, data in self.inputs],
+            "outputs": [InferRequestedOutput(name) for name in OUTPUTS],
+            "sequence_id": self.sequence_id,
+            "sequence_start": self.start,
+            "sequence_end": self.end,
+        }
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A result, the number of the server that gave it, and the seconds it took with all retries."""
+
+    result: InferResult
+    endpoint: int
+    latency_s: float
+
+
+def _tensor(name: str, data: bytes) -> InferInput:
+    array = np.frombuffer(data or NO_PICTURE, np.uint8)[None]
+    tensor = InferInput(name, list(array.shape), "UINT8")
+    tensor.set_data_from_numpy(array)
+    return tensor
+
+
+def clip_call(jpegs: Sequence[bytes]) -> Call:
+    """One clip to `antispoof_clip`."""
+    if len(jpegs) != CLIP_FRAMES:
+        raise ValueError(f"{len(jpegs)} frames: a clip has {CLIP_FRAMES}, every 3rd of its source")
+    return Call(CLIP_MODEL, tuple(zip(CLIP_ENCODED, jpegs, strict=True)))
+
+
+def frames_as_clip(jpegs: Sequence[bytes]) -> SourceClip:
+    """A clip of JPEGs that come from no file."""
+    return SourceClip(0, tuple(SourceFrame(i, f"frame {i}", jpeg) for i, jpeg in enumerate(jpegs)))
+
+
+def _output(result: InferResult, name: str, dtype: type[np.generic], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] | None = result.as_numpy(name)
+    model = result.get_response().model_name
+    if array is None:
+        raise ResponseError(f"{model}: no {name} in the answer; client and model repository are of different versions")
+    if array.dtype != dtype or array.shape != shape:
+        raise ResponseError(
+            f"{model}: {name} is {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}; "
+            "client and model repository are of different versions"
+        )
+    if not np.isfinite(array).all():
+        raise ResponseError(f"{model}: {name} holds a number that is not finite; check the weights and the engine")
+    return array
+
+
+def _parse(result: InferResult, scalar: tuple[int, ...], frame: tuple[int, ...]) -> list[FrameResult]:
+    """Reads the outputs. `scalar`: shape of the outputs with one number a frame; `frame`: what stands before a frame's
+    own shape in the others."""
+    liveness = _output(result, LIVENESS, np.float32, scalar).ravel()
+    maps = _output(result, LOCATION_MAP, np.float32, (*frame, MAP_SIDE, MAP_SIDE)).reshape(-1, MAP_SIDE, MAP_SIDE)
+    boxes = _output(result, FACE_BOX, np.float32, (*frame, 4)).reshape(-1, 4)
+    counts = _output(result, FRAME_COUNT, np.int32, scalar).ravel()
+    status = _output(result, STATUS, np.int32, scalar).ravel()
+    maps.setflags(write=False)
+    return [
+        FrameResult(i, float(liveness[i]), maps[i], _box(boxes[i]), int(counts[i]), Status(int(status[i])))
+        for i in range(len(liveness))
+    ]
+
+
+def _box(row: npt.NDArray[np.float32]) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = row.tolist()
+    return x0, y0, x1, y1
+
+
+def parse_clip(result: InferResult) -> list[FrameResult]:
+    """The four frames of an answer of `antispoof_clip`: LIVENESS (1, T), LOCATION_MAP (1, T, 32, 32), …"""
+    return _parse(result, (1, CLIP_FRAMES), (1, CLIP_FRAMES))
+
+
+def parse_frame(result: InferResult) -> FrameResult:
+    """The frame of an answer of `antispoof`: LIVENESS (1, 1), LOCATION_MAP (1, 32, 32), …"""
+    return _parse(result, (1, 1), (1,))[0]
+
+
+def clip_problem(path: str, frames: Sequence[FrameResult]) -> FrameError | ResponseError | None:
+    """Why a clip has no score, or None: its last frame must be scored, with all T frames seen by the filter."""
+    last = frames[-1]
+    if last.status.usable and last.frame_count == CLIP_FRAMES:
+        return None
+    # A restart at the first frame has lost nothing.
+    for number, frame in enumerate(frames):
+        error = frame.problem(path) or (frame.moved(path) if number and frame.status.restarted else None)
+        if error is not None:
+            return error
+    return ResponseError(
+        f"{path}: FRAME_COUNT is {last.frame_count} after {CLIP_FRAMES} scored frames; "
+        "client and model repository are of different versions"
+    )
+
+
+class ClipScores:
+    """Gathers the answers of one source's clips into its result."""
+
+    def __init__(self, path: str, *, keep_jpegs: bool = False) -> None:
+        self.path = path
+        self._keep_jpegs = keep_jpegs
+        self._scored: list[list[FrameResult]] = []
+        self._problems: list[FrameError | ResponseError] = []
+        self._latency_s = 0.0
+
+    def add(self, clip: SourceClip, answer: Answer) -> None:
+        frames = [
+            replace(
+                frame,
+                index=source.index,
+                name=source.name,
+                clip=clip.number,
+                jpeg=source.jpeg if self._keep_jpegs else None,
+            )
+            for frame, source in zip(parse_clip(answer.result), clip.frames, strict=True)
+        ]
+        self._latency_s += answer.latency_s
+        problem = clip_problem(self.path, frames)
+        if problem is None:
+            self._scored.append(frames)
+        else:
+            self._problems.append(problem)
+
+    @property
+    def scored(self) -> bool:
+        """Whether any clip has a score yet."""
+        return bool(self._scored)
+
+    def result(self, weights: str) -> ClipResult:
+        """The source's result; what was wrong with single clips becomes a warning.
+
+        Raises:
+            FrameError: no clip could be scored; the first one's reason.
+        """
+        if not self._scored:
+            raise self._problems[0]
+        frames = tuple(frame for clip in self._scored for frame in clip)
+        total = len(self._scored) + len(self._problems)
+        warnings = [f"{len(self._problems)} of {total} clips not scored: {error}" for error in self._problems[:1]]
+        several = sum(bool(frame.status & Status.SEVERAL_FACES) for frame in frames)
+        if several:
+            warnings.append(f"several faces in {several} of {len(frames)} frames: the most prominent one was scored")
+        return ClipResult(
+            path=self.path,
+            liveness=sum(clip[-1].liveness for clip in self._scored) / len(self._scored),
+            frames=frames,
+            weights=weights,
+            latency_s=self._latency_s,
+            warnings=tuple(warnings),
+        )
+
+
+class StreamState:
+    """The order of one stream's frames: START with the first, END with the last, nothing after a loss.
+
+    Args:
+        sequence_id: correlation id, a number from 1 to 2**63 - 1 or a text of up to 128 characters; random by default.
+    """
+
+    def __init__(self, sequence_id: int | str | None = None) -> None:
+        if sequence_id is None:
+            sequence_id = secrets.randbelow(2**63 - 1) + 1
+        if isinstance(sequence_id, str) and not 0 < len(sequence_id) <= _LONGEST_ID:
+            raise ValueError(f"sequence_id of {len(sequence_id)} characters: give 1 to {_LONGEST_ID}")
+        if isinstance(sequence_id, int) and not 0 < sequence_id < 2**63:
+            raise ValueError(f"sequence_id={sequence_id}: give a number from 1 to 2**63 - 1")
+        self.sequence_id = sequence_id
+        self._frames = 0
+        self._started = self._ended = self._lost = False
+
+    def call(self, jpeg: bytes, last: bool) -> Call:
+        """The request for the next frame.
+
+        Raises:
+            StreamLostError: an earlier frame was lost.
+            SequenceError: the stream has ended.
+        """
+        if self._lost:
+            raise StreamLostError(_lost_text(self, "an earlier frame was lost"))
+        if self._ended:
+            raise SequenceError(f"stream {self.sequence_id}: has ended; open another one")
+        return Call(STREAM_MODEL, ((ENCODED, jpeg),), self.sequence_id, start=not self._started, end=last)
+
+    def answered(self, answer: Answer, last: bool) -> FrameResult:
+        """Takes the answer to the frame sent last."""
+        self._started = True
+        self._ended = last
+        index, self._frames = self._frames, self._frames + 1
+        return replace(parse_frame(answer.result), index=index, name=f"frame {index}")
+
+    def failed(self, error: BaseException) -> ServerError | None:
+        """Takes a failure of the frame sent last: the error to raise instead, or None to let this one through.
+
+        Before START was answered nothing is lost: the first frame may be sent again. Afterwards nobody can know whether
+        the filter has seen the frame, and sending it twice would filter it twice.
+        """
+        if not self._started:
+            return None
+        self._lost = True
+        return StreamLostError(_lost_text(self, str(error))) if isinstance(error, ServerError) else None
+
+    def closing_call(self) -> Call | None:
+        """The request that frees the server's slot, or None if there is nothing to free.
+
+        END must ride on a frame, and the last one has gone without it. So one byte that is no JPEG carries it: the
+        server calls it UNDECODABLE and leaves the state as it was.
+        """
+        if self._ended or not self._started:
+            return None
+        self._ended = True
+        return Call(STREAM_MODEL, ((ENCODED, NO_PICTURE),), self.sequence_id, end=True)
+
+
+def _lost_text(state: StreamState, reason: str) -> str:
+    return f"stream {state.sequence_id}: {reason}; open a new stream and play it again from its first frame"
+
+
+def weights_label(config: Any) -> str:
+    """The label in a model configuration (the protobuf answer of `get_model_config`)."""
+    parameters = config.config.parameters
+    label = parameters[WEIGHTS_PARAMETER].string_value if WEIGHTS_PARAMETER in parameters else ""
+    return label or WEIGHTS_UNKNOWN

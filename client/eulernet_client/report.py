@@ -1,0 +1,169 @@
+"""The HTML report of a scoring run: one file, pictures inside, readable on a bright and on a dark screen."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image, ImageDraw, ImageOps
+
+from eulernet_client._contract import WEIGHTS_UNKNOWN, WEIGHTS_UNTRAINED
+from eulernet_client.errors import EulerNetError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from eulernet_client._result import ClipResult, FrameResult
+
+FRAME_WIDTH_PX = 240
+FACE_SIDE_PX = 240
+_BOX_COLOUR = (255, 196, 0)
+# A colour-blind-safe ramp from 0 (attack) to 1 (live): dark violet, blue, green, yellow.
+_RAMP = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], np.float32)
+_VEIL = (0.35, 0.7)  # opacity of the map over the face, at 0 and at 1
+
+
+@dataclass(frozen=True)
+class FrameFigure:
+    """One frame's pictures, as data URIs."""
+
+    caption: str
+    liveness: float
+    frame: str
+    face: str
+
+
+@dataclass(frozen=True)
+class ClipFigure:
+    """One row of the report; `result`'s own frames are drawn already, so that their bytes need not be kept."""
+
+    path: str
+    verdict: str
+    liveness: float
+    frames_used: int
+    ms_per_frame: float
+    warnings: tuple[str, ...]
+    clips: tuple[tuple[FrameFigure, ...], ...]
+
+
+class Report:
+    """Collects results and errors, and writes them as one HTML file."""
+
+    def __init__(self) -> None:
+        self._clips: list[ClipFigure] = []
+        self._errors: list[tuple[str, str, str]] = []
+
+    def add(self, result: ClipResult) -> None:
+        """Adds a result that was scored with `keep_jpegs`; draws its pictures now."""
+        numbers = sorted({frame.clip for frame in result.frames})
+        self._clips.append(
+            ClipFigure(
+                path=result.path,
+                verdict=result.verdict,
+                liveness=result.liveness,
+                frames_used=result.frames_used,
+                ms_per_frame=result.ms_per_frame,
+                warnings=result.warnings,
+                clips=tuple(
+                    tuple(_figure(frame) for frame in result.frames if frame.clip == number) for number in numbers
+                ),
+            )
+        )
+
+    def add_error(self, path: str, error: EulerNetError) -> None:
+        """Adds a source that could not be scored."""
+        self._errors.append((path, type(error).__name__, str(error)))
+
+    def render(self, *, weights: str, server_version: str, created: datetime | None = None) -> str:
+        """The page. `created`: now, unless given."""
+        environment = Environment(
+            loader=PackageLoader("eulernet_client"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        ramp = ", ".join(f"rgb({r:.0f}, {g:.0f}, {b:.0f})" for r, g, b in _RAMP)
+        return environment.get_template("report.html.j2").render(
+            clips=self._clips,
+            errors=self._errors,
+            weights=weights,
+            untrained=weights == WEIGHTS_UNTRAINED,
+            unknown=weights == WEIGHTS_UNKNOWN,
+            server_version=server_version,
+            created=(created or datetime.now(timezone.utc)).strftime("%Y-%m-%d %H:%M %Z").strip(),
+            ramp=ramp,
+            live=sum(clip.verdict == "live" for clip in self._clips),
+        )
+
+    def write(self, path: str | Path, *, weights: str, server_version: str) -> None:
+        """Writes the page to `path`."""
+        Path(path).write_text(
+            self.render(weights=weights, server_version=server_version), encoding="utf-8", errors="replace"
+        )
+
+
+def _figure(frame: FrameResult) -> FrameFigure:
+    if frame.jpeg is None:
+        raise ValueError(f"{frame.name}: has no picture; score with keep_jpegs=True for a report")
+    with Image.open(io.BytesIO(frame.jpeg)) as opened:
+        picture = ImageOps.exif_transpose(opened).convert("RGB")
+    return FrameFigure(
+        caption=frame.name,
+        liveness=frame.liveness,
+        frame=_data_uri(draw_box(picture, frame.box)),
+        face=_data_uri(overlay(picture, frame.box, frame.location_map)),
+    )
+
+
+def draw_box(picture: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:
+    """The whole frame, FRAME_WIDTH_PX wide, with the face box (px of `picture`) drawn on it."""
+    scale = FRAME_WIDTH_PX / picture.width
+    small = picture.resize((FRAME_WIDTH_PX, max(1, round(picture.height * scale))), Image.Resampling.BILINEAR)
+    ImageDraw.Draw(small).rectangle([edge * scale for edge in box], outline=_BOX_COLOUR, width=2)
+    return small
+
+
+def overlay(
+    picture: Image.Image, box: tuple[float, float, float, float], location_map: npt.NDArray[np.float32]
+) -> Image.Image:
+    """The face with its location map over it: the network saw exactly this box.
+
+    Args:
+        picture: the upright frame.
+        box: x0, y0, x1, y1 in px of it.
+        location_map: float32 (32, 32), 0 to 1.
+    """
+    size = (FACE_SIDE_PX, FACE_SIDE_PX)
+    face = picture.resize(size, Image.Resampling.BILINEAR, box=_inside(box, picture.size))
+    # Pillow resizes 32-bit floats as they are, so that the map is smooth and keeps its scale.
+    smooth = Image.fromarray(np.asarray(location_map, np.float32)).resize(size, Image.Resampling.BICUBIC)
+    values = np.clip(np.asarray(smooth), 0, 1)[..., None]
+    opacity = _VEIL[0] + (_VEIL[1] - _VEIL[0]) * values
+    blended = np.asarray(face, np.float32) * (1 - opacity) + colours(values[..., 0]) * opacity
+    return Image.fromarray(blended.round().astype(np.uint8))
+
+
+def _inside(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    width, height = size
+    x0, x1 = (min(max(x, 0.0), float(width)) for x in (box[0], box[2]))
+    y0, y1 = (min(max(y, 0.0), float(height)) for y in (box[1], box[3]))
+    return (x0, y0, x1, y1) if x1 - x0 >= 1 and y1 - y0 >= 1 else (0.0, 0.0, float(width), float(height))
+
+
+def colours(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Any shape, 0 to 1 -> the same shape and a last axis of 3: RGB, 0 to 255."""
+    steps = np.linspace(0, 1, len(_RAMP))
+    return np.stack([np.interp(values, steps, _RAMP[:, channel]) for channel in range(3)], axis=-1).astype(np.float32)
+
+
+def _data_uri(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,328 @@
+"""What goes over the wire and what the answers mean, on tritonclient's own objects."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from eulernet_client import Status, errors
+from eulernet_client._contract import CLIP_FRAMES, CLIP_SPAN, FRAME_INTERVAL
+from eulernet_client._media import SourceClip, SourceFrame
+from eulernet_client._requests import (
+    Answer,
+    ClipScores,
+    StreamState,
+    clip_call,
+    frames_as_clip,
+    parse_clip,
+    parse_frame,
+    weights_label,
+)
+from tritonclient.grpc import service_pb2
+from tritonclient.grpc._utils import _get_inference_request
+
+JPEGS = [b"\xff\xd8one", b"\xff\xd8two!", b"\xff\xd8three", b""]
+GOOD = [0, 0, 0, 0]
+COUNTS = [1, 2, 3, 4]
+
+
+def message(call) -> service_pb2.ModelInferRequest:
+    """The protobuf request that tritonclient makes of a call."""
+    rest = {"model_version": "", "request_id": "", "priority": 0, "timeout": None, "parameters": None}
+    return _get_inference_request(**call.arguments(), **rest)
+
+
+def source_clip(number: int = 0, start: int = 45) -> SourceClip:
+    indices = [start + FRAME_INTERVAL * i for i in range(CLIP_FRAMES)]
+    return SourceClip(number, tuple(SourceFrame(i, f"frame {i}", b"jpeg %d" % i) for i in indices))
+
+
+def test_the_numbers_of_a_clip() -> None:
+    assert (CLIP_FRAMES, FRAME_INTERVAL, CLIP_SPAN) == (4, 3, 10)
+
+
+def test_clip_request() -> None:
+    request = message(clip_call(JPEGS))
+    assert request.model_name == "antispoof_clip"
+    assert [tensor.name for tensor in request.inputs] == ["ENCODED_0", "ENCODED_1", "ENCODED_2", "ENCODED_3"]
+    assert [tensor.datatype for tensor in request.inputs] == ["UINT8"] * 4
+    # A file of no bytes becomes one byte: Triton has no empty tensor for it.
+    assert [list(tensor.shape) for tensor in request.inputs] == [[1, 5], [1, 6], [1, 7], [1, 1]]
+    assert list(request.raw_input_contents) == [*JPEGS[:3], b"\0"]
+    assert {tensor.name for tensor in request.outputs} == {
+        "LIVENESS",
+        "LOCATION_MAP",
+        "FACE_BOX",
+        "FRAME_COUNT",
+        "STATUS",
+    }
+    assert not request.parameters, "a clip belongs to no sequence"
+
+
+@pytest.mark.parametrize("count", [0, 3, 5])
+def test_clip_of_another_length_is_refused(count: int) -> None:
+    with pytest.raises(ValueError, match=f"{count} frames: a clip has 4"):
+        clip_call([b"x"] * count)
+
+
+def test_clip_answer(make) -> None:
+    maps = np.random.default_rng(1).random(4 * 32 * 32, dtype=np.float32)
+    boxes = np.arange(16, dtype=np.float32)
+    frames = parse_clip(make.answer([0.1, 0.2, 0.3, 0.4], [0, 1, 4, 10], COUNTS, maps=maps, boxes=boxes))
+    assert [frame.liveness for frame in frames] == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert [frame.status.label for frame in frames] == ["OK", "SEVERAL_FACES", "NO_FACE", "RELOCATED|UNDECODABLE"]
+    assert [frame.frame_count for frame in frames] == COUNTS
+    assert [frame.box for frame in frames] == [(0, 1, 2, 3), (4, 5, 6, 7), (8, 9, 10, 11), (12, 13, 14, 15)]
+    np.testing.assert_array_equal(np.stack([f.location_map for f in frames]), maps.reshape(4, 32, 32))
+    with pytest.raises(ValueError, match="read-only"):
+        frames[0].location_map[0, 0] = 1
+
+
+def test_stream_answer(make) -> None:
+    frame = parse_frame(make.answer([0.75], [2], [1], stream=True))
+    assert (frame.liveness, frame.status, frame.frame_count) == (0.75, Status.RELOCATED, 1)
+    assert frame.location_map.shape == (32, 32)
+    assert frame.box == (40, 30, 200, 190)
+
+
+@pytest.mark.parametrize("name", ["LIVENESS", "LOCATION_MAP", "FACE_BOX", "FRAME_COUNT", "STATUS"])
+def test_missing_output_is_named(name: str, make) -> None:
+    with pytest.raises(errors.ResponseError, match=f"antispoof_clip: no {name} in the answer"):
+        parse_clip(make.answer([0.0] * 4, GOOD, COUNTS, leave_out=name))
+
+
+def test_answer_of_another_shape_is_refused(make) -> None:
+    with pytest.raises(errors.ResponseError, match=r"LIVENESS is float32 \(1, 1\), expected float32 \(1, 4\)"):
+        parse_clip(make.answer([0.5], [0], [1], stream=True))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_answer_that_is_not_finite_is_refused(bad: float, make) -> None:
+    with pytest.raises(errors.ResponseError, match="LIVENESS holds a number that is not finite"):
+        parse_clip(make.answer([0.5, bad, 0.5, 0.5], GOOD, COUNTS))
+    with pytest.raises(errors.ResponseError, match="LOCATION_MAP"):
+        parse_clip(make.answer([0.5] * 4, GOOD, COUNTS, maps=np.full(4096, bad, np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("status", "usable", "restarted", "label"),
+    [
+        (0, True, False, "OK"),
+        (1, True, False, "SEVERAL_FACES"),
+        (2, True, True, "RELOCATED"),
+        (3, True, True, "SEVERAL_FACES|RELOCATED"),
+        (4, False, False, "NO_FACE"),
+        (8, False, False, "UNDECODABLE"),
+        (16, False, False, "TOO_LARGE"),
+        (6, False, False, "RELOCATED|NO_FACE"),
+        (65, False, False, "SEVERAL_FACES|64"),
+    ],
+)
+def test_status(status: int, usable: bool, restarted: bool, label: str) -> None:
+    assert (Status(status).usable, Status(status).restarted, Status(status).label) == (usable, restarted, label)
+
+
+def test_clip_result(make) -> None:
+    scores = ClipScores("selfie.mp4", keep_jpegs=True)
+    scores.add(source_clip(), Answer(make.answer([0.1, 0.2, 0.3, 0.625], [0, 1, 0, 0], COUNTS), 0, 0.08))
+    result = scores.result("run 7")
+    assert (result.path, result.liveness, result.live, result.verdict) == ("selfie.mp4", 0.625, True, "live")
+    assert (result.weights, result.latency_s, result.frames_used) == ("run 7", 0.08, 4)
+    assert result.ms_per_frame == pytest.approx(20)
+    assert [frame.index for frame in result.frames] == [45, 48, 51, 54]
+    assert result.frames[1].jpeg == b"jpeg 48"
+    assert result.warnings == ("several faces in 1 of 4 frames: the most prominent one was scored",)
+
+
+@pytest.mark.parametrize(("liveness", "live"), [(0.5, True), (np.nextafter(np.float32(0.5), np.float32(0)), False)])
+def test_live_from_one_half_up(liveness: float, live: bool, make) -> None:
+    scores = ClipScores("a")
+    scores.add(source_clip(), Answer(make.answer([0, 0, 0, liveness], GOOD, COUNTS), 0, 0.1))
+    assert scores.result("").live is live
+
+
+def test_several_clips_give_their_mean(make) -> None:
+    scores = ClipScores("a.mp4")
+    for number, liveness in enumerate([0.25, 0.5, 1.0]):
+        clip = source_clip(number, 100 * number)
+        scores.add(clip, Answer(make.answer([0, 0, 0, liveness], GOOD, COUNTS), 0, 0.1))
+    scores.add(source_clip(3, 300), Answer(make.answer([0.0] * 4, [0, 4, 0, 0], [1, 1, 2, 3]), 0, 0.1))
+    result = scores.result("")
+    assert result.liveness == pytest.approx((0.25 + 0.5 + 1.0) / 3)
+    assert result.latency_s == pytest.approx(0.4)
+    assert [frame.clip for frame in result.frames] == [0] * 4 + [1] * 4 + [2] * 4
+    assert result.warnings == (f"1 of 4 clips not scored: a.mp4: frame 303: no face found; {FACE_ADVICE}",)
+
+
+FACE_ADVICE = "the face must be at least 15 % of the frame's width and in full view"
+
+
+@pytest.mark.parametrize(
+    ("status", "counts", "kind", "text"),
+    [
+        ([4, 4, 4, 4], [0, 0, 0, 0], errors.NoFaceError, f"frame 45: no face found; {FACE_ADVICE}"),
+        ([0, 0, 0, 4], [1, 2, 3, 3], errors.NoFaceError, "frame 54: no face found"),
+        ([0, 8, 0, 0], [1, 1, 2, 3], errors.UndecodableError, "frame 48: not a JPEG that can be decoded; export"),
+        (
+            [16, 16, 16, 16],
+            [0] * 4,
+            errors.TooLargeError,
+            "frame 45: the picture is over the server's pixel limit; ",
+        ),
+        (
+            [0, 0, 2, 0],
+            [1, 2, 1, 2],
+            errors.FaceMovedError,
+            "frame 51: the face moved out of its box within the clip",
+        ),
+        ([0, 0, 24, 0], [1, 2, 2, 3], errors.TooLargeError, "frame 51: the picture is over"),
+        ([4, 2, 0, 0], [0, 1, 2, 3], errors.NoFaceError, "frame 45: no face found"),
+        ([64, 0, 0, 0], [0, 1, 2, 3], errors.FrameError, "frame 45: unknown STATUS 64"),
+        ([0, 0, 0, 0], [1, 2, 3, 3], errors.ResponseError, "FRAME_COUNT is 3 after 4 scored frames"),
+    ],
+)
+def test_clip_without_a_score_says_why(status, counts, kind, text: str, make) -> None:
+    scores = ClipScores("d/selfie.mp4")
+    scores.add(source_clip(), Answer(make.answer([0.0] * 4, status, counts), 0, 0.1))
+    assert not scores.scored
+    with pytest.raises(errors.EulerNetError, match=f"^d/selfie.mp4: {text}") as caught:
+        scores.result("")
+    assert type(caught.value) is kind
+    if isinstance(caught.value, errors.FrameError):
+        assert caught.value.path == "d/selfie.mp4"
+        assert f"frame {caught.value.index}:" in str(caught.value)
+
+
+def test_restart_at_the_first_frame_loses_nothing(make) -> None:
+    scores = ClipScores("a")
+    scores.add(source_clip(), Answer(make.answer([0, 0, 0, 0.9], [2, 0, 0, 0], COUNTS), 0, 0.1))
+    assert scores.result("").live
+
+
+def test_frame_of_a_folder_is_named(make) -> None:
+    clip = SourceClip(0, tuple(SourceFrame(i, f"frame {i} (img{i}.jpg)", b"") for i in range(4)))
+    scores = ClipScores("frames")
+    scores.add(clip, Answer(make.answer([0.0] * 4, [0, 8, 0, 0], [1, 1, 2, 3]), 0, 0.1))
+    with pytest.raises(errors.UndecodableError, match=r"^frames: frame 1 \(img1.jpg\): not a JPEG"):
+        scores.result("")
+
+
+def test_result_as_json(make) -> None:
+    scores = ClipScores("a.mp4", keep_jpegs=True)
+    scores.add(source_clip(), Answer(make.answer([0.25] * 4, GOOD, COUNTS), 0, 0.125))
+    result = scores.result("untrained")
+    row = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert row["frames"][0] == {
+        "index": 45,
+        "clip": 0,
+        "liveness": 0.25,
+        "box": [40, 30, 200, 190],
+        "frame_count": 1,
+        "status": "OK",
+    }
+    assert {key: row[key] for key in row if key != "frames"} == {
+        "path": "a.mp4",
+        "verdict": "attack",
+        "liveness": 0.25,
+        "frames_used": 4,
+        "latency_s": 0.125,
+        "weights": "untrained",
+        "warnings": [],
+    }
+    maps = [frame["location_map"] for frame in result.to_dict(location_maps=True)["frames"]]
+    assert np.shape(maps) == (4, 32, 32)
+
+
+def test_results_are_frozen(make) -> None:
+    frame = parse_frame(make.answer([0.5], [0], [1], stream=True))
+    with pytest.raises(AttributeError):
+        frame.liveness = 1.0
+
+
+def test_raise_for_status(make) -> None:
+    parse_frame(make.answer([0.5], [3], [1], stream=True)).raise_for_status()
+    with pytest.raises(errors.NoFaceError, match=r"^frame 0: no face found"):
+        parse_frame(make.answer([0.0], [4], [0], stream=True)).raise_for_status()
+
+
+def flags(call) -> tuple[bool, bool]:
+    parameters = message(call).parameters
+    return parameters["sequence_start"].bool_param, parameters["sequence_end"].bool_param
+
+
+def test_stream_start_and_end(make) -> None:
+    state = StreamState(7)
+    seen = []
+    for number in range(3):
+        call = state.call(b"jpeg", last=number == 2)
+        assert call.model == "antispoof"
+        assert message(call).parameters["sequence_id"].int64_param == 7
+        seen.append(flags(call))
+        frame = state.answered(Answer(make.answer([0.5], [0], [number + 1], stream=True), 0, 0.1), last=number == 2)
+        assert frame.index == number
+    assert seen == [(True, False), (False, False), (False, True)]
+    assert state.closing_call() is None, "END has been sent"
+    with pytest.raises(errors.SequenceError, match="stream 7: has ended"):
+        state.call(b"jpeg", last=False)
+
+
+def test_closing_a_stream_sends_end_on_a_byte_that_is_no_picture(make) -> None:
+    state = StreamState("door 4")
+    assert state.closing_call() is None, "nothing was sent, nothing is held"
+    state.call(b"jpeg", last=False)
+    state.answered(Answer(make.answer([0.5], [0], [1], stream=True), 0, 0.1), last=False)
+    call = state.closing_call()
+    assert call is not None
+    assert flags(call) == (False, True)
+    assert list(message(call).raw_input_contents) == [b"\0"]
+    assert message(call).parameters["sequence_id"].string_param == "door 4"
+    assert state.closing_call() is None, "END goes once"
+
+
+def test_first_frame_may_be_sent_again_later_ones_may_not(make) -> None:
+    state = StreamState(9)
+    error = errors.RequestTimeoutError("h:1: no answer in time")
+    state.call(b"0", last=False)
+    assert state.failed(error) is None
+    assert flags(state.call(b"0", last=False)) == (True, False)
+    state.answered(Answer(make.answer([0.5], [0], [1], stream=True), 0, 0.1), last=False)
+    state.call(b"1", last=False)
+    lost = state.failed(error)
+    assert isinstance(lost, errors.StreamLostError)
+    assert str(lost) == "stream 9: h:1: no answer in time; open a new stream and play it again from its first frame"
+    with pytest.raises(errors.StreamLostError, match="an earlier frame was lost"):
+        state.call(b"2", last=False)
+
+
+def test_interrupted_frame_loses_the_stream(make) -> None:
+    state = StreamState(9)
+    state.call(b"0", last=False)
+    state.answered(Answer(make.answer([0.5], [0], [1], stream=True), 0, 0.1), last=False)
+    state.call(b"1", last=False)
+    assert state.failed(KeyboardInterrupt()) is None, "the interrupt itself goes on"
+    with pytest.raises(errors.StreamLostError):
+        state.call(b"2", last=False)
+
+
+def test_correlation_ids() -> None:
+    drawn = {StreamState().sequence_id for _ in range(100)}
+    assert len(drawn) == 100
+    assert all(isinstance(number, int) and 0 < number < 2**63 for number in drawn)
+    for bad in (0, -1, 2**63, "", "x" * 129):
+        with pytest.raises(ValueError, match="sequence_id"):
+            StreamState(bad)
+    assert StreamState("x" * 128).sequence_id == "x" * 128
+
+
+def test_frames_from_memory() -> None:
+    clip = frames_as_clip([b"a", b"b", b"c", b"d"])
+    assert clip.jpegs == [b"a", b"b", b"c", b"d"]
+    assert [frame.index for frame in clip.frames] == [0, 1, 2, 3]
+
+
+def test_weights_label() -> None:
+    response = service_pb2.ModelConfigResponse()
+    assert weights_label(response) == "unknown"
+    response.config.parameters["weights"].string_value = "oulu-p1-ema"
+    assert weights_label(response) == "oulu-p1-ema"

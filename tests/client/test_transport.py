@@ -1,0 +1,244 @@
+"""Errors of gRPC, retries and failover: against closed ports and against servers that refuse in Triton's own words."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterator
+from concurrent import futures
+from contextlib import contextmanager
+
+import grpc
+import pytest
+from eulernet_client import AsyncClient, Client, Tls, errors
+from eulernet_client._transport import Attempts, Connection, Endpoints, server_error
+from tritonclient.utils import InferenceServerException
+
+JPEGS = [b"\xff\xd8"] * 4
+
+
+@pytest.fixture
+def closed_url() -> str:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{bound.getsockname()[1]}"
+
+
+@contextmanager
+def refusing_server(code: str, text: str) -> Iterator[tuple[str, list[str]]]:
+    """A gRPC server that refuses everything with one error; its address, and the methods it was asked for."""
+    asked: list[str] = []
+
+    class Refuses(grpc.GenericRpcHandler):
+        def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+            asked.append(details.method.rpartition("/")[2])
+            return grpc.unary_unary_rpc_method_handler(
+                lambda _, context: context.abort(getattr(grpc.StatusCode, code), text)
+            )
+
+    server = grpc.server(futures.ThreadPoolExecutor(2), handlers=[Refuses()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}", asked
+    finally:
+        server.stop(None).wait()
+
+
+CASES = [
+    (
+        "UNAVAILABLE",
+        "failed to connect to all addresses",
+        errors.ServerUnavailableError,
+        "no server.*start one",
+    ),
+    ("UNAVAILABLE", "Exceeds maximum queue size", errors.ServerBusyError, "send less at a time or add a replica"),
+    ("UNAVAILABLE", "Request timeout expired", errors.ServerBusyError, "add a replica"),
+    (
+        "UNAVAILABLE",
+        "Request for unknown model: 'antispoof_clip' has no available versions",
+        errors.ServerUnavailableError,
+        "the server is up, its model is not",
+    ),
+    (
+        "UNAVAILABLE",
+        "This protocol is restricted, expecting header 'triton-grpc-protocol-key'",
+        errors.RequestRefusedError,
+        "pass that header",
+    ),
+    ("DEADLINE_EXCEEDED", "Deadline Exceeded", errors.RequestTimeoutError, "no answer in time; raise the timeout"),
+    (
+        "INVALID_ARGUMENT",
+        "inference request for sequence 5 to model 'eulernet' must specify the START flag on the first request",
+        errors.SequenceError,
+        "START flag",
+    ),
+    ("INVALID_ARGUMENT", "unexpected shape", errors.RequestRefusedError, "INVALID_ARGUMENT: unexpected shape"),
+    ("NOT_FOUND", "unknown model", errors.RequestRefusedError, "NOT_FOUND: unknown model"),
+    ("UNAUTHENTICATED", "token", errors.RequestRefusedError, "UNAUTHENTICATED: token"),
+    ("INTERNAL", "Stub process 'face_crop_0_0' is not healthy.", errors.ServerUnavailableError, "restart the server"),
+    ("INTERNAL", "Failed to process the request(s)", errors.ServerFailedError, "see the server's log"),
+]
+
+
+@pytest.mark.parametrize(("code", "text", "kind", "says"), CASES)
+def test_what_an_error_means(code: str, text: str, kind: type[Exception], says: str) -> None:
+    error = server_error(InferenceServerException(text, status=f"StatusCode.{code}"), "gpu1:8001", "antispoof_clip")
+    assert type(error) is kind
+    assert str(error).startswith("gpu1:8001: antispoof_clip: ")
+    with pytest.raises(errors.ServerError, match=says):
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "kind", "retried"),
+    [
+        ("INVALID_ARGUMENT", "unexpected shape", errors.RequestRefusedError, False),
+        ("INTERNAL", "Failed to process", errors.ServerFailedError, False),
+        ("UNAVAILABLE", "Exceeds maximum queue size", errors.ServerBusyError, True),
+        ("UNAVAILABLE", "This protocol is restricted", errors.RequestRefusedError, False),
+    ],
+)
+@pytest.mark.parametrize("form", ["sync", "asyncio"])
+def test_only_what_may_pass_is_retried(form: str, code: str, text: str, kind: type[Exception], retried: bool) -> None:
+    with refusing_server(code, text) as (url, asked):
+        begun = time.monotonic()
+        with pytest.raises(kind, match=text):
+            score(form, url, 1)
+        assert time.monotonic() - begun < 3
+    assert asked[0] == "ModelInfer"
+    assert (len(asked) > 2) == retried
+
+
+def score(form: str, urls: str | list[str], timeout_s: float) -> None:
+    """Scores a clip with the client of that form."""
+
+    async def score_async() -> None:
+        async with AsyncClient(urls, timeout_s=timeout_s) as client:
+            await client.score_frames(JPEGS)
+
+    if form == "asyncio":
+        asyncio.run(score_async())
+        return
+    with Client(urls, timeout_s=timeout_s) as client:
+        client.score_frames(JPEGS)
+
+
+@pytest.mark.parametrize("form", ["sync", "asyncio"])
+def test_a_dead_server_is_passed_over(form: str, closed_url: str) -> None:
+    with refusing_server("INVALID_ARGUMENT", "reached the second") as (url, asked):
+        begun = time.monotonic()
+        with pytest.raises(errors.RequestRefusedError, match="reached the second"):
+            score(form, [closed_url, url], 20)
+        assert time.monotonic() - begun < 5
+        assert asked == ["ModelInfer"]
+
+
+def test_first_frame_of_a_stream_goes_on_to_the_next_server(closed_url: str) -> None:
+    with (
+        refusing_server("INVALID_ARGUMENT", "reached") as (url, asked),
+        Client([closed_url, url]) as client,
+        client.stream() as stream,
+    ):
+        with pytest.raises(errors.RequestRefusedError, match="reached"):
+            stream.score(b"\xff\xd8")
+        assert asked == ["ModelInfer"]
+    assert asked == ["ModelInfer"], "a stream that never began has no END"
+
+
+def test_questions_do_not_wait_for_a_server(closed_url: str) -> None:
+    begun = time.monotonic()
+    with Client(closed_url) as client:
+        with pytest.raises(errors.ServerUnavailableError, match=f"{closed_url}: no server answers"):
+            client.server_version()
+        with pytest.raises(errors.ServerUnavailableError):
+            client.check()
+        assert client.weights() == "unknown"
+    assert time.monotonic() - begun < 5
+
+
+async def test_asyncio_questions(closed_url: str) -> None:
+    async with AsyncClient(closed_url) as client:
+        with pytest.raises(errors.ServerUnavailableError, match="no server answers"):
+            await client.server_version()
+        assert await client.weights() == "unknown"
+        async with client.stream("front door") as stream:
+            assert stream.sequence_id == "front door"
+
+
+def test_weights_are_unknown_where_the_server_will_not_tell_and_asked_for_once() -> None:
+    with (
+        refusing_server("UNAVAILABLE", "This protocol is restricted, expecting header 'x'") as (url, asked),
+        Client(url) as client,
+    ):
+        assert [client.weights(), client.weights()] == ["unknown", "unknown"]
+        assert asked == ["ModelConfig"]
+
+
+def test_a_server_that_says_nothing_times_out() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        begun = time.monotonic()
+        with (
+            Client(f"127.0.0.1:{silent.getsockname()[1]}", timeout_s=1) as client,
+            pytest.raises(errors.RequestTimeoutError, match="no answer in time"),
+        ):
+            client.score_frames(JPEGS)
+        assert 0.9 < time.monotonic() - begun < 3
+
+
+def test_media_errors_need_no_server(closed_url: str, tmp_path) -> None:
+    with Client(closed_url) as client, pytest.raises(errors.MissingFileError):
+        client.score(tmp_path / "gone.mp4")
+
+
+async def test_asyncio_media_errors_need_no_server(closed_url: str, tmp_path) -> None:
+    async with AsyncClient(closed_url) as client:
+        with pytest.raises(errors.MissingFileError):
+            await client.score(tmp_path / "gone.mp4")
+
+
+def test_servers_take_turns_and_those_that_failed_come_last() -> None:
+    endpoints = Endpoints(["a:1", "b:1", "c:1"])
+    assert [endpoints.order() for _ in range(4)] == [[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 1, 2]]
+    endpoints.failed(1, InferenceServerException("down", status="StatusCode.UNAVAILABLE"))
+    assert endpoints.order() == [2, 0, 1]
+    endpoints.failed(2, InferenceServerException("bad shape", status="StatusCode.INVALID_ARGUMENT"))
+    assert endpoints.order() == [2, 0, 1], "a refused request says nothing against the server"
+    endpoints.answered(1)
+    assert endpoints.order() == [0, 1, 2]
+    assert endpoints.order() == [1, 2, 0]
+
+
+def test_attempts_leave_time_for_another_server() -> None:
+    attempts = Attempts(Endpoints(["a:1", "b:1"]), 10)
+    numbers, times = zip(*(attempts.next() for _ in range(3)), strict=True)
+    assert numbers == (0, 1, 0)
+    assert all(4 < seconds <= 5 for seconds in times)
+    _, seconds = Attempts(Endpoints(["a:1"]), 10).next()
+    assert 9 < seconds <= 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"urls": []}, "urls is empty"),
+        ({"urls": "http://localhost:8001"}, "'http://localhost:8001': give the server's gRPC address as host:port"),
+        ({"urls": ["localhost"]}, "'localhost': give"),
+        ({"timeout_s": 0}, "timeout_s=0: must be above 0"),
+        ({"timeout_s": float("nan")}, "timeout_s=nan"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments: dict, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Client(**arguments)
+
+
+def test_channel_arguments() -> None:
+    plain = Connection.make("a:1", 5, None, {"Authorization": "Bearer x"})
+    assert plain.headers == {"authorization": "Bearer x"}
+    assert "ssl" not in plain.channel("a:1")
+    secure = Connection.make("a:1", 5, Tls(root_certificates="ca.pem"), None).channel("a:1")
+    assert (secure["ssl"], secure["root_certificates"], secure["private_key"]) == (True, "ca.pem", None)
