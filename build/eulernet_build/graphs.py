@@ -1,0 +1,213 @@
+"""From an EulerNet to ONNX graphs: the network frozen, traced by torch's exporter, cleaned, and given DIIRF's body.
+
+The same network gives the same bytes, whatever machine and folder it is exported on.
+"""
+
+import copy
+import hashlib
+import logging
+import warnings
+from collections.abc import Mapping
+
+import onnx
+import torch
+from eulernet.blocks import ConvBN
+from eulernet.diirf import ONNX_DOMAIN, ONNX_OP, biquad
+from eulernet.fcam import FCAM
+from eulernet.network import CLIP_FRAMES, EulerNet
+from onnx import ModelProto
+from torch import Tensor, nn
+
+from eulernet_build.diirf_function import DOMAIN_VERSION, OPSET, diirf_function
+
+OUTPUT_NAMES = ["LIVENESS", "LOCATION_MAP", "FRAME_COUNT"]
+IR_VERSION = 10
+EXAMPLE_BATCH = 2  # torch.export takes a first dimension of 1 for a constant
+
+
+class StepGraph(nn.Module):
+    """One frame of N sequences, the state as tensors `s0_in` and on to `s0_out` and on."""
+
+    def __init__(self, network: EulerNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, face: Tensor, status: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        prediction, new_state = self.network.step(face, status, state)
+        return *prediction, *new_state
+
+
+class ClipGraph(nn.Module):
+    """N whole clips from zero state."""
+
+    def __init__(self, network: EulerNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, face: Tensor, status: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.network(face, status))
+
+
+class _FixedDIIRF(nn.Module):
+    """DIIRF with its coefficients (K, 5) computed once."""
+
+    coefficients: Tensor
+
+    def __init__(self, coefficients: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("coefficients", coefficients)
+
+    def forward(self, x: Tensor, h1: Tensor, h2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return biquad(x, h1, h2, self.coefficients)
+
+
+def state_names(network: EulerNet, end: str) -> list[str]:
+    """`s0_in`, `s1_in`, … for end = "in"; Triton pairs inputs with outputs by the order of these names."""
+    count = len(network.initial_state(1))
+    if count > 10:
+        raise ValueError(f"{count} state tensors: from s10 on, the order of names is not the order of numbers; use 10")
+    return [f"s{i}_{end}" for i in range(count)]
+
+
+def step_graph(network: EulerNet, weights: str) -> ModelProto:
+    """The graph that scores one frame of N sequences.
+
+    FACE uint8 (N, H, W, 3), STATUS int32 (N, 1), s0_in and on ->
+    LIVENESS (N, 1), LOCATION_MAP (N, S, S), FRAME_COUNT int32 (N, 1), s0_out and on.
+    """
+    size = network.config.image_size
+    inputs = {
+        "FACE": torch.zeros(EXAMPLE_BATCH, size, size, 3, dtype=torch.uint8),
+        "STATUS": torch.zeros(EXAMPLE_BATCH, 1, dtype=torch.int32),
+        **dict(zip(state_names(network, "in"), network.initial_state(EXAMPLE_BATCH), strict=True)),
+    }
+    outputs = OUTPUT_NAMES + state_names(network, "out")
+    return _finish(_trace(StepGraph(frozen(network)), inputs, outputs), "eulernet", network, weights, frames=1)
+
+
+def clip_graph(network: EulerNet, weights: str) -> ModelProto:
+    """The graph that scores N clips of T = 4 frames.
+
+    FACE uint8 (N, T, H, W, 3), STATUS int32 (N, T) -> LIVENESS (N, T), LOCATION_MAP (N, T, S, S), FRAME_COUNT (N, T).
+    """
+    size = network.config.image_size
+    inputs = {
+        "FACE": torch.zeros(EXAMPLE_BATCH, CLIP_FRAMES, size, size, 3, dtype=torch.uint8),
+        "STATUS": torch.zeros(EXAMPLE_BATCH, CLIP_FRAMES, dtype=torch.int32),
+    }
+    traced = _trace(ClipGraph(frozen(network)), inputs, OUTPUT_NAMES)
+    return _finish(traced, "eulernet_clip", network, weights, frames=CLIP_FRAMES)
+
+
+def frozen(network: EulerNet) -> EulerNet:
+    """A copy for inference: batch normalisation folded into the convolutions, filter coefficients computed.
+
+    In float64 and rounded once, so that a processor's own way of computing roots and tanh does not show in the bytes.
+    """
+    copied = copy.deepcopy(network).eval()
+    for module in list(copied.modules()):
+        if isinstance(module, ConvBN):
+            _fold_batch_norm(module)
+        elif isinstance(module, FCAM):
+            coefficients = copy.deepcopy(module.filter).double().coefficients().detach().float()
+            module.filter = _FixedDIIRF(coefficients)  # type: ignore[assignment]
+    return copied.requires_grad_(False)
+
+
+def parameters_sha256(network: EulerNet) -> str:
+    """What tells these weights from any others: a digest of every tensor's name, type, shape and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _fold_batch_norm(block: ConvBN) -> None:
+    bn, conv = block.bn, block.conv
+    assert isinstance(bn, nn.BatchNorm2d)
+    assert bn.running_mean is not None
+    assert bn.running_var is not None
+    scale = bn.weight.double() / torch.sqrt(bn.running_var.double() + bn.eps)
+    conv.weight = nn.Parameter((conv.weight.double() * scale[:, None, None, None]).float())
+    conv.bias = nn.Parameter((bn.bias.double() - bn.running_mean.double() * scale).float())
+    block.bn = nn.Identity()
+
+
+def _trace(module: nn.Module, inputs: Mapping[str, Tensor], outputs: list[str]) -> ModelProto:
+    """torch's exporter with a dynamic first dimension `N`."""
+    batch = torch.export.Dim("N", min=1)
+    axes = [{0: batch} for _ in inputs]
+    shapes = (*axes[:2], tuple(axes[2:])) if isinstance(module, StepGraph) else tuple(axes)
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = registration.level
+    registration.setLevel(logging.ERROR)  # it reports that torchvision, which nothing here needs, is missing
+    try:
+        with warnings.catch_warnings():
+            # Of torch 2.13's own making: a deprecated call inside it, and that all inputs share the axis name N.
+            warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec", category=FutureWarning)
+            warnings.filterwarnings("ignore", message=".*The axis name: N will not be used", category=UserWarning)
+            program = torch.onnx.export(
+                module.eval(),
+                tuple(inputs.values()),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(inputs),
+                output_names=outputs,
+                dynamic_shapes=shapes,
+                external_data=False,
+                verbose=False,
+            )
+    finally:
+        registration.setLevel(level)
+    assert program is not None
+    model: ModelProto = program.model_proto
+    return model
+
+
+def _finish(model: ModelProto, name: str, network: EulerNet, weights: str, frames: int) -> ModelProto:
+    """Clean a traced graph, add DIIRF's body and what identifies the graph, and check it."""
+    _strip(model)
+    model.graph.name = name
+    _rename(model, frames)
+    del model.functions[:], model.opset_import[:], model.metadata_props[:]
+    # One body serves every node of the graph, so they agree on T; by status the clip is filtered frame by frame.
+    model.functions.append(diirf_function(frames=1))
+    model.opset_import.extend([onnx.helper.make_opsetid("", OPSET)])
+    model.opset_import.extend([onnx.helper.make_opsetid(ONNX_DOMAIN, DOMAIN_VERSION)])
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = "eulernet", ""
+    onnx.helper.set_model_props(
+        model,
+        {
+            "weights": weights,
+            "frames": str(frames),
+            "image_size": str(network.config.image_size),
+            "parameters_sha256": parameters_sha256(network),
+        },
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _strip(model: ModelProto) -> None:
+    """Remove what the exporter notes for debugging: stack traces with this machine's paths, traced expressions."""
+    graph = model.graph
+    for item in [graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info]:
+        del item.metadata_props[:]
+        item.ClearField("doc_string")
+    del graph.value_info[:]
+    model.ClearField("doc_string")
+
+
+def _rename(model: ModelProto, frames: int) -> None:
+    """Give parameters the names that they have in the network, and filters `fcams.<level>.filter.<frame>`."""
+    prefix = "network."
+    for initializer in model.graph.initializer:
+        initializer.name = initializer.name.removeprefix(prefix)
+    for node in model.graph.node:
+        for i, name in enumerate(node.input):
+            node.input[i] = name.removeprefix(prefix)
+    filters = (node for node in model.graph.node if node.op_type == ONNX_OP)
+    for i, node in enumerate(filters):
+        node.name = f"fcams.{i // frames}.filter.{i % frames}"

@@ -1,0 +1,256 @@
+"""The exported graphs: what they hold, that every runtime agrees on them, and that the bytes do not vary."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from eulernet.network import EulerNet, NetworkConfig, create
+from eulernet_build.export import CLIP_FOLDER, STEP_FOLDER, check_forms, export
+from eulernet_build.graphs import frozen, parameters_sha256
+from eulernet_build.parity import Tensors, check_runtimes, compare, onnxruntime_runner, openvino_runner
+
+REPOSITORY = Path(__file__).parents[2] / "model_repository"
+FOLDERS = {"step": STEP_FOLDER, "clip": CLIP_FOLDER}
+RUNNERS = {"ONNX Runtime": onnxruntime_runner, "OpenVINO": openvino_runner}
+SMALL = NetworkConfig(image_size=64)
+
+
+def load(repository: Path, form: str) -> tuple[onnx.ModelProto, Tensors]:
+    folder = repository / FOLDERS[form]
+    with np.load(folder / "golden.npz") as golden:
+        return onnx.load(folder / "model.onnx"), dict(golden)
+
+
+def trained_looking(seed: int) -> EulerNet:
+    """A network in which nothing has its initial value, so that nothing the export forgets can go unseen."""
+    network = create(seed, SMALL)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in network.state_dict().items():
+            if tensor.is_floating_point():
+                noise = torch.rand(tensor.shape, generator=generator) - 0.5
+                tensor.add_(noise * (0.5 if "running_var" in name or tensor.dim() < 4 else 0.02))
+    return network
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    repository = tmp_path_factory.mktemp("trained")
+    export(trained_looking(5), repository / STEP_FOLDER, repository / CLIP_FOLDER, "run 12")
+    return repository
+
+
+@pytest.fixture(scope="module")
+def exported_again(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The untrained export of a fresh process in another folder."""
+    folder = tmp_path_factory.mktemp("again")
+    program = "from pathlib import Path; from eulernet_build.export import export_untrained as run; run(Path())"
+    subprocess.run([sys.executable, "-c", program], cwd=folder, check=True, timeout=240, capture_output=True)
+    return folder
+
+
+@pytest.mark.parametrize("form", FOLDERS)
+def test_exporting_again_gives_the_committed_files(exported_again: Path, form: str) -> None:
+    again, committed = exported_again / FOLDERS[form], REPOSITORY / FOLDERS[form]
+    assert (again / "model.onnx").read_bytes() == (committed / "model.onnx").read_bytes(), (
+        "the committed graph is not what the code exports: run `eulernet export` with the versions in constraints.txt"
+    )
+    _, expected = load(REPOSITORY, form)
+    _, golden = load(exported_again, form)
+    assert golden.keys() == expected.keys()
+    compare(expected, golden, "the export of another process")
+
+
+def test_the_same_network_gives_the_same_bytes(trained: Path, tmp_path: Path) -> None:
+    export(trained_looking(5), tmp_path / STEP_FOLDER, tmp_path / CLIP_FOLDER, "run 12")
+    for folder in FOLDERS.values():
+        for name in ("model.onnx", "golden.npz"):
+            assert (tmp_path / folder / name).read_bytes() == (trained / folder / name).read_bytes()
+
+
+@pytest.mark.parametrize("form", FOLDERS)
+def test_committed_graphs_pass_their_golden_case(form: str) -> None:
+    model, golden = load(REPOSITORY, form)
+    onnx.checker.check_model(model, full_check=True)
+    assert check_runtimes(model, golden, form) < 1e-5
+
+
+def test_committed_forms_agree() -> None:
+    step, _ = load(REPOSITORY, "step")
+    _, golden = load(REPOSITORY, "clip")
+    assert check_forms(step, golden) < 1e-5
+
+
+def test_golden_case_is_small_and_has_every_kind_of_frame() -> None:
+    step, clip = load(REPOSITORY, "step")[1], load(REPOSITORY, "clip")[1]
+    for golden in (step, clip):
+        status = golden["STATUS"]
+        assert (status == 0).any()
+        assert ((status >= 2) & (status < 4)).any()
+        assert (status >= 4).any()
+        usable = golden["LIVENESS"][status < 4]
+        assert ((usable > 0.05) & (usable < 0.95)).all(), "a saturated score would hide a difference"
+        assert len(np.unique(usable)) == len(usable)
+        relief = golden["LOCATION_MAP"].std(axis=(-2, -1)).reshape(status.shape)
+        assert (relief[status < 4] > 1e-2).all()
+        assert (relief[status >= 4] == 0).all()
+    assert all(golden[f"s{i}_in"].any() for golden in (step,) for i in range(7))
+    assert sum((REPOSITORY / folder / "golden.npz").stat().st_size for folder in FOLDERS.values()) < 500_000
+
+
+def signature(values: "list[onnx.ValueInfoProto]") -> dict[str, tuple[str, list[object]]]:
+    described = {}
+    for value in values:
+        tensor = value.type.tensor_type
+        dims = [dim.dim_param or dim.dim_value for dim in tensor.shape.dim]
+        described[value.name] = (onnx.TensorProto.DataType.Name(tensor.elem_type), dims)
+    return described
+
+
+LEVELS = [64, 64, 32, 32, 16, 16]
+
+
+def state_signature(end: str) -> dict[str, tuple[str, list[object]]]:
+    maps = {f"s{i}_{end}": ("FLOAT", ["N", 4, size, size]) for i, size in enumerate(LEVELS)}
+    return {**maps, f"s6_{end}": ("INT32", ["N", 1])}
+
+
+def test_step_signature() -> None:
+    graph = load(REPOSITORY, "step")[0].graph
+    assert signature(graph.input) == {
+        "FACE": ("UINT8", ["N", 256, 256, 3]),
+        "STATUS": ("INT32", ["N", 1]),
+        **state_signature("in"),
+    }
+    assert signature(graph.output) == {
+        "LIVENESS": ("FLOAT", ["N", 1]),
+        "LOCATION_MAP": ("FLOAT", ["N", 32, 32]),
+        "FRAME_COUNT": ("INT32", ["N", 1]),
+        **state_signature("out"),
+    }
+
+
+def test_clip_signature() -> None:
+    graph = load(REPOSITORY, "clip")[0].graph
+    assert signature(graph.input) == {"FACE": ("UINT8", ["N", 4, 256, 256, 3]), "STATUS": ("INT32", ["N", 4])}
+    assert signature(graph.output) == {
+        "LIVENESS": ("FLOAT", ["N", 4]),
+        "LOCATION_MAP": ("FLOAT", ["N", 4, 32, 32]),
+        "FRAME_COUNT": ("INT32", ["N", 4]),
+    }
+
+
+@pytest.mark.parametrize("form", FOLDERS)
+def test_names_of_state_sort_as_they_count(form: str) -> None:
+    # Triton pairs state inputs with state outputs by the alphabetical order of their names.
+    names = [value.name for value in load(REPOSITORY, form)[0].graph.input if value.name.startswith("s")]
+    assert names == sorted(names)
+
+
+@pytest.mark.parametrize(("form", "filters"), [("step", 3), ("clip", 12)])
+def test_filters_are_nodes_for_the_plugin_with_a_body_for_the_rest(form: str, filters: int) -> None:
+    model, _ = load(REPOSITORY, form)
+    nodes = [node for node in model.graph.node if node.op_type == "DIIRF"]
+    assert len(nodes) == filters
+    assert len({node.name for node in nodes}) == filters
+    for node in nodes:
+        assert node.domain == "eulernet"
+        assert {a.name: a.s.decode() for a in node.attribute} == {"plugin_namespace": "eulernet", "plugin_version": "1"}
+        assert (len(node.input), len(node.output)) == (4, 3)
+    assert [(function.domain, function.name) for function in model.functions] == [("eulernet", "DIIRF")]
+    assert {(opset.domain, opset.version) for opset in model.opset_import} == {("", 18), ("eulernet", 1)}
+
+
+@pytest.mark.parametrize("form", FOLDERS)
+def test_nothing_is_left_for_runtimes_to_stumble_over(form: str) -> None:
+    model, _ = load(REPOSITORY, form)
+    kinds = {node.op_type for node in model.graph.node}
+    assert not kinds & {"BatchNormalization", "Loop", "Scan", "If", "NonZero", "Tanh"}
+    assert {node.domain for node in model.graph.node} == {"", "eulernet"}
+    assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
+
+
+@pytest.mark.parametrize("form", FOLDERS)
+def test_bytes_are_cast_before_anything_else(form: str) -> None:
+    # TensorRT takes uint8 as a network's input only, and a conversion as the only operation on it.
+    model, _ = load(REPOSITORY, form)
+    assert [node.op_type for node in model.graph.node if "FACE" in node.input] == ["Cast"]
+
+
+@pytest.mark.parametrize("form", FOLDERS)
+def test_the_file_tells_nothing_of_the_machine(trained: Path, form: str) -> None:
+    for repository in (REPOSITORY, trained):
+        model, _ = load(repository, form)
+        for tensor in model.graph.initializer:
+            tensor.ClearField("raw_data")  # among two million bytes of weights any three letters turn up
+        content = model.SerializeToString()
+        tales = [
+            os.fspath(Path.home()),
+            os.fspath(REPOSITORY.parent),
+            "site-packages",
+            ".py",
+            "stack_trace",
+            "pkg.torch",
+        ]
+        assert [text for text in tales if text.encode() in content] == []
+
+
+@pytest.mark.parametrize(("form", "frames"), [("step", "1"), ("clip", "4")])
+def test_the_file_says_which_weights_it_holds(trained: Path, form: str, frames: str) -> None:
+    for repository, network, weights in ((REPOSITORY, create(0), "untrained"), (trained, trained_looking(5), "run 12")):
+        assert {prop.key: prop.value for prop in load(repository, form)[0].metadata_props} == {
+            "weights": weights,
+            "frames": frames,
+            "image_size": str(network.config.image_size),
+            "parameters_sha256": parameters_sha256(network),
+        }
+
+
+@pytest.mark.parametrize("n", [1, 3, 5])
+@pytest.mark.parametrize("runtime", RUNNERS)
+@pytest.mark.parametrize("form", FOLDERS)
+def test_any_batch_gives_the_rows_of_the_golden_case(trained: Path, form: str, runtime: str, n: int) -> None:
+    model, golden = load(trained, form)
+    rows = np.arange(n) % len(golden["FACE"])
+    outputs = RUNNERS[runtime](model)({value.name: golden[value.name][rows] for value in model.graph.input})
+    expected = {value.name: golden[value.name][rows] for value in model.graph.output}
+    assert compare(expected, outputs, f"{runtime}, {form}, batch {n}") < 1e-4
+
+
+def test_one_runner_takes_batches_of_any_size_in_turn(trained: Path) -> None:
+    model, golden = load(trained, "step")
+    for runner in RUNNERS.values():
+        run = runner(model)
+        for n in (3, 1, 2):
+            outputs = run({value.name: golden[value.name][:n] for value in model.graph.input})
+            assert outputs["LIVENESS"].shape == (n, 1)
+
+
+def test_trained_filters_keep_their_own_coefficients(trained: Path) -> None:
+    model, _ = load(trained, "clip")
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    network = trained_looking(5)
+    for node in (node for node in model.graph.node if node.op_type == "DIIRF"):
+        level = int(node.name.split(".")[1])
+        expected = network.fcams[level].filter.coefficients().detach().numpy()
+        np.testing.assert_allclose(stored[node.input[3]], expected, rtol=0, atol=1e-6)
+
+
+def test_freezing_leaves_the_network_as_it_was() -> None:
+    network = trained_looking(1)
+    before = parameters_sha256(network)
+    frozen(network)
+    assert parameters_sha256(network) == before
+
+
+def test_a_digest_knows_one_changed_bit() -> None:
+    network = create(0, SMALL)
+    before = parameters_sha256(network)
+    with torch.no_grad():
+        network.head.weight[0, 0, 0, 0] = torch.nextafter(network.head.weight[0, 0, 0, 0], torch.tensor(9.0))
+    assert parameters_sha256(network) != before

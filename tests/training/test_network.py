@@ -1,0 +1,234 @@
+"""EulerNet: its two forms agree, statuses do what they say, a seed gives the same bits, and the budget holds."""
+
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Callable
+
+import pytest
+import torch
+from eulernet.network import CLIP_FRAMES, EulerNet, NetworkConfig, Prediction, State, create
+from eulernet.summary import measure
+from torch import Tensor
+
+SMALL = NetworkConfig(image_size=64)
+MakeClip = Callable[..., Tensor]
+
+STATUSES = {
+    "all usable": [[0, 0, 0, 0], [1, 1, 1, 1]],
+    "bad frames": [[4, 0, 0, 0], [0, 8, 0, 16]],
+    "restarts": [[2, 0, 0, 0], [0, 3, 2, 0]],
+    "bad and restart": [[0, 4, 2, 1], [2, 5, 9, 3]],
+    "nothing usable": [[4, 4, 4, 4], [12, 28, 6, 7]],
+}
+
+
+@pytest.fixture(scope="module")
+def network() -> EulerNet:
+    return create(config=SMALL)
+
+
+def int32(rows: list[list[int]]) -> Tensor:
+    return torch.tensor(rows, dtype=torch.int32)
+
+
+@torch.no_grad()
+def play(network: EulerNet, clip: Tensor, status: Tensor, state: State | None = None) -> tuple[Prediction, State]:
+    """`step` over the frames of a clip, the predictions stacked as `forward` gives them."""
+    state = network.initial_state(clip.shape[0]) if state is None else state
+    frames = []
+    for t in range(clip.shape[1]):
+        prediction, state = network.step(clip[:, t], status[:, t : t + 1], state)
+        frames.append(prediction)
+    liveness = torch.cat([frame.liveness for frame in frames], dim=1)
+    maps = torch.stack([frame.location_map for frame in frames], dim=1)
+    return Prediction(liveness, maps, torch.cat([frame.frame_count for frame in frames], dim=1)), state
+
+
+def assert_same(actual: Prediction, expected: Prediction, tolerance: float = 1e-5) -> None:
+    for name, a, b in zip(Prediction._fields, actual, expected, strict=True):
+        assert not torch.isnan(a).any(), name
+        torch.testing.assert_close(a, b, rtol=0, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("status", STATUSES.values(), ids=STATUSES.keys())
+def test_a_clip_is_its_steps(network: EulerNet, make_clip: MakeClip, status: list[list[int]]) -> None:
+    clip = make_clip(2)
+    with torch.no_grad():
+        whole = network(clip, int32(status))
+    assert_same(play(network, clip, int32(status))[0], whole)
+
+
+@pytest.mark.parametrize("config", [dataclasses.replace(SMALL, fcam=f, pyramid=p) for f, p in ((0, 1), (1, 0), (0, 0))])
+def test_an_ablations_clip_is_its_steps(make_clip: MakeClip, config: NetworkConfig) -> None:
+    ablated, clip, status = create(config=config), make_clip(2), int32(STATUSES["bad and restart"])
+    with torch.no_grad():
+        whole = ablated(clip, status)
+    assert whole.location_map.std() > 0
+    assert_same(play(ablated, clip, status)[0], whole)
+
+
+def test_a_full_size_clip_is_its_steps(make_clip: MakeClip) -> None:
+    network, clip, status = create(), make_clip(1, size=256), int32([[0, 4, 0, 2]])
+    with torch.no_grad():
+        whole = network(clip, status)
+    assert whole.liveness.shape == (1, CLIP_FRAMES)
+    assert whole.location_map.shape == (1, CLIP_FRAMES, 32, 32)
+    assert whole.frame_count.dtype == torch.int32
+    assert_same(play(network, clip, status)[0], whole)
+
+
+def test_no_status_is_every_frame_usable(network: EulerNet, make_clip: MakeClip) -> None:
+    clip = make_clip(2)
+    with torch.no_grad():
+        assert_same(network(clip), network(clip, torch.zeros(2, 4, dtype=torch.int32)), tolerance=1e-6)
+
+
+@pytest.mark.parametrize(("status", "counts"), [([0, 1, 0, 0], [1, 2, 3, 4]), ([4, 0, 8, 0], [0, 1, 1, 2])])
+def test_frame_counts(network: EulerNet, make_clip: MakeClip, status: list[int], counts: list[int]) -> None:
+    assert network(make_clip(1), int32([status])).frame_count.tolist() == [counts]
+
+
+def test_a_restart_counts_from_one(network: EulerNet, make_clip: MakeClip) -> None:
+    assert network(make_clip(1, 6), int32([[0, 0, 2, 0, 4, 3]])).frame_count.tolist() == [[1, 2, 1, 2, 2, 1]]
+
+
+@pytest.mark.parametrize("status", [4, 5, 6, 8, 16, 28])
+def test_an_unusable_frame_scores_zero_and_leaves_the_state(
+    network: EulerNet, make_clip: MakeClip, status: int
+) -> None:
+    clip = make_clip(1)
+    _, before = play(network, clip, torch.zeros(1, 4, dtype=torch.int32))
+    prediction, after = network.step(clip[:, 0], int32([[status]]), before)
+    assert prediction.liveness.tolist() == [[0.0]]
+    assert not prediction.location_map.any()
+    assert prediction.frame_count.tolist() == [[4]]
+    assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
+
+
+def test_a_bad_frame_might_as_well_not_be_there(network: EulerNet, make_clip: MakeClip) -> None:
+    clip = make_clip(1)
+    with torch.no_grad():
+        bad, without = network(clip, int32([[0, 0, 4, 0]])), network(clip[:, [0, 1, 3]])
+    torch.testing.assert_close(bad.location_map[:, [0, 1, 3]], without.location_map)
+    torch.testing.assert_close(bad.liveness[:, [0, 1, 3]], without.liveness)
+
+
+def test_a_restart_is_a_new_sequence(network: EulerNet, make_clip: MakeClip) -> None:
+    clip = make_clip(1)
+    with torch.no_grad():
+        again, fresh = network(clip, int32([[0, 0, 2, 0]])), network(clip[:, 2:])
+        carried = network(clip)
+    torch.testing.assert_close(again.location_map[:, 2:], fresh.location_map)
+    assert (again.location_map[:, 2:] - carried.location_map[:, 2:]).abs().max() > 1e-4
+
+
+def test_the_past_counts_and_the_future_does_not(network: EulerNet, make_clip: MakeClip) -> None:
+    clip, other = make_clip(1, seed=0), make_clip(1, seed=1)
+    for t in range(CLIP_FRAMES):
+        changed = clip.clone()
+        changed[:, t] = other[:, t]
+        with torch.no_grad():
+            difference = (network(changed).location_map - network(clip).location_map).abs().amax(dim=(0, 2, 3))
+        assert difference[:t].eq(0).all()
+        assert difference[t:].gt(1e-5).all()
+
+
+def test_without_fcam_frames_know_nothing_of_each_other(make_clip: MakeClip) -> None:
+    network, clip = create(config=dataclasses.replace(SMALL, fcam=False)), make_clip(1)
+    with torch.no_grad():
+        torch.testing.assert_close(network(clip).location_map[:, 3], network(clip[:, 3:]).location_map[:, 0])
+    assert len(network.initial_state(1)) == 1
+
+
+def test_rows_of_a_batch_do_not_touch(network: EulerNet, make_clip: MakeClip) -> None:
+    clip, status = make_clip(3), int32([[0, 4, 0, 0], [0, 0, 0, 2], [2, 0, 8, 0]])
+    with torch.no_grad():
+        together = network(clip, status)
+        for n in range(3):
+            alone = network(clip[n : n + 1], status[n : n + 1])
+            assert_same(alone, Prediction(*(tensor[n : n + 1] for tensor in together)))
+
+
+def test_state_shapes() -> None:
+    shapes = [tuple(tensor.shape) for tensor in create().initial_state(3)]
+    levels = [(3, 4, 64, 64)] * 2 + [(3, 4, 32, 32)] * 2 + [(3, 4, 16, 16)] * 2
+    assert shapes == [*levels, (3, 1)]
+
+
+@pytest.mark.parametrize("picture", ["black", "white", "noise"])
+def test_any_picture_gives_numbers(network: EulerNet, picture: str) -> None:
+    noise = torch.randint(0, 256, (2, 4, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    clip = {"black": torch.zeros_like(noise), "white": torch.full_like(noise, 255), "noise": noise}[picture]
+    with torch.no_grad():
+        prediction = network(clip)
+    for tensor in (prediction.liveness, prediction.location_map):
+        assert torch.isfinite(tensor).all()
+        assert ((tensor >= 0) & (tensor <= 1)).all()
+
+
+def test_normalise_is_minus_one_to_one_and_keeps_pixels_in_place(network: EulerNet) -> None:
+    faces = torch.arange(2 * 4 * 5 * 3).reshape(2, 4, 5, 3).to(torch.uint8)
+    faces[0, 1, 2] = torch.tensor([0, 255, 51], dtype=torch.uint8)
+    pictures = network.normalise(faces)
+    assert pictures.shape == (2, 3, 4, 5)
+    torch.testing.assert_close(pictures[0, :, 1, 2], torch.tensor([-1.0, 1.0, -0.6]))
+    torch.testing.assert_close((pictures.permute(0, 2, 3, 1) + 1.0) * 127.5, faces.float())
+
+
+def test_liveness_is_read_off_the_map(network: EulerNet) -> None:
+    maps = torch.stack([torch.zeros(8, 8), torch.full((8, 8), 0.15), torch.full((8, 8), 0.3)])[None]
+    expected = torch.sigmoid(torch.tensor([[-3.0, 0.0, 3.0]]))
+    torch.testing.assert_close(network.liveness(maps), expected)
+
+
+def test_training_logits_are_the_maps_and_train_every_parameter(make_clip: MakeClip) -> None:
+    network, clip = create(config=SMALL), make_clip(2)
+    pictures = torch.stack([network.normalise(frames) for frames in clip])
+    with torch.no_grad():
+        torch.testing.assert_close(torch.sigmoid(network.logits(pictures)), network(clip).location_map)
+    network.train()
+    network.logits(pictures).square().sum().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def digest(network: EulerNet) -> str:
+    return hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in network.parameters())).hexdigest()
+
+
+def test_seed_0_is_the_same_bits_everywhere() -> None:
+    torch.manual_seed(12345)
+    assert digest(create(0)) == "ae4d55ae3ab82d0fcdb20c1fcc2108b51a20cc08d595c72b01098a3a4fcaf467"
+
+
+def test_seeds_differ() -> None:
+    assert len({digest(create(seed, SMALL)) for seed in range(3)}) == 3
+
+
+def test_create_gives_the_mode_asked_for() -> None:
+    assert not create(config=SMALL).training
+    assert create(config=SMALL, training=True).training
+
+
+def test_budget() -> None:
+    total = measure(create())[-1]
+    assert 0.3 < total.giga_macs < 0.45
+    assert 400_000 < total.parameters < 1_000_000
+
+
+def test_fcam_and_pyramid_can_be_switched_off() -> None:
+    counts = {}
+    for fcam, pyramid in itertools.product((True, False), repeat=2):
+        counts[fcam, pyramid] = measure(create(config=dataclasses.replace(SMALL, fcam=fcam, pyramid=pyramid)))[-1]
+    assert counts[True, True].parameters - counts[False, True].parameters == (32 + 64 + 128) * 4 + 3 * 4 * 5
+    assert counts[True, True].parameters > counts[True, False].parameters > counts[False, False].parameters
+    assert counts[True, True].giga_macs > counts[True, False].giga_macs > counts[False, False].giga_macs
+
+
+@pytest.mark.parametrize("size", [0, 8, 100])
+def test_an_image_size_that_does_not_halve_is_refused(size: int) -> None:
+    with pytest.raises(ValueError, match=f"image_size {size}"):
+        NetworkConfig(image_size=size)

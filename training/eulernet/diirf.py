@@ -1,0 +1,123 @@
+"""DIIRF, the differential infinite impulse response filter of EulerNet's FCAM (SEKE 2022 slides, equations 1 to 3).
+
+The recursion is the slides'; the stable parametrisation and the band-pass start are this project's declared choices.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+ONNX_DOMAIN = "eulernet"
+ONNX_OP = "DIIRF"
+# TensorRT's parser hands a node to the registered plugin of this namespace and version, other runtimes run the body.
+PLUGIN_ATTRIBUTES = {"plugin_namespace": "eulernet", "plugin_version": "1"}
+
+# tanh reaches 1.0 exactly in float32 (from about 9.1 on), and there a pole would lie on the unit circle. With 1 % kept
+# free the worst pole is at 1 - 5e-5, some 800 float32 roundings inside.
+STABILITY_MARGIN = 1e-2
+
+CLIP_RATE_HZ = 10.0  # 30 frames/s video, every 3rd frame
+BAND_HZ = (0.5, 3.0)  # from a slow blink or nod to the pulse of an excited person
+QUALITY = 1.0  # centre over bandwidth: four frames are too few for a sharp filter to ring
+
+
+def peak_coefficients(centre_hz: float, rate_hz: float, quality: float) -> tuple[float, float, float, float, float]:
+    """Second-order band-pass of gain 1 at its centre and 0 at 0 Hz and at half the sampling rate.
+
+    `scipy.signal.iirpeak` in closed form (Orfanidis, Introduction to Signal Processing, section 11.3), so that
+    training does not need scipy.
+
+    Args:
+        centre_hz: centre frequency, between 0 and half of `rate_hz`.
+        rate_hz: sampling rate.
+        quality: centre over the width at -3 dB.
+
+    Returns:
+        b0, b1, b2, a1, a2 with a0 = 1.
+    """
+    if not 0.0 < centre_hz < rate_hz / 2:
+        raise ValueError(f"centre frequency {centre_hz} Hz: choose one between 0 and {rate_hz / 2} Hz")
+    if quality <= 0.0:
+        raise ValueError(f"quality {quality}: choose a positive one")
+    centre = 2.0 * math.pi * centre_hz / rate_hz
+    gain = 1.0 / (1.0 + math.tan(centre / quality / 2.0))
+    return 1.0 - gain, 0.0, gain - 1.0, -2.0 * gain * math.cos(centre), 2.0 * gain - 1.0
+
+
+def log_spaced(low: float, high: float, count: int) -> list[float]:
+    """`count` values from `low` to `high` at equal ratios; the geometric middle when there is one value only."""
+    if count == 1:
+        return [math.sqrt(low * high)]
+    return [low * (high / low) ** (i / (count - 1)) for i in range(count)]
+
+
+def biquad(x: Tensor, h1: Tensor, h2: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Filter along time, direct form II transposed: the function behind the ONNX node `eulernet::DIIRF`.
+
+    y[n] = b0 x[n] + h1[n-1];  h1[n] = b1 x[n] + h2[n-1] - a1 y[n];  h2[n] = b2 x[n] - a2 y[n]
+
+    Args:
+        x: float (N, T, K, H, W).
+        h1: float (N, K, H, W), state before the first frame.
+        h2: float (N, K, H, W), state before the first frame.
+        coefficients: float (K, 5), columns b0, b1, b2, a1, a2.
+
+    Returns:
+        y (N, T, K, H, W), and h1 and h2 after the last frame, (N, K, H, W).
+    """
+    if torch.onnx.is_in_onnx_export():
+        y, h1, h2 = torch.onnx.ops.symbolic_multi_out(
+            f"{ONNX_DOMAIN}::{ONNX_OP}",
+            (x, h1, h2, coefficients),
+            dict(PLUGIN_ATTRIBUTES),
+            dtypes=(x.dtype, h1.dtype, h2.dtype),
+            shapes=(x.shape, h1.shape, h2.shape),
+            version=1,
+        )
+        return y, h1, h2
+    b0, b1, b2, a1, a2 = coefficients[:, :, None, None].unbind(dim=1)
+    outputs = []
+    for frame in x.unbind(dim=1):
+        y = b0 * frame + h1
+        h1 = b1 * frame + h2 - a1 * y
+        h2 = b2 * frame - a2 * y
+        outputs.append(y)
+    return torch.stack(outputs, dim=1), h1, h2
+
+
+class DIIRF(nn.Module):
+    """A trained biquad per channel, stable for any value of its parameters.
+
+    A biquad is stable inside the triangle |a2| < 1, |a1| < 1 + a2. The poles are trained through
+    a2 = (1 - e) tanh(p2) and a1 = (1 - e)(1 + a2) tanh(p1), which cannot leave it (the slides train a and b directly
+    and promise no stability). b is trained freely: it cannot make the filter unstable.
+    """
+
+    def __init__(self, channels: int, rate_hz: float = CLIP_RATE_HZ, band_hz: tuple[float, float] = BAND_HZ) -> None:
+        """Start as band-passes over `band_hz`: like Eulerian magnification, blind to a still picture."""
+        super().__init__()
+        if channels < 1:
+            raise ValueError(f"DIIRF over {channels} channels: at least 1 is needed")
+        rows = [peak_coefficients(f, rate_hz, QUALITY) for f in log_spaced(*band_hz, channels)]
+        self.b = nn.Parameter(torch.tensor([row[:3] for row in rows]))
+        self.p = nn.Parameter(torch.tensor([poles_to_parameters(row[3:]) for row in rows]))
+
+    def coefficients(self) -> Tensor:
+        """float (K, 5): b0, b1, b2, a1, a2 a channel."""
+        p1, p2 = self.p.unbind(dim=1)
+        a2 = (1.0 - STABILITY_MARGIN) * torch.tanh(p2)
+        a1 = (1.0 - STABILITY_MARGIN) * (1.0 + a2) * torch.tanh(p1)
+        return torch.cat([self.b, a1[:, None], a2[:, None]], dim=1)
+
+    def forward(self, x: Tensor, h1: Tensor, h2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`biquad` with the trained coefficients: x (N, T, K, H, W), h1 and h2 (N, K, H, W), zero at a clip's start."""
+        return biquad(x, h1, h2, self.coefficients())
+
+
+def poles_to_parameters(a: Sequence[float]) -> tuple[float, float]:
+    """p1, p2 whose denominator is 1 + a1 z^-1 + a2 z^-2; the inverse of `DIIRF.coefficients`."""
+    a1, a2 = a
+    limit = 1.0 - STABILITY_MARGIN
+    return math.atanh(a1 / (limit * (1.0 + a2))), math.atanh(a2 / limit)

@@ -1,0 +1,58 @@
+"""The residual pyramid of EulerNet (SEKE 2022 slides): residuals between resolutions, from different depths, fused."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from eulernet.blocks import ConvBNReLU
+
+
+def upsample(x: Tensor) -> Tensor:
+    """(N, C, H, W) to (N, C, 2H, 2W), bilinear."""
+    return functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+class ResidualPyramid(nn.Module):
+    """What each level has that the coarser one lost, brought to the middle level's size and fused.
+
+    The slides name the residuals, the resolutions and the fusion of depths, not the wiring. Declared choices: three
+    levels P_0, P_1, P_2, each half the size of the one before, projected to a common width by 1x1 convolutions;
+    residuals R_0 = P_0 - up(P_1), R_1 = P_1 - up(P_2), and the base R_2 = P_2, as in a Laplacian pyramid; R_0 comes
+    down by a convolution of stride 2, because an average would cancel the fine detail that a residual consists of;
+    R_2 goes up; concatenation and a 3x3 convolution fuse them.
+    """
+
+    def __init__(self, channels: Sequence[int], width: int) -> None:
+        super().__init__()
+        if len(channels) != 3:
+            raise ValueError(f"residual pyramid of {len(channels)} levels: it is wired for 3")
+        self.project = nn.ModuleList(nn.Conv2d(c, width, kernel_size=1) for c in channels)
+        self.down = ConvBNReLU(width, width, stride=2)
+        self.fuse = ConvBNReLU(3 * width, width)
+
+    def residuals(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """levels: float (N, C_l, S_l, S_l) from fine to coarse. Returns R_0, R_1, R_2, each (N, width, S_l, S_l)."""
+        p0, p1, p2 = (project(level) for project, level in zip(self.project, levels, strict=True))
+        return p0 - upsample(p1), p1 - upsample(p2), p2
+
+    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        """levels: float (N, C_l, S_l, S_l) from fine to coarse. Returns float (N, width, S_1, S_1)."""
+        r0, r1, r2 = self.residuals(levels)
+        fused: Tensor = self.fuse(torch.cat([self.down(r0), r1, upsample(r2)], dim=1))
+        return fused
+
+
+class DeepestLevel(nn.Module):
+    """The ablation without the pyramid: the coarsest level alone, brought to the middle level's size."""
+
+    def __init__(self, channels: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(channels[-1], width, kernel_size=1)
+        self.fuse = ConvBNReLU(width, width)
+
+    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        """levels: float (N, C_l, S_l, S_l) from fine to coarse. Returns float (N, width, S_1, S_1)."""
+        fused: Tensor = self.fuse(upsample(self.project(levels[-1])))
+        return fused
