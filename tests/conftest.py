@@ -62,9 +62,12 @@ TIGHT_SLOTS, TIGHT_IDLE_S = 16, 2
 
 @pytest.fixture(scope="session")
 def tight_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    """The real server with 16 slots for sequences and 2 s of patience, so that what is left behind shows."""
+    """The real server with 16 slots for sequences and 2 s of patience, so that what is left behind shows; and with two
+    instances of the stage between the sequence models, so that frames could overtake each other."""
     folder = tmp_path_factory.mktemp("tight")
     copy = tightened(repository, folder / "model_repository", TIGHT_SLOTS, TIGHT_IDLE_S)
+    crop = copy / "face_crop" / "configs" / "cpu.pbtxt"
+    crop.write_text(crop.read_text().replace("count: 1", "count: 2"))
     with EmbeddedServer(copy, Ports(0, 0, 0), folder / "server.log") as running:
         running.wait_ready(READY_TIMEOUT_S)
         yield running

@@ -108,7 +108,7 @@ def score(paths: Sequence[str], as_json: bool, report: str | None, clips: int, *
 
             drawn = Report()
         version, rows = _score_all(client, sources, clips, drawn)
-        weights = _weights(rows)
+        weights = _weights(rows) or client.weights()
     if as_json:
         click.echo(json.dumps(_as_json(weights, rows), indent=2, allow_nan=False))
     else:
@@ -183,7 +183,7 @@ def _progress(sources: Sequence[Path]) -> Any:
 
 def _weights(rows: Sequence[Row]) -> str:
     labels = sorted({row.weights for _, row in rows if not isinstance(row, Exception)})
-    return ", ".join(labels) or "unknown"
+    return ", ".join(labels)
 
 
 def _as_json(weights: str, rows: Sequence[Row]) -> dict[str, Any]:

@@ -101,7 +101,7 @@ class Raw:
             client.stop_stream()
         results: dict[int, list[Answer | InferenceServerException]] = {sequence_id: [] for sequence_id in sequences}
         for result, error in collected:
-            assert error is None, error
+            assert error is None, str(error)
             assert result is not None
             sequence_id, t = map(int, result.get_response().id.split(":"))
             assert len(results[sequence_id]) == t, f"sequence {sequence_id}: answer {t} out of order"

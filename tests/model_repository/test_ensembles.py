@@ -50,6 +50,16 @@ def test_pipelined_frames_stay_in_order(raw, moving_faces):
         )
 
 
+def test_pipelined_frames_stay_in_order_with_several_instances(tight, moving_faces):
+    """Without preserve_ordering a second instance of a stage lets frames overtake each other."""
+    assert tight.client.get_model_config("face_crop").config.instance_group[0].count == 2
+    small = moving_faces(1, seed=9) * 3
+    frames = [b"" if t % 3 == 1 else small[t % 3] for t in range(60)]  # a bad frame takes no time in this stage
+    together = tight.pipelined({next(tight.ids): frames for _ in range(3)})
+    for answers in together.values():
+        assert [int(each.count[0]) for each in answers] == [sum(k % 3 != 1 for k in range(t + 1)) for t in range(60)]
+
+
 def test_frames_of_several_sequences_share_a_batch(raw, moving_faces):
     before = Counter(raw.batch_sizes("eulernet"))
     raw.pipelined({next(raw.ids): moving_faces(16, seed) for seed in range(8)})
