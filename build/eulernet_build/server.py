@@ -1,8 +1,8 @@
 """The embedded Triton server: one process group, loopback only, ready when a real inference has answered.
 
 Switches follow Triton's notes on secure deployment: the shared-memory, model-repository, trace and logging APIs are
-closed with a key that nobody keeps, since this release predates the fixes of the Python backend's shared-memory flaws
-(CVE-2025-23319, -23320, -23334).
+closed, since this release predates the fixes of the Python backend's shared-memory flaws (CVE-2025-23319, -23320,
+-23334). Their key is random and kept nowhere, but users of this machine can read it off the process list.
 """
 
 import contextlib

@@ -120,6 +120,7 @@ def score(paths: Sequence[str], as_json: bool, report: str | None, clips: int, *
             raise click.ClickException(
                 f"{report}: cannot be written ({error.strerror}); choose another file"
             ) from error
+        click.echo(f"report: {report}", err=True)
     if any(isinstance(row, Exception) for _, row in rows):
         sys.exit(1)
 
