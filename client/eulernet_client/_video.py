@@ -161,7 +161,8 @@ def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     if path.stat().st_size == 0:
         raise NotAVideoError(f"{path}: the file is empty (0 bytes); copy or record it again")
     try:
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+        # Titles and other metadata need not be UTF-8.
+        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
     except PermissionError:
         raise
     except FFmpegError as error:
@@ -177,6 +178,8 @@ def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             kinds: list[str] = sorted({str(s.type) for s in container.streams} - {"video"})
             what = "text" if container.format.name == "tty" else f"only {', '.join(kinds) or 'no stream'}"
             raise NotAVideoError(f"{path}: no pictures in this file ({what}); {_WHAT_TO_GIVE}")
+        if streams[0].codec_context is None:
+            raise NotAVideoError(f"{path}: its pictures are in a format that FFmpeg here can't decode; {_WHAT_TO_GIVE}")
         streams[0].thread_type = "AUTO"
         yield container, streams[0]
 

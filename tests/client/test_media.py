@@ -317,3 +317,25 @@ def test_find_sources(make, tmp_path: Path) -> None:
     assert find_sources(tmp_path / "empty") == [tmp_path / "empty"]
     assert find_sources(tmp_path / "gone") == [tmp_path / "gone"]
     assert find_sources(tmp_path / "videos" / "notes.txt") == [tmp_path / "videos" / "notes.txt"]
+
+
+def test_metadata_that_is_not_utf8_does_not_matter(make, tmp_path) -> None:
+    video = make.video(tmp_path / "a.avi", 12, "mjpeg", pix_fmt="yuvj420p")
+    whole = video.read_bytes()
+    # An INFO list with a title in Latin-1, put before the list of frames (RIFF, as AVI has it).
+    title = b"INAM" + struct.pack("<I", 4) + b"caf\xe9"
+    info = b"LIST" + struct.pack("<I", 4 + len(title)) + b"INFO" + title
+    at = whole.index(b"movi") - 8
+    grown = whole[:at] + info + whole[at:]
+    video.write_bytes(grown[:4] + struct.pack("<I", len(grown) - 8) + grown[8:])
+    with av.open(str(video), metadata_errors="replace") as container:
+        assert container.metadata["title"].startswith("caf")
+    (clip,) = iter_clips(video)
+    assert [make.number(frame.jpeg) for frame in clip.frames] == [1, 4, 7, 10]
+
+
+def test_pictures_in_an_unknown_format_are_named(make, tmp_path) -> None:
+    video = make.video(tmp_path / "a.avi", 12, "mjpeg", pix_fmt="yuvj420p")
+    video.write_bytes(video.read_bytes().replace(b"MJPG", b"zzZ9"))
+    with pytest.raises(errors.NotAVideoError, match=r"a\.avi: .*give an MP4"):
+        list(iter_clips(video))
