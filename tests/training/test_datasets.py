@@ -1,0 +1,374 @@
+"""Readers: OULU-NPU's lists and counts, manifests, and clips of videos; what is wrong is named and stops nothing."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import simplejpeg
+from eulernet.datasets import (
+    DatasetError,
+    Problems,
+    Reading,
+    Split,
+    oulu,
+    read_manifest,
+    read_oulu,
+    read_oulu_split,
+    video,
+    write_protocols,
+)
+from eulernet.datasets.oulu import FOLDERS, USERS, Name, protocol_names
+from eulernet.datasets.video import VideoError, clip_starts, map_clips
+from eulernet_client import _media
+from numpy.typing import NDArray
+
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+# Protocol -> real and attack videos of train, dev, test: the data set's documentation.
+COUNTS = {
+    1: ((240, 960), (180, 720), (120, 480)),
+    2: ((360, 720), (270, 540), (360, 720)),
+    3: ((300, 1200), (225, 900), (60, 240)),
+    4: ((200, 400), (150, 300), (20, 40)),
+}
+RUNS = [(1, None), (2, None), *product((3, 4), range(1, 7))]
+SMALL_USERS: dict[Split, range] = {"train": range(1, 3), "dev": range(21, 22), "test": range(36, 37)}
+
+
+@pytest.fixture
+def make_oulu(tmp_path: Path) -> Callable[..., Path]:
+    """A data set of OULU-NPU's layout, the videos a byte long; readers do not open them."""
+
+    def make(users: dict[Split, range], protocols: bool = True) -> Path:
+        root = tmp_path / "oulu"
+        for split, folder in FOLDERS.items():
+            (root / folder).mkdir(parents=True)
+            for p, s, u, f in product(oulu.PHONES, oulu.SESSIONS, users[split], oulu.FILES):
+                (root / folder / f"{p}_{s}_{u:02d}_{f}.avi").write_bytes(b"x")
+        if protocols:
+            write_protocols(root, users)
+        return root
+
+    return make
+
+
+@pytest.mark.parametrize(("protocol", "fold"), RUNS)
+def test_rules_give_the_documented_counts(protocol: int, fold: int | None) -> None:
+    for split, expected in zip(SPLITS, COUNTS[protocol], strict=True):
+        names = protocol_names(protocol, fold, split, USERS[split])
+        live = sum(name.file == 1 for name in names)
+        assert (live, len(names) - live) == expected
+        assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(("protocol", "fold"), RUNS)
+def test_test_set_is_new_in_what_the_protocol_tests(protocol: int, fold: int | None) -> None:
+    train, test = (protocol_names(protocol, fold, split, USERS[split]) for split in ("train", "test"))
+    new = {1: ["session"], 2: ["file"], 3: ["phone"], 4: ["session", "phone", "file"]}[protocol]
+    for what in new:
+        seen = [{getattr(name, what) for name in names if what != "file" or name.file > 1} for names in (train, test)]
+        assert not seen[0] & seen[1], what
+
+
+def test_files_lists_are_those_of_the_rules(make_oulu: Callable[..., Path]) -> None:
+    root = make_oulu(USERS)
+    for (protocol, fold), split in product(RUNS, SPLITS):
+        listed = read_oulu(root, protocol, fold, split)
+        assert not listed.problems.summary()
+        rules = protocol_names(protocol, fold, split, USERS[split])
+        assert [each.name for each in listed.videos] == [str(name) for name in rules]
+        assert {each.split for each in listed.videos} == {split}
+
+
+def test_protocol_files_have_the_data_set_s_form(tmp_path: Path) -> None:
+    written = write_protocols(tmp_path, SMALL_USERS)
+    assert len(written) == 42
+    assert {path.name for path in (tmp_path / "Protocols" / "Protocol_1").iterdir()} == {
+        "Train.txt",
+        "Dev.txt",
+        "Test.txt",
+    }
+    assert (tmp_path / "Protocols/Protocol_3/Test_6.txt").is_file()
+    lines = (tmp_path / "Protocols/Protocol_4/Test_2.txt").read_text().splitlines()
+    assert lines == ["+1,2_3_36_1", "-1,2_3_36_3", "-2,2_3_36_5"]
+
+
+def test_without_protocol_files_the_rules_and_the_users_found_make_the_lists(make_oulu: Callable[..., Path]) -> None:
+    root = make_oulu(SMALL_USERS, protocols=False)
+    for (protocol, fold), split in product(RUNS, SPLITS):
+        names = [each.name for each in read_oulu(root, protocol, fold, split).require()]
+        assert names == [str(name) for name in protocol_names(protocol, fold, split, SMALL_USERS[split])]
+
+
+def test_video_tells_all_that_its_name_says(make_oulu: Callable[..., Path]) -> None:
+    root = make_oulu(SMALL_USERS)
+    videos = {each.name: each for each in read_oulu_split(root, "dev").videos}
+    assert len(videos) == 6 * 3 * 5
+    replay = videos["6_2_21_5"]
+    assert replay.path == root / "Dev_files" / "6_2_21_5.avi"
+    assert (replay.label, replay.instrument, replay.subject) == ("attack", "replay2", "21")
+    assert (replay.phone, replay.session, replay.split, replay.live) == (6, 2, "dev", False)
+    assert (videos["1_1_21_1"].label, videos["1_1_21_1"].instrument) == ("live", "bona_fide")
+    assert Counter(each.instrument for each in videos.values()) == dict.fromkeys(oulu.INSTRUMENTS.values(), 18)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "fold", "message"),
+    [(5, None, "protocol 5"), (3, None, "give a fold"), (4, 7, "fold 7"), (1, 2, "only protocols 3 and 4")],
+)
+def test_no_such_protocol(protocol: int, fold: int | None, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_oulu(tmp_path, protocol, fold, "train")
+
+
+@pytest.mark.parametrize(
+    "text", ["1_1_1_1", "7_1_01_1", "1_4_01_1", "1_1_01_6", "1_1_01", "1_1_01_1_", "a", "1_1_0x_1"]
+)
+def test_not_a_name(text: str) -> None:
+    assert Name.parse(text) is None
+
+
+def test_problems_of_a_data_set_are_named_and_the_rest_is_read(make_oulu: Callable[..., Path]) -> None:
+    root = make_oulu(SMALL_USERS)
+    lists = root / "Protocols" / "Protocol_2"
+    lines = (lists / "Dev.txt").read_text().splitlines()
+    lines[0] = lines[0].replace("+1", "-1")  # 1_1_21_1 called a print
+    lines[1] = lines[1].replace("-1", "-2")  # 1_1_21_2 called a replay
+    lines[2] = lines[2].replace("-2", "")
+    lines += ["", lines[3], "what is this", "0,1_1_21_4"]
+    (lists / "Dev.txt").write_text("\r\n".join(lines))
+    (root / "Dev_files" / "6_3_21_1.avi").unlink()
+    (root / "Dev_files" / "6_3_21_2.avi").write_bytes(b"")
+    reading = read_oulu(root, 2, None, "dev")
+    assert len(reading.videos) == 54 - 5
+    kinds = Counter(each.kind for each in reading.problems)
+    assert kinds == {
+        "label contradicts name": 2,
+        "missing label": 2,
+        "listed twice": 1,
+        "wrong layout": 1,
+        "missing video": 1,
+        "unreadable video": 1,
+    }
+    summary = reading.problems.summary()
+    assert "label contradicts name: 2" in summary
+    assert f"{lists / 'Dev.txt'}:1: -1 for 1_1_21_1, whose file code means bona_fide; left out" in summary
+    assert "6_3_21_1.avi: no such file" in summary
+    assert "6_3_21_2.avi: the file is empty" in summary
+
+
+def test_wrong_layout_is_named(make_oulu: Callable[..., Path], tmp_path: Path) -> None:
+    nothing = read_oulu(tmp_path / "nowhere", 1, None, "train")
+    assert nothing.problems.count("wrong layout") == 1
+    with pytest.raises(DatasetError, match=r"no video can be used\nwrong layout: 1\n.*Train_files: no such folder"):
+        nothing.require()
+    root = make_oulu(SMALL_USERS)
+    (root / "Protocols" / "Protocol_3" / "Train_4.txt").unlink()
+    assert "Train_4.txt: can't be read" in read_oulu(root, 3, 4, "train").problems.summary()
+    assert len(read_oulu(root, 3, 5, "train").videos) == 5 * 3 * 2 * 5
+    (root / "Train_files" / "holiday.avi").write_bytes(b"x")
+    (root / "Train_files" / "1_1_001_1.avi").write_bytes(b"x")
+    whole = read_oulu_split(root, "train")
+    assert len(whole.videos) == 180
+    assert whole.problems.count("wrong layout") == 2
+    assert "holiday.avi: not named Phone_Session_User_File" in whole.problems.summary()
+
+
+def test_summary_shows_a_few_of_many() -> None:
+    problems = Problems()
+    for number in range(10):
+        problems.add("missing video", f"{number}.avi", "no such file")
+    assert problems.summary(2).splitlines() == [
+        "missing video: 10",
+        "  0.avi: no such file",
+        "  1.avi: no such file",
+        "  and 8 more",
+    ]
+    assert Reading().problems.summary() == ""
+
+
+def test_eyes(tmp_path: Path) -> None:
+    (tmp_path / "1_1_01_1.txt").write_text("0,400,800,600,805\n1,401,800,601,805\n")
+    np.testing.assert_array_equal(oulu.read_eyes(tmp_path / "1_1_01_1.txt")[1], [1, 401, 800, 601, 805])
+
+
+HEADER = "path,label,instrument,subject,split"
+
+
+def write_manifest(folder: Path, *rows: str, header: str = HEADER) -> Path:
+    path = folder / "videos.csv"
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8-sig")
+    for name in ("a.mp4", "b.mp4", "sub/a.mp4"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    return path
+
+
+def test_manifest(tmp_path: Path) -> None:
+    path = write_manifest(
+        tmp_path, "a.mp4,live,,anna,train", 'sub/a.mp4,attack,"mask, latex",bert,test', "b.mp4,attack,,,dev"
+    )
+    reading = read_manifest(path)
+    assert not len(reading.problems), reading.problems.summary()
+    one, two, three = reading.videos
+    assert (one.path, one.label, one.instrument, one.subject) == (tmp_path / "a.mp4", "live", "bona_fide", "anna")
+    assert (two.path, two.instrument, two.split, two.name) == (tmp_path / "sub/a.mp4", "mask, latex", "test", "a")
+    assert (three.instrument, three.phone, three.session) == ("unknown", None, None)
+    assert three.subject not in ("", one.subject, two.subject)
+    assert [each.name for each in read_manifest(path, "dev").videos] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        ("b.mp4,,,bert,train", "missing label"),
+        ("b.mp4,spoof,,bert,train", "missing label"),
+        ("b.mp4", "missing label"),
+        ("b.mp4,live,,bert,validation", "missing split"),
+        ("b.mp4,live,print,bert,train", "label contradicts instrument"),
+        ("b.mp4,attack,bona_fide,bert,train", "label contradicts instrument"),
+        ("c.mp4,live,,bert,train", "missing video"),
+        (",live,,bert,train", "missing video"),
+        ("empty.mp4,live,,bert,train", "unreadable video"),
+        ("a.mp4,live,,bert,train", "listed twice"),
+    ],
+)
+def test_bad_row_is_named_and_the_rest_is_read(row: str, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    reading = read_manifest(
+        write_manifest(tmp_path, "a.mp4,live,,anna,train", row, "sub/a.mp4,attack,print,cleo,train")
+    )
+    assert [each.subject for each in reading.videos] == ["anna", "cleo"]
+    (problem,) = reading.problems
+    assert problem.kind == kind
+    assert problem.where == f"{tmp_path / 'videos.csv'}:3"
+
+
+def test_subject_in_two_splits_is_named(tmp_path: Path) -> None:
+    reading = read_manifest(write_manifest(tmp_path, "a.mp4,live,,anna,train", "b.mp4,live,,anna,test"), "test")
+    assert len(reading.videos) == 1
+    assert "anna: test, train" in reading.problems.summary()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"path,label\na,live\n", b"\xff\xfe\x00\x01", b"RIFF\x00\x00"])
+def test_manifest_that_is_none(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "videos.csv"
+    if content is not None:
+        path.write_bytes(content)
+    reading = read_manifest(path)
+    assert not reading.videos
+    assert reading.problems.count("wrong layout") == 1
+
+
+def numbered(number: int) -> NDArray[np.uint8]:
+    """Four quarters, grey but for the first: its brightness is the number."""
+    picture = np.full((48, 64, 3), 128, np.uint8)
+    picture[:24, :32] = number * 4
+    return picture
+
+
+OPTIONS = {"libx264": {"crf": "10"}, "libvpx": {"crf": "4", "b": "4M"}}
+
+
+def write_video(
+    path: Path, frames: int, codec: str = "libx264", rotation: int | None = None, hflip: bool = False
+) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=30, options=OPTIONS.get(codec, {}))
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        if rotation is not None:
+            stream.set_display_rotation(rotation, hflip=hflip)
+        for number in range(frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(number), format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def numbers(clip: video.Clip) -> tuple[int, list[int]]:
+    return clip.start, [round(float(picture[:20, :28].mean()) / 4) for picture in clip.pictures]
+
+
+@pytest.mark.parametrize("frame_count", [*range(40), 150])
+@pytest.mark.parametrize("clips", [1, 2, 8])
+def test_clips_lie_where_the_client_takes_them(frame_count: int, clips: int) -> None:
+    assert clip_starts(frame_count, clips) == _media.clip_starts(frame_count, clips)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [("mp4", "libx264"), ("avi", "mjpeg"), ("avi", "libx264"), ("webm", "libvpx")]
+)
+@pytest.mark.parametrize(("frames", "clips"), [(10, 1), (12, 5), (50, 4)])
+def test_frames_are_those_asked_for(suffix: str, codec: str, frames: int, clips: int, tmp_path: Path) -> None:
+    path = write_video(tmp_path / f"clip.{suffix}", frames, codec)
+    got = map_clips(path, clips, numbers)
+    starts = clip_starts(frames, clips)
+    assert got == [(start, [start, start + 3, start + 6, start + 9]) for start in starts]
+
+
+def test_other_lengths_and_intervals(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mp4", 30)
+    assert map_clips(path, 2, numbers, frames=3, interval=5) == [(2, [2, 7, 12]), (17, [17, 22, 27])]
+    assert map_clips(path, 1, numbers, frames=1, interval=1) == [(14, [14])]
+
+
+@pytest.mark.parametrize(("rotation", "hflip"), [(0, False), (90, False), (-90, False), (180, False), (0, True)])
+def test_pictures_are_upright_as_the_client_sends_them(rotation: int, hflip: bool, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mp4", 10, rotation=rotation, hflip=hflip)
+    (ours,) = map_clips(path, 1, lambda clip: clip.pictures)
+    (theirs,) = _media.iter_clips(path)
+    for picture, jpeg in zip(ours, theirs.jpegs, strict=True):
+        expected = simplejpeg.decode_jpeg(jpeg)
+        assert picture.shape == expected.shape
+        assert np.abs(picture.astype(int) - expected).mean() < 3
+
+
+def test_video_cut_short_gives_the_clips_that_are_left(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.avi", 60, "mjpeg")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    got = map_clips(path, 2, numbers)
+    assert len(got) == 2
+    for start, shown in got:
+        assert start < 30
+        assert shown == [start, start + 3, start + 6, start + 9]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a video that can be read"),
+        (b"no video at all" * 100, "not a video that can be read|no pictures"),
+        (b"#EXTM3U\nhttp://127.0.0.1:9/x.ts\n", "not a video that can be read|no pictures"),
+        (None, "not a video that can be read .No such file"),
+    ],
+)
+def test_not_a_video(content: bytes | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(VideoError, match=f"{path}.*({message})"):
+        map_clips(path, 1, numbers)
+
+
+def test_noise_in_a_video_does_not_end_the_process(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mp4", 30)
+    whole = bytearray(path.read_bytes())
+    rng, clips = np.random.default_rng(0), 0
+    for _ in range(20):
+        damaged = whole.copy()
+        for place in rng.integers(0, len(whole), 15):
+            damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        with contextlib.suppress(VideoError):
+            clips += len(map_clips(path, 2, numbers))
+    assert 0 < clips < 40
+
+
+@pytest.mark.parametrize("frames", [1, 9])
+def test_too_short(frames: int, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mp4", frames)
+    with pytest.raises(VideoError, match=rf"clip.mp4: {frames} frames, needs at least 10 \(4 frames, every 3"):
+        map_clips(path, 1, numbers)

@@ -1,0 +1,260 @@
+"""Training: it learns what only time shows, gives the same weights after a kill, and refuses what it can't use."""
+
+import itertools
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from eulernet.datasets.records import Video
+from eulernet.learning.augmentation import augment, cosine_rate, epoch_generator, to_float
+from eulernet.learning.checkpoint import CheckpointError, load
+from eulernet.learning.losses import clip_loss, contrast_kernels, contrastive_depth_loss
+from eulernet.learning.settings import AugmentationSettings, LossSettings, Settings, SettingsError, read_settings
+from eulernet.learning.trainer import Trainer, TrainingError, equal_error_rate
+
+SIZE = 32
+SMALL = f"""
+seed = 3
+[network]
+image_size = {SIZE}
+widths = [8, 8, 8, 8]
+pyramid_width = 8
+[optimizer]
+epochs = 6
+batch_size = 8
+learning_rate = 0.01
+autocast = "off"
+[augmentation]
+shift = 0.0
+zoom = 0.0
+"""
+
+
+class Flicker:
+    """Clips whose class only time tells: bona fide ones flicker, attacks are one of their frames, four times."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        random = np.random.default_rng(seed)
+        self.clips = []
+        for i in range(count):
+            base = np.repeat(np.repeat(random.uniform(60, 190, (4, 4, 3)), SIZE // 4, 0), SIZE // 4, 1)
+            beat = 40 * np.array([1, -1, 1, -1] if i % 4 < 2 else [-1, 1, -1, 1])
+            clip = base[None] + (beat[:, None, None, None] if i % 2 else beat[random.integers(4)])
+            self.clips.append(
+                torch.from_numpy(np.clip(np.broadcast_to(clip, (4, SIZE, SIZE, 3)), 0, 255).astype(np.uint8))
+            )
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int):
+        side = SIZE // 8
+        return self.clips[index], torch.full((side, side), float(index % 2)), torch.tensor(float(index % 2)), index
+
+    def video(self, index: int) -> Video:
+        live = index % 2 == 1
+        instrument = "bona_fide" if live else "print1"
+        return Video(Path(str(index)), "live" if live else "attack", instrument, str(index), None, None, "train", "v")
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    return read_settings(path)
+
+
+def test_learns_what_only_time_shows(settings, tmp_path):
+    trainer = Trainer(settings, Flicker(96, 0), Flicker(48, 1), tmp_path / "run", "flicker")
+    history = trainer.run().history
+    assert history[-1]["train_loss"] < 0.5 * history[0]["train_loss"]
+    assert min(row["dev_eer"] for row in history) <= 0.05
+    best = load(tmp_path / "run" / "best.pt")
+    assert best.label == "flicker"
+    still = torch.stack([Flicker(48, 1)[i][0] for i in range(1, 48, 2)])
+    moving = best.network(still).liveness[:, -1]
+    frozen = best.network(still[:, :1].expand(-1, 4, -1, -1, -1).contiguous()).liveness[:, -1]
+    assert (moving > frozen).float().mean() > 0.9
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load(path).network.state_dict()
+
+
+def test_same_seed_gives_the_same_weights_and_another_seed_others(settings, tmp_path):
+    import dataclasses
+
+    data = Flicker(16, 0)
+    runs = {"a": settings, "b": settings, "c": dataclasses.replace(settings, seed=4)}
+    short = {
+        name: dataclasses.replace(each, optimizer=dataclasses.replace(each.optimizer, epochs=2))
+        for name, each in runs.items()
+    }
+    for name, each in short.items():
+        Trainer(each, data, data, tmp_path / name, "flicker").run()
+    a, b, c = (weights(tmp_path / name / "last.pt") for name in "abc")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not all(torch.equal(a[name], c[name]) for name in a)
+
+
+def test_goes_on_after_a_kill_as_if_nothing_had_been(settings, tmp_path):
+    """A run killed by SIGKILL between two epochs, then started again, ends with the bits of one left alone."""
+    script = f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import torch
+torch.set_num_threads(1)
+from test_learning import Flicker, SMALL
+from eulernet.learning.settings import read_settings
+from eulernet.learning.trainer import Trainer
+folder = Path(sys.argv[1])
+trainer = Trainer(read_settings(Path(sys.argv[2])), Flicker(64, 0), Flicker(16, 1), folder, "flicker")
+trainer.run(lambda line: print(line, flush=True))
+"""
+
+    def start(folder: Path) -> subprocess.Popen[str]:
+        arguments = [sys.executable, "-c", script, str(folder), str(tmp_path / "small.toml")]
+        return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+
+    whole = start(tmp_path / "whole")
+    lines = whole.communicate(timeout=120)[0].splitlines()
+    assert len(lines) == 6
+    killed = start(tmp_path / "killed")
+    assert killed.stdout is not None
+    assert killed.stdout.readline().startswith("epoch 1/6")
+    killed.stdout.readline()
+    time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    rest = killed.communicate()[0].splitlines()
+    done = load(tmp_path / "killed" / "last.pt").epoch
+    assert 2 <= done < 6, rest
+    again = start(tmp_path / "killed")
+    assert len(again.communicate(timeout=120)[0].splitlines()) == 6 - done
+    a, b = (weights(tmp_path / name / "last.pt") for name in ("whole", "killed"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    rows = [(tmp_path / name / "history.csv").read_text().splitlines() for name in ("whole", "killed")]
+    assert len(rows[0]) == len(rows[1]) == 7
+    assert not list((tmp_path / "killed").glob(".*.part"))
+
+
+def test_other_settings_in_the_same_folder_are_refused(settings, tmp_path):
+    import dataclasses
+
+    data = Flicker(8, 0)
+    one_epoch = dataclasses.replace(settings, optimizer=dataclasses.replace(settings.optimizer, epochs=1))
+    Trainer(one_epoch, data, data, tmp_path / "run", "flicker").run()
+    with pytest.raises(TrainingError, match="holds a run with other settings: choose another folder, or remove"):
+        Trainer(settings, data, data, tmp_path / "run", "flicker")
+
+
+def test_one_class_only_is_refused(settings, tmp_path):
+    data = Flicker(8, 0)
+    data.clips = data.clips[:1]
+    with pytest.raises(TrainingError, match="the dev set of 1 clips needs both bona fide and attacks"):
+        Trainer(settings, Flicker(8, 0), data, tmp_path / "run", "flicker")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sed = 1", "sed: unknown; there are augmentation, data, loss, network, optimizer, seed"),
+        ("[optimizer]\nepoch = 3", "optimizer.epoch: unknown"),
+        ("[optimizer]\nepochs = 'many'", "optimizer.epochs = 'many': must be int, such as 30"),
+        ("[optimizer]\nepochs = 0", "epochs = 0: at least 1 is needed"),
+        ("[loss]\nregression = 'l7'", "regression = 'l7': choose one of mse, bce"),
+        ("[network]\nimage_size = 100", "image_size 100: .* multiple of 16"),
+        ("optimizer = 3", r"optimizer: is a section, write \[optimizer\]"),
+        ("seed = ", "not TOML"),
+    ],
+)
+def test_wrong_settings_are_named(tmp_path, text, message):
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=rf"run\.toml: .*{message}"):
+        read_settings(path)
+
+
+def test_missing_settings_file(tmp_path):
+    with pytest.raises(SettingsError, match=r"none\.toml: No such file"):
+        read_settings(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04" + bytes(50)])
+def test_garbage_is_no_checkpoint(tmp_path, content):
+    path = tmp_path / "last.pt"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"last\.pt: not a checkpoint of EulerNet"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("live", "liveness", "expected"),
+    [
+        ([1, 1, 0, 0], [0.9, 0.8, 0.2, 0.1], 0.0),
+        ([0, 0, 1, 1], [0.9, 0.8, 0.2, 0.1], 1.0),
+        ([1, 0, 1, 0], [0.9, 0.8, 0.2, 0.1], 0.5),
+        ([1, 1, 1, 0, 0, 0], [0.9, 0.8, 0.3, 0.4, 0.2, 0.1], 1 / 3),
+    ],
+)
+def test_equal_error_rate_by_hand(live, liveness, expected):
+    assert equal_error_rate(np.array(live, bool), np.array(liveness)) == pytest.approx(expected)
+
+
+def test_contrast_kernels_see_no_constant():
+    kernels = contrast_kernels()
+    assert kernels.sum(dim=(1, 2, 3)).abs().max() == 0
+    assert len({tuple(kernel.flatten().tolist()) for kernel in kernels}) == 8
+    a = torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert contrastive_depth_loss(a, a + 0.3) < 1e-12
+    assert contrastive_depth_loss(a, a.flip(-1)) > 1e-3
+
+
+@pytest.mark.parametrize("regression", ["mse", "bce"])
+def test_loss_is_least_at_the_target(regression):
+    target = torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.8 + 0.1
+    at_target = torch.logit(target).unsqueeze(1).expand(-1, 3, -1, -1)
+    settings = LossSettings(regression=regression)
+    best = clip_loss(at_target, target, settings)
+    for shift in (-0.5, 0.5):
+        assert clip_loss(at_target + shift, target, settings) > best
+    if regression == "mse":
+        assert best < 1e-12
+
+
+def test_augmentation_moves_picture_and_target_together_and_all_frames_alike():
+    picture = torch.zeros(1, 4, 3, 64, 64)
+    picture[..., 20:30, 36:44] = 1.0
+    target = torch.zeros(1, 64, 64)
+    target[..., 20:30, 36:44] = 1.0
+    changed = set()
+    for seed in range(8):
+        moved, label = augment(
+            picture, target, AugmentationSettings(gain=0, contrast=0, colour=0), epoch_generator(seed, 0, 1)
+        )
+        assert torch.equal(moved[:, 0], moved[:, 3])
+        assert (moved[0, 0, 0] - label[0]).abs().max() < 1e-4
+        changed.add(tuple(label[0].nonzero().float().mean(dim=0).tolist()))
+    assert len(changed) == 8
+
+
+def test_no_augmentation_changes_nothing():
+    clip = to_float(torch.randint(0, 256, (2, 4, 32, 32, 3), dtype=torch.uint8))
+    target = torch.rand(2, 4, 4)
+    off = AugmentationSettings(flip=False, gain=0, contrast=0, colour=0, shift=0, zoom=0)
+    same, label = augment(clip, target, off, epoch_generator(0, 0, 1))
+    assert (same - clip).abs().max() < 1e-5
+    assert (label - target).abs().max() < 1e-5
+
+
+def test_learning_rate_rises_and_falls():
+    rates = [cosine_rate(step, 100, 10) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == 1.0
+    assert all(a >= b for a, b in itertools.pairwise(rates[9:]))
+    assert rates[-1] < 0.01

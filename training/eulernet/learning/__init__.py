@@ -1,0 +1,1 @@
+"""Training: settings, losses, augmentation, the loop with its checkpoints."""

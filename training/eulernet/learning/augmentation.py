@@ -1,0 +1,78 @@
+"""Random changes to a clip, the same for all of its frames: only what happens between frames is evidence."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from eulernet.learning.settings import AugmentationSettings
+from eulernet.network import PIXEL_MEAN, PIXEL_STD
+
+
+def to_float(clips: Tensor) -> Tensor:
+    """uint8 (N, T, H, W, 3), 0 to 255, to float (N, T, 3, H, W), 0 to 1."""
+    return clips.permute(0, 1, 4, 2, 3).float() / 255.0
+
+
+def to_network(clips: Tensor) -> Tensor:
+    """float 0 to 1 to what `EulerNet.logits` takes, -1 to 1."""
+    mean, std = (torch.tensor(each, device=clips.device).view(3, 1, 1) for each in (PIXEL_MEAN, PIXEL_STD))
+    return (clips - mean) / std
+
+
+def augment(
+    clips: Tensor, targets: Tensor, settings: AugmentationSettings, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Flips, moves, zooms and recolours each clip of a batch, and moves its target with it.
+
+    Args:
+        clips: float (N, T, 3, H, W), 0 to 1.
+        targets: float (N, S, S) or (N, T, S, S).
+        settings: the limits.
+        generator: what is drawn from; the draws do not depend on the batch's size.
+
+    Returns:
+        Both, of the same shapes.
+    """
+    n = len(clips)
+    draws = 2.0 * torch.rand(n, 9, generator=generator) - 1.0
+    flip = torch.where(draws[:, 0] < 0, -1.0, 1.0) if settings.flip else torch.ones(n)
+    scale = 1.0 + settings.zoom * draws[:, 1]
+    theta = torch.zeros(n, 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1] = flip * scale, scale
+    theta[:, :, 2] = 2.0 * settings.shift * draws[:, 2:4]
+    moved = _move(clips, theta, "border")
+    framed = targets if targets.ndim == 4 else targets.unsqueeze(1)
+    target = _move(framed.unsqueeze(2), theta, "zeros").squeeze(2)
+    gain = (1.0 + settings.gain * draws[:, 4]).view(n, 1, 1, 1, 1)
+    contrast = (1.0 + settings.contrast * draws[:, 5]).view(n, 1, 1, 1, 1)
+    colour = (1.0 + settings.colour * draws[:, 6:9]).view(n, 1, 3, 1, 1)
+    middle = moved.mean(dim=(1, 2, 3, 4), keepdim=True)
+    recoloured = ((moved - middle) * contrast + middle) * gain * colour
+    return recoloured.clamp(0.0, 1.0), target if targets.ndim == 4 else target.squeeze(1)
+
+
+def _move(pictures: Tensor, theta: Tensor, padding: str) -> Tensor:
+    """pictures: float (N, T, C, H, W); theta: (N, 2, 3), from the new picture's coordinates to the old one's."""
+    n, t, c, height, width = pictures.shape
+    grid = functional.affine_grid(theta, [n, c, height, width], align_corners=False)
+    # All frames of a clip as channels of one picture, so that one grid moves them alike.
+    flat = functional.grid_sample(
+        pictures.reshape(n, t * c, height, width), grid, mode="bilinear", padding_mode=padding, align_corners=False
+    )
+    return flat.reshape(n, t, c, height, width)
+
+
+def epoch_generator(seed: int, epoch: int, batch: int) -> torch.Generator:
+    """A generator for one batch, so that a resumed run draws what an uninterrupted one would have drawn."""
+    mixed = (seed * 1_000_003 + epoch) * 1_000_003 + batch
+    return torch.Generator().manual_seed(mixed % (2**63 - 1))
+
+
+def cosine_rate(step: int, steps: int, warmup_steps: int) -> float:
+    """Factor of the learning rate: linear up over the warm-up, then half a cosine down to zero."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    done = (step - warmup_steps) / max(1, steps - warmup_steps)
+    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))

@@ -1,0 +1,47 @@
+"""What the location map is held to: pixel by pixel, and in its differences to its neighbours.
+
+Regression to the map is named by the slides only through the label; the contrastive depth loss is that of Wang et al.,
+"Exploiting temporal and depth information for multi-frame face anti-spoofing" (2018), as CDCN (Yu et al. 2020) uses it.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from eulernet.learning.settings import LossSettings
+
+
+def contrast_kernels() -> Tensor:
+    """float (8, 1, 3, 3): minus one in the middle and plus one at one of the eight neighbours."""
+    kernels = torch.zeros(8, 1, 3, 3)
+    kernels[:, 0, 1, 1] = -1.0
+    neighbours = [(row, column) for row in range(3) for column in range(3) if (row, column) != (1, 1)]
+    for kernel, (row, column) in zip(kernels, neighbours, strict=True):
+        kernel[0, row, column] = 1.0
+    return kernels
+
+
+def contrastive_depth_loss(maps: Tensor, targets: Tensor) -> Tensor:
+    """Mean squared difference of what the eight kernels see in two maps; maps and targets: float (M, S, S)."""
+    kernels = contrast_kernels().to(maps)
+    seen, wanted = (functional.conv2d(each.unsqueeze(1), kernels) for each in (maps, targets))
+    return functional.mse_loss(seen, wanted)
+
+
+def clip_loss(logits: Tensor, targets: Tensor, settings: LossSettings) -> Tensor:
+    """The loss of a batch of clips; every frame counts the same.
+
+    Args:
+        logits: float (N, T, S, S), the map before its sigmoid.
+        targets: float (N, S, S) or (N, T, S, S), 0 to 1.
+        settings: kind and weights.
+    """
+    if targets.ndim == 3:
+        targets = targets.unsqueeze(1).expand_as(logits)
+    logits, targets = logits.flatten(0, 1).float(), targets.flatten(0, 1)
+    maps = torch.sigmoid(logits)
+    if settings.regression == "bce":
+        regression = functional.binary_cross_entropy_with_logits(logits, targets)
+    else:
+        regression = functional.mse_loss(maps, targets)
+    return settings.regression_weight * regression + settings.contrast_weight * contrastive_depth_loss(maps, targets)
