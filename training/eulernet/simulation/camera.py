@@ -1,0 +1,198 @@
+"""Six phones: what lens, hand, sensor and image processor make of the light, in the same order for every video.
+
+Order: hand shake and rolling shutter, lens blur, vignetting, exposure and white balance, shot and read noise (Foi et
+al. 2008: the variance is linear in the signal), tone curve, sharpening, 8 bits. The codec comes after (`video`).
+"""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from eulernet.simulation.motion import Path
+from eulernet.simulation.opencv import cv2
+from eulernet.simulation.randomness import Floats, Pixels, stream
+
+FPS = 30.0
+_CODES = 4096
+# White balance and lens of a phone lie within this of each other's.
+_LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
+
+
+@dataclass(frozen=True)
+class Phone:
+    """A phone's front camera. Blur in pixels of a 384 pixels wide picture."""
+
+    blur_px: float
+    shot_noise: float  # variance at full signal
+    read_noise: float  # standard deviation
+    white: tuple[float, float, float]
+    saturation: float
+    contrast: float
+    sharpening: float
+    readout_s: float  # time between the first and the last row
+    shake_px: float
+    vignetting: float
+    quantiser: int
+
+
+PHONES = {
+    1: Phone(0.85, 0.00020, 0.0028, (1.02, 1.0, 0.97), 1.10, 1.10, 0.60, 0.018, 1.1, 0.22, 4),
+    2: Phone(1.00, 0.00034, 0.0038, (0.97, 1.0, 1.05), 1.00, 1.00, 0.45, 0.024, 1.5, 0.30, 4),
+    3: Phone(0.80, 0.00016, 0.0025, (1.05, 1.0, 0.93), 1.18, 1.15, 0.80, 0.015, 0.9, 0.15, 3),
+    4: Phone(1.10, 0.00045, 0.0048, (1.00, 1.0, 1.02), 0.92, 0.95, 0.35, 0.028, 1.7, 0.35, 5),
+    5: Phone(0.92, 0.00026, 0.0032, (0.94, 1.0, 1.00), 1.06, 1.05, 0.70, 0.020, 1.3, 0.25, 4),
+    6: Phone(0.88, 0.00038, 0.0040, (1.04, 1.0, 1.06), 1.12, 1.00, 0.55, 0.022, 1.2, 0.18, 3),
+}
+
+
+@dataclass(frozen=True)
+class Flicker:
+    """Ripple of the light by the mains: amplitude, and frequency in hertz."""
+
+    amplitude: float
+    rate_hz: float
+
+
+class Camera:
+    """One phone held by one hand during one video.
+
+    Args:
+        phone: which one.
+        rng: of this video.
+        height: of the picture, pixels.
+        width: of the picture, pixels.
+        flicker: of the light on the scene.
+        medium_blur_px: blur that the scene's picture has already, because it is a picture of a picture; the lens then
+            focuses better by so much, as otherwise sharpness alone would give a copy away.
+    """
+
+    def __init__(
+        self,
+        phone: Phone,
+        rng: np.random.Generator,
+        height: int,
+        width: int,
+        flicker: Flicker | None = None,
+        medium_blur_px: float = 0.0,
+    ) -> None:
+        self._phone, self._size = phone, (width, height)
+        scale = width / 384
+        self._shake = Path(rng, 3, 0.9)
+        self._shake_px = phone.shake_px * scale * float(rng.uniform(0.6, 1.6))
+        wanted = phone.blur_px * scale * float(rng.uniform(0.75, 1.35))
+        self._blur_px = float(np.sqrt(max(wanted**2 - medium_blur_px**2, 0.3**2)))
+        self._flicker = flicker or Flicker(0.0, 100.0)
+        self._flicker_phase = float(rng.uniform(0, 2 * np.pi))
+        self._white = np.array(phone.white) * np.exp(rng.normal(0, [0.08, 0.02, 0.10]))
+        self._adaptation = float(rng.uniform(0.45, 0.9))
+        self._level = float(np.exp(rng.normal(np.log(0.19), 0.22)))
+        self._noise_gain = float(rng.uniform(0.7, 1.6))
+        self._noise_at = rng.integers(0, 2**31, 1 << 12)
+        self._veil = float(rng.uniform(0, 0.03))
+        self._contrast = phone.contrast * float(rng.uniform(0.76, 1.20))
+        self._saturation = phone.saturation * float(rng.uniform(0.8, 1.15))
+        self._sharpening = phone.sharpening * float(rng.uniform(0.5, 1.3))
+        self.quantiser = int(np.clip(phone.quantiser + rng.integers(-1, 2), 2, 7))
+        # Automatic exposure follows the scene with a lag and is never quite at rest.
+        self._following = float(rng.uniform(0.10, 0.40))
+        self._exposure, self._metered = 1.0, 0.0
+        self._hunting = Path(rng, 1, 0.7)
+        self._hunting_by = float(np.exp(rng.normal(np.log(0.013), 0.6)))
+        self._gain: Floats | None = None
+        self._curve = _tone_curve(self._contrast)
+
+    def _shift(self, time_s: float) -> Floats:
+        return self._shake(time_s) * np.array([self._shake_px, self._shake_px, 0.0025], np.float32)
+
+    def shutter_map(self, index: int) -> Floats:
+        """Where a still scene's pixels go in frame `index`: affine float32 (2, 3); later rows are read later."""
+        width, height = self._size
+        top = self._shift(index / FPS)
+        drift = self._shift(index / FPS + self._phone.readout_s) - top
+        x, y = width / 2, height / 2
+        roll = float(top[2])
+        matrix = np.array([[1, -roll + drift[0] / height, 0], [roll, 1 + drift[1] / height, 0]], np.float32)
+        matrix[:, 2] = top[:2] - (matrix[:, :2] @ [x, y] - [x, y]) + np.array([drift[0] / 2, drift[1] / 2])
+        return matrix
+
+    def expose(self, scene: Floats, index: int) -> Pixels:
+        """The picture of a scene, float32 (H, W, 3) linear RGB, as frame `index`: uint8 (H, W, 3) RGB."""
+        seen = cv2.warpAffine(scene, self.shutter_map(index), self._size, borderMode=cv2.BORDER_REFLECT_101)
+        seen = cv2.GaussianBlur(seen, (0, 0), self._blur_px)
+        if self._gain is None:
+            self._gain = self._meter(seen)
+        seen = cv2.transform(seen * (self._gain * (self._follow(seen) * self._ripple(index))), self._colours)
+        seen += self._veil
+        self._add_noise(seen, index)
+        codes = np.clip(seen * (_CODES - 1), 0, _CODES - 1).astype(np.uint16)
+        picture: Pixels = np.take(self._curve, codes)
+        soft = cv2.GaussianBlur(picture, (0, 0), 1.1)
+        return np.asarray(cv2.addWeighted(picture, 1 + self._sharpening, soft, -self._sharpening, 0), np.uint8)
+
+    def _meter(self, seen: Floats) -> Floats:
+        """Exposure and white balance are set on the first frame, weighted to the middle, and then held."""
+        width, height = self._size
+        x = (np.arange(width, dtype=np.float32) - width / 2) / width
+        y = (np.arange(height, dtype=np.float32) - height / 2) / width
+        radius = (x[None, :] ** 2 + y[:, None] ** 2)[..., None]
+        middle = np.exp(-radius / 0.18)
+        mean = (seen * middle).sum((0, 1)) / middle.sum()
+        neutral = mean @ _LUMA
+        balance = (neutral / np.maximum(mean, 1e-3)) ** self._adaptation * self._white
+        # Skin is not grey: a white balance that knows this keeps it warm.
+        balance = balance * np.array([1.16, 1.0, 0.88]) ** self._adaptation
+        level = self._level / max(float((mean * balance) @ _LUMA), 1e-3)
+        saturation = self._saturation
+        self._colours = (saturation * np.eye(3) + (1 - saturation) * np.outer(np.ones(3), _LUMA)).astype(np.float32)
+        return np.asarray(balance * level * (1 - self._phone.vignetting * radius * 1.6), np.float32)
+
+    def _follow(self, seen: Floats) -> np.float32:
+        """What is left of the exposure's error of the frame before, so that a sheet's sheen fades as a face's does."""
+        height, width = self._size[1], self._size[0]
+        level = float(seen[height // 6 : 5 * height // 6 : 8, width // 6 : 5 * width // 6 : 8].mean())
+        self._metered = self._metered or level
+        self._exposure *= (self._metered / (level * self._exposure)) ** self._following
+        return np.float32(self._exposure)
+
+    def _ripple(self, index: int) -> Floats:
+        """Exposure and the mains' ripple over the rows, which are read one after the other: float32 (H, 1, 1)."""
+        rows = np.arange(self._size[1], dtype=np.float32)[:, None, None] / self._size[1]
+        time_s = index / FPS + rows * self._phone.readout_s
+        wave = np.cos(2 * np.pi * self._flicker.rate_hz * time_s + self._flicker_phase)
+        level = np.exp(self._hunting_by * self._hunting(index / FPS)[0])
+        return np.asarray(level * (1 + self._flicker.amplitude * wave), np.float32)
+
+    def _add_noise(self, seen: Floats, index: int) -> None:
+        height, width = seen.shape[:2]
+        pool = _noise_pool(height, width)
+        start = int(self._noise_at[index % len(self._noise_at)])
+        top, left = start % 61, (start // 61) % 61
+        noise = pool[top : top + height, left : left + width]
+        if start & 1 << 20:
+            noise = noise[:, ::-1]
+        phone = self._phone
+        variance = np.maximum(seen @ _LUMA, 0) * np.float32(phone.shot_noise * self._noise_gain**2)
+        variance += np.float32((phone.read_noise * self._noise_gain) ** 2)
+        seen += np.sqrt(variance)[..., None] * noise
+
+
+@functools.lru_cache(maxsize=2)
+def _noise_pool(height: int, width: int) -> Floats:
+    """Noise as a denoiser leaves it, a little larger than a picture, from which every frame takes another part."""
+    white = stream(0, "noise").standard_normal((height + 64, width + 64, 3)).astype(np.float32)
+    soft = cv2.GaussianBlur(white, (0, 0), 0.55)
+    # Chroma noise is smoothed more than luma noise.
+    grey = soft.mean(2, keepdims=True)
+    mixed = grey * 1.6 + 0.7 * (cv2.GaussianBlur(soft, (0, 0), 0.8) - cv2.GaussianBlur(grey, (0, 0), 0.8)[..., None])
+    return np.asarray(mixed / mixed.std(), np.float32)
+
+
+def _tone_curve(contrast: float) -> Pixels:
+    """Linear light to 8 bits: a shoulder for highlights, the sRGB gamma, an S curve; uint8 (4096,)."""
+    light = np.arange(_CODES) / (_CODES - 1)
+    rolled = np.where(light < 0.6, light, 0.6 + 0.4 * (1 - np.exp(-(light - 0.6) / 0.4)))
+    gamma = np.where(rolled <= 0.0031308, 12.92 * rolled, 1.055 * rolled ** (1 / 2.4) - 0.055)
+    curved = 0.46 + contrast * (gamma - 0.46)
+    soft = np.where(curved < 0.06, 0.06 * np.exp((curved - 0.06) / 0.06), curved)
+    return np.asarray(np.clip(np.rint(255 * soft), 0, 255), np.uint8)

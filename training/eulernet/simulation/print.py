@@ -1,0 +1,184 @@
+"""A print attack: a photograph of the subject, printed, held and moved before the camera. It neither blinks nor pulses.
+
+Gamut: the ink's densest black and the paper's white bound what can be shown (Yule and Nielsen 1951, dot gain).
+Printer 1 is a laser printer with clustered dots, a screen angle a colour (as in offset printing: 15, 75, 0 degrees);
+printer 2 an inkjet with error-diffused, random dots on glossy paper.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from eulernet.simulation import layers, motion, sheet
+from eulernet.simulation.light import Light
+from eulernet.simulation.opencv import cv2
+from eulernet.simulation.randomness import Floats, smooth_noise
+from eulernet.simulation.scene import Frame, Scene, View
+from eulernet.simulation.skin import skin_colour
+
+PHOTO_SCALE = 1.5  # pixels of the photograph a pixel of the video
+_ANGLES_DEG = (15.0, 75.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Printer:
+    """How a printer renders a picture: a clustered screen or random dots, and their size in pixels of the print."""
+
+    clustered: bool
+    dot_px: float
+    dot_contrast: float
+    black: float
+    gloss: float
+    gain: float
+
+
+PRINTERS = {1: Printer(True, 4.2, 0.38, 0.030, 0.02, 1.10), 2: Printer(False, 1.8, 0.28, 0.018, 0.07, 1.04)}
+
+
+def print_picture(photo: Floats, printer: Printer, rng: np.random.Generator) -> Floats:
+    """Reflectance of the print, float32 (H, W, 3), of a photograph with reflectances of the same shape, 0 to 1."""
+    height, width = photo.shape[:2]
+    ink = 1 - np.clip(photo, 0, 1) ** (1 / 2.2)
+    ink = ink ** (1 / printer.gain)
+    strength = printer.dot_contrast * float(rng.uniform(0.5, 1.3))
+    for channel in range(3):
+        density = ink[..., channel]
+        # Dots show most in the mid-tones, where half of the paper is covered.
+        visible = strength * 4 * density * (1 - density)
+        pattern = _screen(height, width, printer, _ANGLES_DEG[channel], rng)
+        ink[..., channel] = density + 0.25 * visible * pattern
+    white = np.array([0.92, 0.91, 0.88]) * np.exp(rng.normal(0, 0.02, 3))
+    black = printer.black * float(rng.uniform(0.7, 1.6))
+    cast = np.exp(rng.normal(0, 0.035, 3))
+    tone = (1 - np.clip(ink, 0, 1)) ** 2.2
+    grain = 1 + 0.012 * rng.standard_normal((height, width, 1)).astype(np.float32)
+    banding = 1 + 0.012 * smooth_noise(rng, height, 4, cells=height / 9)[:, :1, None]
+    return np.asarray((black + tone * (white * cast - black)) * grain * banding, np.float32)
+
+
+def _screen(height: int, width: int, printer: Printer, angle_deg: float, rng: np.random.Generator) -> Floats:
+    if not printer.clustered:
+        noise = rng.standard_normal((height, width)).astype(np.float32)
+        blue = noise - cv2.GaussianBlur(noise, (0, 0), printer.dot_px)
+        return np.asarray(blue / blue.std(), np.float32)
+    angle = np.deg2rad(angle_deg + rng.normal(0, 1))
+    x, y = np.arange(width, dtype=np.float32)[None, :], np.arange(height, dtype=np.float32)[:, None]
+    wave = 2 * np.pi / (printer.dot_px * float(rng.uniform(0.95, 1.1)))
+    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    return np.asarray(np.cos(wave * along) + np.cos(wave * across), np.float32)
+
+
+class PrintScene:
+    """A print of `photo` in a session's light, moved by a hand before the camera, or panned over."""
+
+    def __init__(self, photo: Scene, printer: Printer, view: View, light: Light, rng: np.random.Generator) -> None:
+        self.view, self.light = view, light
+        self._source = photo.view
+        self._exposed = photo.frame(0.0, still=True)
+        level = float(rng.uniform(0.20, 0.34)) / max(float(self._exposed.picture.mean()), 1e-3)
+        saturation = float(rng.uniform(0.75, 1.35))
+        balanced = self._exposed.picture * level
+        mean = balanced.mean((0, 1))
+        balanced *= ((mean.mean() / mean) ** float(rng.uniform(0.4, 0.9))).astype(np.float32)
+        grey = balanced.mean(2, keepdims=True)
+        balanced = grey + saturation * (balanced - grey)
+        # A photograph is developed with more contrast than the scene had, or it would look flat on paper.
+        contrast = float(rng.uniform(1.0, 1.5))
+        balanced = np.clip(balanced, 1e-4, None) / np.float32(0.25)
+        balanced = cv2.pow(balanced.astype(np.float32), contrast) * np.float32(0.25)
+        rolled = np.where(balanced < 0.6, balanced, 0.6 + 0.4 * (1 - np.exp(-(balanced - 0.6) / 0.4)))
+        paper = print_picture(rolled, printer, rng)
+        self._texture, self._border_px = _with_margin(paper, float(rng.choice([0.0, 0.04])), rng)
+        self._printer = printer
+        self._wall = layers.background(rng, view.height, view.width, light)
+        self._hand = motion.Path(rng, 7, 1.0)
+        self._turn = rng.normal(0, [0.10, 0.14, 0.04])
+        self._turning = np.array([0.016, 0.030, 0.015]) * float(rng.uniform(0.5, 1.6))
+        self._moving = np.array([0.030, 0.024, 0.030]) * float(rng.uniform(0.5, 1.6))
+        self._curvature = float(rng.choice([0.0, 1.0])) * rng.uniform(-0.5, 0.9)
+        self._bending = float(rng.uniform(0.0, 0.12)) * float(self._curvature != 0)
+        self._fingers = _draw_fingers(rng, view) if rng.random() < 0.35 else None
+        self._finger_colour = skin_colour(float(rng.uniform(0.1, 1.3)), 0.5) * (light.key + light.fill)
+        self._sheen = rng.uniform(0.3, 1.0) * printer.gloss
+        self.medium_blur_px = 0.50 * view.width / 384
+
+    def pose(self, time_s: float) -> sheet.SheetPose:
+        """Where the print is at a time."""
+        hand = self._hand(time_s)
+        turn = self._turn + self._turning * hand[:3]
+        scale = self.view.face_px / self._source.face_px * self._source.width / (1 + self._moving[2] * float(hand[5]))
+        eyes_px = np.array(self.view.eyes_at) * [self.view.width, self.view.height]
+        eyes_px = eyes_px + self._moving[:2] * hand[3:5] * self.view.face_px
+        source = self._source
+        eyes_uv = np.array([source.eyes_at[0] - 0.5, (source.eyes_at[1] - 0.5) * source.height / source.width])
+        bend = self._curvature + self._bending * float(hand[6]) if self._curvature else 0.0
+        angles = (float(turn[0]), float(turn[1]), float(turn[2]))
+        target = (float(eyes_px[0]), float(eyes_px[1]))
+        return sheet.aim(angles, bend, eyes_uv, target, float(scale), self.view.height, self.view.width)
+
+    def frame(self, time_s: float) -> Frame:
+        """The scene at a time."""
+        pose = self.pose(time_s)
+        height, width = self.view.height, self.view.width
+        u, v = sheet.unproject(pose, height, width)
+        size = self._source.width
+        map_x = u * np.float32(size) + np.float32(size / 2 + self._border_px - 0.5)
+        map_y = v * np.float32(size) + np.float32(self._source.height / 2 + self._border_px - 0.5)
+        seen = cv2.remap(self._texture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        normal = pose.rotation() @ np.array([0, 0, -1.0], np.float32)
+        # Light changes slowly over a sheet: it is worked out for every eighth pixel.
+        across = cv2.resize(u, (width // 8, height // 8), interpolation=cv2.INTER_AREA)
+        slope = np.float32(pose.curvature) * across
+        cosine = normal @ self.light.direction - slope * self.light.direction[0] * 0.8
+        mirror = np.clip(1 - np.abs(across * 1.2 - self.light.direction[0] * 0.5 + 2 * pose.turn[1]), 0, 1) ** 2
+        lit = (np.clip(cosine, 0.05, 1) * np.ones_like(across))[..., None] * self.light.key + 0.8 * self.light.fill
+        sheen = (self._sheen * mirror)[..., None] * self.light.key
+        alpha = seen[..., 3:]
+        picture = seen[..., :3] * cv2.resize(lit.astype(np.float32), (width, height))
+        picture += cv2.resize(sheen.astype(np.float32), (width, height))
+        if float(alpha[::8, ::8].min()) < 1:
+            # The sheet is premultiplied; the sheen is not.
+            picture *= np.clip(alpha * 4, 0, 1)
+            picture += (1 - alpha) * self._wall
+        eyes = sheet.project(pose, self._on_sheet(self._exposed.eyes), height, width)
+        if self._fingers is not None:
+            self._draw_fingers(picture, eyes)
+        points = sheet.project(pose, self._on_sheet(self._exposed.points), height, width)
+        return Frame(np.asarray(picture, np.float32), eyes, points)
+
+    def _draw_fingers(self, picture: Floats, eyes: Floats) -> None:
+        """Fingers hold the sheet, so they go where it goes."""
+        assert self._fingers is not None
+        height, width = picture.shape[:2]
+        moved_px = eyes.mean(0) - np.array(self.view.eyes_at, np.float32) * [width, height]
+        move = np.array([[1, 0, moved_px[0]], [0, 1, moved_px[1]]], np.float32)
+        fingers = cv2.warpAffine(self._fingers, move, (width, height), borderMode=cv2.BORDER_REPLICATE)
+        picture += fingers[..., None] * (self._finger_colour - picture)
+
+    def _on_sheet(self, pixels: Floats) -> Floats:
+        source = self._source
+        return np.asarray((pixels - [source.width / 2, source.height / 2]) / source.width, np.float32)
+
+
+def _with_margin(paper: Floats, margin: float, rng: np.random.Generator) -> tuple[Floats, int]:
+    """The sheet with its white margin, premultiplied RGBA, softened as a camera pixel covers several of the print's."""
+    border = round(margin * paper.shape[1]) + 2
+    white = tuple(float(value) for value in np.array([0.9, 0.89, 0.87]) * rng.uniform(0.9, 1.0))
+    framed = cv2.copyMakeBorder(paper, border, border, border, border, cv2.BORDER_CONSTANT, value=white)
+    alpha = np.ones((*framed.shape[:2], 1), np.float32)
+    alpha[:2] = alpha[-2:] = 0
+    alpha[:, :2] = alpha[:, -2:] = 0
+    soft = cv2.GaussianBlur(np.concatenate([framed * alpha, alpha], -1), (0, 0), 0.45 * PHOTO_SCALE)
+    return np.asarray(soft, np.float32), border
+
+
+def _draw_fingers(rng: np.random.Generator, view: View) -> Floats:
+    """Finger tips at a lower corner: opacity, float32 (height, width)."""
+    mask = np.zeros((view.height, view.width), np.uint8)
+    side = float(rng.choice([0.0, 1.0]))
+    for k in range(int(rng.integers(1, 4))):
+        x = (side + (0.5 - side) * 0.08) * view.width
+        y = (0.70 + 0.10 * k + rng.normal(0, 0.01)) * view.height
+        axes = (int(view.width * rng.uniform(0.07, 0.13)), int(view.width * 0.042))
+        cv2.ellipse(mask, (int(x), int(y)), axes, float(rng.normal(0, 8)), 0, 360, 255, -1, cv2.LINE_AA)
+    return np.asarray(cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), view.width / 384 * 2), np.float32)

@@ -1,0 +1,174 @@
+"""A replay attack: a video of the subject, blinking and pulsing, on a display that is held before the camera.
+
+The display's pixels are finer than the camera's, so what is seen of their grid is its alias, the moire: the grid's
+first harmonic, weakened by the lens, sampled at the camera's pixels (Patorski, "Handbook of the Moire Fringe
+Technique"). Red, green and blue stripes lie a third of a pixel apart, so the moire is coloured. A pulsed backlight (or
+scanned refresh) under a rolling shutter gives bands that wander.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from eulernet.simulation import layers, motion, sheet
+from eulernet.simulation.camera import FPS
+from eulernet.simulation.light import Light, temperature
+from eulernet.simulation.opencv import cv2
+from eulernet.simulation.randomness import Floats, smooth_noise
+from eulernet.simulation.scene import Frame, Scene, View
+
+_CODES, _BRIGHTEST = 4096, 2.0
+
+
+@dataclass(frozen=True)
+class Display:
+    """A display: how many of its pixels a camera's pixel covers, about; gamma that it applies, leakage of its black,
+    banding, reflections."""
+
+    pixels_a_pixel: int
+    gamma: float
+    black: float
+    banding: tuple[float, float]
+    moire: tuple[float, float]
+    reflection: float
+    blue: float  # of its white
+
+
+# Display 1: a large desktop monitor; 2: a glossy notebook.
+DISPLAYS = {
+    1: Display(1, 1.06, 0.006, (0.015, 0.06), (0.03, 0.10), 0.010, 1.02),
+    2: Display(2, 0.97, 0.010, (0.012, 0.05), (0.025, 0.08), 0.028, 1.04),
+}
+
+
+class ReplayScene:
+    """A display that shows `video`, in a session's light."""
+
+    def __init__(self, video: Scene, display: Display, view: View, light: Light, rng: np.random.Generator) -> None:
+        self.view, self.light = view, light
+        self._video, self._display = video, display
+        self._hand = motion.Path(rng, 6, 1.0)
+        self._turn = rng.normal(0, [0.06, 0.09, 0.025])
+        self._turning = np.array([0.015, 0.02, 0.012]) * float(rng.uniform(0.4, 1.6))
+        self._moving = np.array([0.022, 0.018, 0.025]) * float(rng.uniform(0.4, 1.6))
+        # So many display pixels across what a camera's pixels see of them that the fringes are 6 to 33 pixels wide.
+        beat = float(rng.choice([-1, 1])) * float(rng.uniform(0.03, 0.16))
+        self._pixels = (display.pixels_a_pixel + beat) * view.face_px / video.view.face_px * video.view.width
+        self._moire = float(rng.uniform(*display.moire))
+        self._stripes_moire = float(rng.uniform(0.2, 0.7))
+        self._banding = float(rng.uniform(*display.banding))
+        self._bands = float(rng.uniform(0.6, 3.2))
+        self._band_speed_hz = float(rng.uniform(0.4, 4.0)) * float(rng.choice([-1, 1]))
+        self._band_phase = float(rng.uniform(0, 1))
+        # Displays are set to anything from a warm evening light to their bluish own.
+        white = temperature(6500.0 * float(np.exp(rng.uniform(-0.45, 0.08))))
+        self._warm = white * np.array([1.0, 1.0, display.blue]) * np.exp(rng.normal(0, 0.03, 3))
+        self._balance: Floats | None = None
+        self._tones = _tones(display, float(rng.uniform(0.90, 1.22)))
+        saturation = float(rng.uniform(0.80, 1.30))
+        self._colours = (saturation * np.eye(3) + (1 - saturation) / 3).astype(np.float32)
+        self._level_wanted = float(rng.uniform(0.20, 0.34))
+        self._room = layers.background(rng, view.height, view.width, light)
+        self._reflected = self._draw_reflection(rng)
+        self._bezel = float(np.exp(rng.normal(-3.6, 0.6)))
+        # The picture that is shown was blurred by the camera that took it, and is enlarged a little.
+        self.medium_blur_px = 0.46 * view.width / 384
+
+    def _draw_reflection(self, rng: np.random.Generator) -> Floats:
+        """What the glass mirrors: the dim room and one or two lamps; float32 (H, W, 3)."""
+        height, width = self.view.height, self.view.width
+        room = cv2.GaussianBlur(self._room[:, ::-1], (0, 0), width / 24) * 0.5
+        for _ in range(int(rng.integers(0, 3))):
+            x, y = rng.uniform(-0.1, 1.1) * width, rng.uniform(-0.1, 0.9) * height
+            size = rng.uniform(0.04, 0.16, 2) * width
+            across = np.exp(-0.5 * np.abs((np.arange(width) - x) / size[0]) ** 3)
+            down = np.exp(-0.5 * np.abs((np.arange(height) - y) / size[1]) ** 3)
+            room += (down[:, None] * across[None, :])[..., None] * self.light.key * float(rng.uniform(0.5, 5.0))
+        smear = 1 + 0.15 * smooth_noise(rng, height, width, cells=12)[..., None]
+        return np.asarray(room * smear * self._display.reflection, np.float32)
+
+    def pose(self, time_s: float) -> sheet.SheetPose:
+        """Where the display is at a time."""
+        hand = self._hand(time_s)
+        turn = self._turn + self._turning * hand[:3]
+        source = self._video.view
+        scale = self.view.face_px / source.face_px * source.width / (1 + self._moving[2] * float(hand[5]))
+        eyes_px = np.array(self.view.eyes_at) * [self.view.width, self.view.height]
+        eyes_px = eyes_px + self._moving[:2] * hand[3:5] * self.view.face_px
+        eyes_uv = np.array([source.eyes_at[0] - 0.5, (source.eyes_at[1] - 0.5) * source.height / source.width])
+        angles = (float(turn[0]), float(turn[1]), float(turn[2]))
+        target = (float(eyes_px[0]), float(eyes_px[1]))
+        return sheet.aim(angles, 0.0, eyes_uv, target, float(scale), self.view.height, self.view.width)
+
+    def frame(self, time_s: float) -> Frame:
+        """The scene at a time."""
+        shown = self._video.frame(time_s)
+        pose = self.pose(time_s)
+        height, width = self.view.height, self.view.width
+        u, v = sheet.unproject(pose, height, width)
+        source = self._video.view
+        map_x = u * np.float32(source.width) + np.float32(source.width / 2 - 0.5)
+        map_y = v * np.float32(source.width) + np.float32(source.height / 2 - 0.5)
+        if self._balance is None:
+            mean = shown.picture.mean((0, 1))
+            level = self._level_wanted / max(float(mean.mean()), 1e-3)
+            self._balance = ((mean.mean() / mean) ** 0.5 * level).astype(np.float32)
+        seen = cv2.remap(shown.picture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        seen = cv2.transform(seen, self._colours * (self._balance * np.float32(_CODES / _BRIGHTEST)))
+        np.clip(seen, 0, _CODES - 1, out=seen)
+        picture = np.take(self._tones, seen.astype(np.uint16))
+        picture *= self._grid(u, v)
+        picture *= self._backlight(time_s) * self._warm.astype(np.float32)
+        down = v * np.float32(source.width / source.height)
+        if max(float(np.abs(u).max()), float(np.abs(down).max())) > 0.5 - 2 / width:
+            edge, frame = _inside(u, down, 2 * width), _inside(u / 1.05, down / 1.05, 2 * width)
+            picture *= edge
+            picture += (frame - edge) * np.float32(self._bezel) * self.light.fill + (1 - frame) * self._room
+            picture += frame * self._reflected
+        else:
+            picture += self._reflected
+        eyes = sheet.project(pose, self._on_sheet(shown.eyes), height, width)
+        points = sheet.project(pose, self._on_sheet(shown.points), height, width)
+        return Frame(np.asarray(picture, np.float32), eyes, points)
+
+    def _grid(self, u: Floats, v: Floats) -> Floats:
+        """The display's pixels as the camera's sampling shows them: factors around 1, float32 (H, W, 3)."""
+        across = np.float32(2 * np.pi * self._pixels) * u
+        down = np.float32(2 * np.pi * self._pixels) * v
+        rows = np.float32(self._moire * 0.7) * np.cos(down)
+        cos, sin = np.cos(across), np.sin(across)
+        strength = np.float32(self._moire)
+        mixed = np.float32(self._stripes_moire)
+        grid = np.empty((*u.shape, 3), np.float32)
+        for channel in range(3):
+            angle = 2 * np.pi / 3 * (channel - 1) * mixed
+            turned = cos * np.float32(np.cos(angle)) + sin * np.float32(np.sin(angle))
+            grid[..., channel] = 1 + rows + strength * turned
+        return grid
+
+    def _backlight(self, time_s: float) -> Floats:
+        """Bands down the rows, float32 (H, 1, 1)."""
+        rows = np.arange(self.view.height, dtype=np.float32)[:, None, None] / self.view.height
+        turn = self._bands * rows + self._band_speed_hz * round(time_s * FPS) / FPS + self._band_phase
+        wave = np.cos(2 * np.pi * turn)
+        return np.asarray(1 + self._banding * (wave + 0.25 * np.cos(4 * np.pi * turn)), np.float32)
+
+    def _on_sheet(self, pixels: Floats) -> Floats:
+        source = self._video.view
+        return np.asarray((pixels - [source.width / 2, source.height / 2]) / source.width, np.float32)
+
+
+def _tones(display: Display, contrast: float) -> Floats:
+    """What the display makes of the light it was given: 8-bit video, its own gamma, its black; float32 (4096,)."""
+    light = np.arange(_CODES) * (_BRIGHTEST / _CODES)
+    # The video was developed with more contrast than the scene had, about a middle grey.
+    light = 0.25 * (light / 0.25) ** contrast
+    shown = light / (1 + 0.25 * light * light)
+    video = np.rint(np.clip(shown, 0, 1) ** (1 / 2.2) * 255) / 255
+    return np.asarray(video ** (2.2 * display.gamma) + display.black, np.float32)
+
+
+def _inside(u: Floats, v: Floats, sharpness: float) -> Floats:
+    """1 where |u| and |v| are below a half, soft over a pixel: float32 (H, W, 1)."""
+    distance = np.maximum(np.abs(u), np.abs(v))
+    return np.asarray(np.clip((0.5 - distance) * sharpness + 0.5, 0, 1)[..., None], np.float32)
