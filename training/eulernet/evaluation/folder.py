@@ -1,0 +1,112 @@
+"""A folder of score tables, which a report is made from: `dev.csv` and `test.csv`, or a pair a protocol and fold.
+
+Names: protocol_1_dev.csv, protocol_1_test.csv, protocol_3_fold_1_dev.csv and so on. about.json says whose scores they
+are; without one, nothing is known but the folder's name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from eulernet.datasets.records import Split
+from eulernet.evaluation.bootstrap import RESAMPLES
+from eulernet.evaluation.protocols import Fold, evaluate_protocol
+from eulernet.evaluation.report import About, Evaluation
+from eulernet.evaluation.scores import ScoresError, read_scores
+from eulernet.evaluation.table import Per, Table
+
+ABOUT = "about.json"
+_NAME = re.compile(r"(?:protocol_(?P<protocol>[1-4])_(?:fold_(?P<fold>[1-6])_)?)?(?P<split>dev|test)\.csv")
+
+
+class Part(NamedTuple):
+    """A protocol of OULU-NPU and its fold; None where there is none. Sorts by both."""
+
+    protocol: int | None = None
+    fold: int | None = None
+
+    def __str__(self) -> str:
+        return f"protocol {self.protocol}" + ("" if self.fold is None else f" fold {self.fold}")
+
+    def file(self, split: Split) -> str:
+        """The name of its table of `dev` or `test` scores."""
+        protocol = "" if self.protocol is None else f"protocol_{self.protocol}_"
+        return f"{protocol}{'' if self.fold is None else f'fold_{self.fold}_'}{split}.csv"
+
+
+def parts(folder: Path) -> list[Part]:
+    """The protocols and folds that a folder has tables of, in order.
+
+    Raises:
+        ScoresError: there is none, or one of a pair is missing.
+    """
+    found: set[Part] = set()
+    for match in map(_NAME.fullmatch, _names(folder)):
+        if match is not None:
+            found.add(Part(*(int(match[name]) if match[name] else None for name in ("protocol", "fold"))))
+    if not found:
+        raise ScoresError(
+            f"{folder}: no score tables; name them dev.csv and test.csv, or {Part(1).file('dev')} and so on"
+        )
+    for part in found:
+        for path in (folder / part.file("dev"), folder / part.file("test")):
+            if not path.is_file():
+                raise ScoresError(
+                    f"{path}: missing; the threshold is from dev scores, the figures are from test scores"
+                )
+    return sorted(found, key=lambda part: (part.protocol or 0, part.fold or 0))
+
+
+def clear(folder: Path) -> None:
+    """Removes the tables of an earlier evaluation, so that a report never mixes two; makes the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _names(folder):
+        if _NAME.fullmatch(name) or name == ABOUT:
+            (folder / name).unlink()
+
+
+def write_about(folder: Path, about: About) -> None:
+    """Writes about.json."""
+    (folder / ABOUT).write_text(json.dumps(asdict(about), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_about(folder: Path) -> About:
+    """What `write_about` wrote. Raises: ScoresError where the file is another."""
+    path = folder / ABOUT
+    if not path.exists():
+        return About(folder.resolve().name)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        about = About(**content)
+        return replace(about, notes=tuple(about.notes), facts=dict(about.facts))
+    except (OSError, ValueError, TypeError) as error:
+        raise ScoresError(
+            f"{path}: not what `eulernet evaluate` writes ({error}); remove it or evaluate again"
+        ) from error
+
+
+def evaluate_folder(folder: Path, per: Per = "video", resamples: int = RESAMPLES, seed: int = 0) -> Evaluation:
+    """All figures of all protocols in the folder.
+
+    Args:
+        per: what counts as a presentation.
+        resamples, seed: of the intervals.
+    Raises:
+        ScoresError, MetricsError: a table can't be used.
+    """
+    by_protocol: dict[int | None, list[Fold]] = {}
+    for part in parts(folder):
+        dev, test = (Table.of(read_scores(folder / part.file(split), split), per) for split in ("dev", "test"))
+        by_protocol.setdefault(part.protocol, []).append(Fold(str(part.fold or 1), dev, test))
+    results = (evaluate_protocol(folds, protocol, resamples, seed) for protocol, folds in by_protocol.items())
+    about = read_about(folder)
+    presentation = {"a presentation is": "a video, with the mean of its clips" if per == "video" else "a clip"}
+    return Evaluation(replace(about, facts={**about.facts, **presentation}), tuple(results))
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())

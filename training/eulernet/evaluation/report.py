@@ -1,0 +1,230 @@
+"""An evaluation as JSON for machines, as Markdown, and as one HTML page with its plots inside."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from eulernet.evaluation import plots
+from eulernet.evaluation.bootstrap import CONFIDENCE
+from eulernet.evaluation.layout import RULES, SIMULATED, Grid, grids, marked, overview
+from eulernet.evaluation.metrics import FIGURES, FloatArray
+from eulernet.evaluation.protocols import Estimate, FoldResult, Key, ProtocolResult
+from eulernet.evaluation.published import SOURCE, published
+
+FORMAT = "eulernet-evaluation/1"
+SIMULATED_WARNING = (
+    "Simulated data: every figure here comes from rendered videos, not from recordings of people. It says how the "
+    "method does on the simulator, nothing about a real camera, and can't be compared with results on OULU-NPU."
+)
+_PLOTS = {
+    "roc": (plots.roc, "ROC: share of bona fide accepted over the share of attacks accepted"),
+    "det": (plots.det, "DET: BPCER over APCER on normal-deviate axes"),
+    "histograms": (plots.histograms, "Histograms of the liveness of bona fide and of each instrument"),
+    "slices": (plots.slices, "APCER and BPCER by instrument, phone and session, with intervals"),
+}
+
+
+@dataclass(frozen=True)
+class About:
+    """
+    Attributes:
+        system: what was evaluated, such as the weights' label or a file name.
+        simulated: whether any of the data is.
+        facts: what else to state at the top, by name.
+        notes: what to know before believing the figures that they don't show themselves.
+    """
+
+    system: str
+    simulated: bool = False
+    facts: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`protocols`: at least one."""
+
+    about: About
+    protocols: tuple[ProtocolResult, ...]
+
+    @property
+    def simulated(self) -> bool:
+        return self.about.simulated
+
+    @property
+    def title(self) -> str:
+        """The heading of the report."""
+        return marked(f"Evaluation of {self.about.system}", self.simulated)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to know before believing the figures."""
+        own = (f"{each.title}: {warning}" for each in self.protocols for warning in each.warnings)
+        return (*self.about.notes, *own)
+
+    def overview(self) -> list[Grid]:
+        """The table over all protocols, where there are several."""
+        return [overview(self.protocols, self.simulated)] if len(self.protocols) > 1 else []
+
+
+def to_json(evaluation: Evaluation) -> dict[str, Any]:
+    """All figures and curves. Rates are shares, 0 to 1; what is infinite or undefined is null."""
+    return {
+        "format": FORMAT,
+        "system": evaluation.about.system,
+        "simulated": evaluation.simulated,
+        "facts": dict(evaluation.about.facts),
+        "confidence": CONFIDENCE,
+        "rules": list(RULES),
+        "figures": dict(FIGURES),
+        "warnings": list(evaluation.warnings),
+        "protocols": [_protocol_json(each, evaluation.simulated) for each in evaluation.protocols],
+    }
+
+
+def to_markdown(evaluation: Evaluation) -> str:
+    """The tables and rules, without plots."""
+    blocks = [f"# {_plain(evaluation.title)}"]
+    if evaluation.simulated:
+        blocks.append(f"> **{SIMULATED_WARNING}**")
+    facts = [f"{name}: {text}" for name, text in evaluation.about.facts.items()]
+    blocks.append(_list([*facts, *(f"Warning: {text}" for text in evaluation.warnings)]))
+    blocks += [_grid_markdown(grid) for grid in evaluation.overview()]
+    for result in evaluation.protocols:
+        blocks += [_grid_markdown(grid) for grid in grids(result, evaluation.simulated)]
+    blocks += ["## How the figures are computed", _list(RULES)]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def to_html(evaluation: Evaluation) -> str:
+    """One page that needs no other file and no network."""
+    environment = Environment(
+        loader=PackageLoader("eulernet.evaluation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    sections = [
+        {
+            "result": result,
+            "grids": grids(result, evaluation.simulated),
+            "plots": [
+                {"source": _data_uri(draw(result, evaluation.simulated)), "text": marked(text, evaluation.simulated)}
+                for draw, text in _PLOTS.values()
+            ],
+        }
+        for result in evaluation.protocols
+    ]
+    return environment.get_template("report.html.j2").render(
+        evaluation=evaluation,
+        sections=sections,
+        rules=RULES,
+        simulated_warning=SIMULATED_WARNING,
+        simulated_word=SIMULATED,
+    )
+
+
+def write_report(evaluation: Evaluation, folder: Path, stem: str = "metrics") -> tuple[Path, Path, Path]:
+    """Writes `stem`.json, .md and .html into the folder, which is made; their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "json": json.dumps(to_json(evaluation), indent=1, allow_nan=False, ensure_ascii=False) + "\n",
+        "md": to_markdown(evaluation),
+        "html": to_html(evaluation),
+    }
+    paths = []
+    for suffix, text in texts.items():
+        paths.append(folder / f"{stem}.{suffix}")
+        paths[-1].write_text(text, encoding="utf-8", errors="backslashreplace")
+    return paths[0], paths[1], paths[2]
+
+
+def _protocol_json(result: ProtocolResult, simulated: bool) -> dict[str, Any]:
+    slides = [
+        {
+            "method": row.method,
+            **{
+                name: {"percent": rate.percent, "spread": rate.spread}
+                for name, rate in (("apcer", row.apcer), ("bpcer", row.bpcer), ("acer", row.acer))
+            },
+        }
+        for row in (published(result.protocol) if result.protocol else ())
+    ]
+    return {
+        "protocol": result.protocol,
+        "simulated": simulated,
+        "resamples": result.resamples,
+        "seed": result.seed,
+        "summary": _estimates(result.summary),
+        "slides": {"source": SOURCE, "data": "OULU-NPU", "rows": slides} if slides else None,
+        "folds": [_fold_json(fold) for fold in result.folds],
+    }
+
+
+def _fold_json(fold: FoldResult) -> dict[str, Any]:
+    return {
+        "name": fold.name,
+        "threshold": fold.threshold,
+        "dev": {"presentations": asdict(fold.dev_counts), **_estimates(fold.dev)},
+        "test": {"presentations": asdict(fold.test_counts), **_estimates(fold.test)},
+        "roc": {
+            "threshold": _numbers(fold.curve.threshold),
+            "apcer": _numbers(fold.curve.apcer),
+            "bpcer": _numbers(fold.curve.bpcer),
+        },
+        "det": {
+            "apcer_deviate": _numbers(fold.curve.det[0]),
+            "bpcer_deviate": _numbers(fold.curve.det[1]),
+        },
+    }
+
+
+def _estimates(estimates: Mapping[Key, Estimate]) -> dict[str, Any]:
+    """`figures` of the whole, and `slices` by what they are sliced by and its value."""
+    found: dict[str, Any] = {"figures": {}, "slices": {}}
+    for key, estimate in estimates.items():
+        low, high = estimate.interval or (None, None)
+        entry = {"value": estimate.value, "low": low, "high": high, "spread": estimate.spread}
+        if key.by:
+            found["slices"].setdefault(key.by, {}).setdefault(key.value, {})[key.figure] = entry
+        else:
+            found["figures"][key.figure] = entry
+    return found
+
+
+def _numbers(values: FloatArray) -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in np.asarray(values).tolist()]
+
+
+def _grid_markdown(grid: Grid) -> str:
+    lines = [f"## {_plain(grid.title)}", "", _row(grid.header), _row(("---",) + ("---:",) * (len(grid.header) - 1))]
+    lines += [_row([_plain(text) for text in row]) for row in grid.rows]
+    return "\n".join([*lines, "", _plain(grid.note)] if grid.note else lines)
+
+
+def _list(texts: Iterable[str]) -> str:
+    return "\n".join(f"- {_plain(text)}" for text in texts)
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _plain(text: str) -> str:
+    """Text that breaks neither a table nor a line, and starts no markup."""
+    flat = " ".join(text.split())
+    return "".join(f"\\{letter}" if letter in "\\|`*_<[" else letter for letter in flat)
+
+
+def _data_uri(svg: str) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"

@@ -1,0 +1,210 @@
+"""The score table: a CSV (RFC 4180, UTF-8) with a row a clip, from which anyone can compute the figures again.
+
+A clip is named by its video's path and `start`, its first frame. A row without liveness is a presentation that got
+none: a non-response in the terms of ISO/IEC 30107-3.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from eulernet.datasets.records import BONA_FIDE, LABELS, SPLITS, Split, Video
+
+COLUMNS = ("path", "name", "label", "instrument", "subject", "phone", "session", "split", "start", "liveness")
+UNKNOWN_INSTRUMENT = "unknown"
+_SHOWN = 5  # problems that an error lists
+
+
+class ScoresError(ValueError):
+    """A score table that can't be used; names the file, the line and the column of each problem."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One clip: its video, its liveness and its first frame's number in the video.
+
+    `liveness`: 0 to 1, higher for bona fide; None for a video or clip that got no score. `start`: None where unknown.
+    """
+
+    video: Video
+    liveness: float | None
+    start: int | None = None
+
+
+class _CellError(Exception):
+    def __init__(self, column: str, what: str) -> None:
+        super().__init__(f"{column}: {what}")
+
+
+def write_scores(path: Path, scores: Iterable[Score], root: Path | None = None) -> int:
+    """Writes the table, whole or not at all; the number of its rows. A liveness outside 0 to 1 is a ScoresError.
+
+    Args:
+        root: folder of the data set; paths are written relative to it, so that the table means the same elsewhere.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    count = 0
+    for count, score in enumerate(scores, 1):  # noqa: B007 (the last one is the number of rows)
+        video = score.video
+        if score.liveness is not None and not 0.0 <= score.liveness <= 1.0:
+            raise ScoresError(f"{path}: not written: liveness {score.liveness} of {video.name} is not between 0 and 1")
+        writer.writerow(
+            (
+                _relative(video.path, root),
+                video.name,
+                video.label,
+                video.instrument,
+                video.subject,
+                _text(video.phone),
+                _text(video.session),
+                video.split,
+                _text(score.start),
+                # The shortest text that reads back as the same number.
+                "" if score.liveness is None else repr(float(score.liveness)),
+            )
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+            stream.write(text.getvalue())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return count
+
+
+def read_scores(path: Path, split: Split | None = None) -> list[Score]:
+    """The rows of a table.
+
+    Empty cells: a missing path is the name and a missing name the file's stem; an attack's instrument is `unknown`; a
+    video without a subject is a subject of its own; phone, session, start and liveness are None; split is `split`.
+
+    Args:
+        path: the CSV.
+        split: what every row must be from; None takes any, then each row must say.
+    """
+    scores, problems = [], []
+    for line, cells in _rows(path):
+        try:
+            scores.append(_score(cells, split))
+        except _CellError as error:
+            problems.append(f"{path}:{line}: {error}")
+    if problems:
+        more = [f"and {len(problems) - _SHOWN} more rows"] if len(problems) > _SHOWN else []
+        raise ScoresError("\n".join(problems[:_SHOWN] + more))
+    if not scores:
+        raise ScoresError(f"{path}: no row after the header; write a row a clip")
+    return scores
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Each row's last line and its cells."""
+    reader = csv.reader(io.StringIO(_content(path), newline=""), strict=True)
+    try:
+        header = [cell.strip() for cell in next(reader, [])]
+        missing = [column for column in COLUMNS if column not in header]
+        double = [column for column in COLUMNS if header.count(column) > 1]
+        if missing or double:
+            what = f"no column {', '.join(missing)}" if missing else f"column {', '.join(double)} twice"
+            raise ScoresError(f"{path}:1: {what}; the first line must be {','.join(COLUMNS)}")
+        for row in reader:
+            if not any(cell.strip() for cell in row):
+                continue
+            if len(row) != len(header):
+                raise ScoresError(
+                    f"{path}:{reader.line_num}: {len(row)} cells, the header has {len(header)}; "
+                    "is a comma missing, or one inside a cell without quotes?"
+                )
+            yield reader.line_num, {name: cell.strip() for name, cell in zip(header, row, strict=True)}
+    except csv.Error as error:
+        raise ScoresError(f"{path}:{reader.line_num}: {error}; is a quotation mark missing?") from error
+
+
+def _content(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ScoresError(f"{path}: can't be read ({error.strerror}); give a CSV of scores") from error
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ScoresError(f"{path}:{line}: byte 0x{content[error.start]:02x} is not UTF-8; save as UTF-8") from error
+
+
+def _score(cells: dict[str, str], split: Split | None) -> Score:
+    label = next((each for each in LABELS if each == cells["label"]), None)
+    if label is None:
+        raise _CellError("label", f"{cells['label']!r} is unknown; write {' or '.join(LABELS)}")
+    instrument = cells["instrument"] or (BONA_FIDE if label == "live" else UNKNOWN_INSTRUMENT)
+    if (instrument == BONA_FIDE) != (label == "live"):
+        raise _CellError("instrument", f"{instrument!r} contradicts label {label!r}; {BONA_FIDE!r} is for live only")
+    if not cells["path"] and not cells["name"]:
+        raise _CellError("path", "empty, and so is name; give one of them")
+    path = Path(cells["path"] or cells["name"])
+    video = Video(
+        path=path,
+        label=label,
+        instrument=instrument,
+        subject=cells["subject"] or f"{path.parent.name}/{path.name}",
+        phone=_integer(cells, "phone"),
+        session=_integer(cells, "session"),
+        split=_split(cells["split"], split),
+        name=cells["name"] or path.stem,
+    )
+    return Score(video, _liveness(cells["liveness"]), _integer(cells, "start"))
+
+
+def _relative(path: Path, root: Path | None) -> str:
+    if root is not None and path.is_relative_to(root):
+        path = path.relative_to(root)
+    return path.as_posix()
+
+
+def _text(number: int | None) -> str:
+    return "" if number is None else str(number)
+
+
+def _split(cell: str, expected: Split | None) -> Split:
+    found = next((each for each in SPLITS if each == cell), None)
+    if found is None and (cell or expected is None):
+        raise _CellError("split", f"{cell!r} is unknown; write {', '.join(SPLITS)}")
+    if found is not None and expected not in (None, found):
+        raise _CellError("split", f"{cell!r}, but this must be the {expected} table; give the tables in their order")
+    return found or expected or "test"
+
+
+def _integer(cells: dict[str, str], column: str) -> int | None:
+    cell = cells[column]
+    if not cell:
+        return None
+    if not (cell.isascii() and cell.isdigit() and len(cell) <= 9):
+        raise _CellError(column, f"{cell[:20]!r} is no whole number; write one, or nothing where it is unknown")
+    return int(cell)
+
+
+def _liveness(cell: str) -> float | None:
+    if not cell:
+        return None
+    try:
+        found = float(cell)
+    except ValueError:
+        what = f"{cell[:20]!r} is no number; write one between 0 and 1 as 0.5, or nothing where there is no score"
+        raise _CellError("liveness", what) from None
+    if math.isnan(found):
+        raise _CellError("liveness", "nan; score the clip again, or write nothing: it got no score")
+    if not 0.0 <= found <= 1.0:
+        raise _CellError("liveness", f"{cell} is not between 0 (attack) and 1 (live)")
+    return found

@@ -1,0 +1,1 @@
+"""Scores data sets with what is at hand: a checkpoint, an exported graph, a running server."""

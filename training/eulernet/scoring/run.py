@@ -1,0 +1,181 @@
+"""Scores what protocols ask for, each video once a model, and leaves score tables for every protocol and fold."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from eulernet.datasets import DatasetError, Problems, Reading, Split, Video, read_manifest, read_oulu
+from eulernet.datasets.clips import ClipDataset
+from eulernet.datasets.crops import CropSettings, build_crop_cache
+from eulernet.datasets.oulu import FOLDS
+from eulernet.evaluation import folder as tables
+from eulernet.evaluation.folder import Part
+from eulernet.evaluation.report import About
+from eulernet.evaluation.scores import Score, write_scores
+from eulernet.scoring.scorers import CropModel, ScorerError, open_checkpoint, open_graph, score_crops
+from eulernet.scoring.server import PREFIX, Server, open_server
+from eulernet.simulation.layout import RECORD
+
+SPLITS: tuple[Split, ...] = ("dev", "test")
+UNTRAINED = "untrained"
+_PLACEHOLDER = re.compile(r"\{(.*?)\}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`clips`: a video; `crops`, `models`: folders of the cached crops and of the face models; `jobs`: processes."""
+
+    clips: int
+    crops: Path
+    models: Path
+    jobs: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """A protocol and fold, and the model that is judged by it: a path, or a server's address."""
+
+    part: Part
+    model: str
+
+
+def plan(model: str, data: Path, protocols: Sequence[int], folds: Sequence[int] = FOLDS) -> list[Job]:
+    """What is to be judged by what.
+
+    Args:
+        model: a path or a server's address; `{protocol}` and `{fold}` in a path stand for the job's, `{fold}` for
+            nothing where a protocol has none.
+        data: a manifest, which has no protocols, or a folder.
+        protocols, folds: of OULU-NPU; folds of protocols 3 and 4.
+    Raises:
+        ScorerError: a model's file is missing, or the path holds another name in braces.
+    """
+    parts = [Part()]
+    if not data.is_file():
+        having = {protocol: sorted(set(folds)) if protocol in (3, 4) else [None] for protocol in sorted(set(protocols))}
+        parts = [Part(protocol, fold) for protocol, its in having.items() for fold in its]
+    jobs = [Job(part, _filled(model, part)) for part in parts]
+    files = dict.fromkeys(job.model for job in jobs if not job.model.startswith(PREFIX))
+    missing = [file for file in files if not Path(file).is_file()]
+    if missing:
+        more = f" ({len(missing)} of {len(files)} are missing)" if len(files) > 1 else ""
+        raise ScorerError(f"{missing[0]}: no such file{more}; give a .pt, an .onnx or {PREFIX}host:port")
+    return jobs
+
+
+def score(jobs: Sequence[Job], data: Path, out: Path, settings: Settings) -> Problems:
+    """Writes the folder of score tables that `evaluate_folder` reads. A video that gets no score has a row without one.
+
+    Returns: what could not be used, in the data set and while scoring.
+
+    Raises:
+        DatasetError: a split has no video that can be used, or the crops or the tables can't be written.
+        FaceModelsError, ScorerError: there is nothing to score with.
+    """
+    readings = {(job.part, split): _read(data, job.part, split) for job, split in product(jobs, SPLITS)}
+    videos = {key: reading.require() for key, reading in readings.items()}
+    problems = Problems(list(dict.fromkeys(each for reading in readings.values() for each in reading.problems)))
+    notes = _left_out(problems)
+    labels = []
+    try:
+        tables.clear(out)
+        for model in dict.fromkeys(job.model for job in jobs):
+            scorer = open_model(model)
+            parts = [job.part for job in jobs if job.model == model]
+            keys = list(product(parts, SPLITS))
+            scores = _score({video.path: video for key in keys for video in videos[key]}, scorer, settings, problems)
+            root = data.parent if data.is_file() else data
+            for part, split in keys:
+                rows = (row for video in videos[part, split] for row in scores.get(video.path) or [Score(video, None)])
+                write_scores(out / part.file(split), rows, root)
+            labels.append(scorer.weights)
+            notes += _doubts(model, scorer, parts)
+        models = list(dict.fromkeys(job.model for job in jobs))
+        facts = _facts(models, labels) | {"data": data.resolve().name, "clips a video": str(settings.clips)}
+        simulated = _simulated({video.path.parent for each in videos.values() for video in each})
+        tables.write_about(out, About(f"weights {facts['weights']}", simulated, facts, tuple(notes)))
+    except OSError as error:
+        raise DatasetError(f"{error.filename or out}: can't be written or read ({error.strerror})") from error
+    return problems
+
+
+def open_model(model: str) -> CropModel | Server:
+    """What a server's address, a path ending in .onnx, or another path stands for. Raises: ScorerError."""
+    if model.startswith(PREFIX):
+        return open_server(model)
+    return (open_graph if model.endswith(".onnx") else open_checkpoint)(Path(model))
+
+
+def _filled(model: str, part: Part) -> str:
+    if model.startswith(PREFIX):
+        return model
+    for name in _PLACEHOLDER.findall(model):
+        if name not in Part._fields or part.protocol is None:
+            known = "{protocol} and {fold} of OULU-NPU's layout are filled in"
+            raise ScorerError(f"{model}: nothing to put for {{{name}}}; {known}")
+    values = {name: "" if value is None else str(value) for name, value in part._asdict().items()}
+    return str(Path(_PLACEHOLDER.sub(lambda match: values[match[1]], model)))
+
+
+def _read(data: Path, part: Part, split: Split) -> Reading:
+    if part.protocol is None:
+        return read_manifest(data, split)
+    return read_oulu(data, part.protocol, part.fold, split)
+
+
+def _score(
+    videos: Mapping[Path, Video], scorer: CropModel | Server, settings: Settings, problems: Problems
+) -> Mapping[Path, list[Score]]:
+    """The scores of each video that has any."""
+    if isinstance(scorer, Server):
+        total = len(videos) * settings.clips
+        found = scorer.score(videos.values(), settings.clips, problems)
+    else:
+        # The crops that `eulernet train` cuts, so that they are in the cache already.
+        size = scorer.size_px
+        cut = CropSettings(clips_per_video=settings.clips, size_px=size, label_side=size // 8)
+        cache = build_crop_cache(videos.values(), settings.crops, settings.models, cut, processes=settings.jobs)
+        problems.extend(cache.problems)
+        dataset = ClipDataset(cache, labelled=False)
+        total, found = len(dataset), score_crops(scorer, dataset)
+    scores = defaultdict(list)
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        for each in bar.track(found, total=total, description="scoring"):
+            scores[each.video.path].append(each)
+    return scores
+
+
+def _simulated(folders: Iterable[Path]) -> bool:
+    """Whether any of these folders of videos is part of a simulated data set."""
+    return any((root / RECORD).is_file() for folder in folders for root in (folder, folder.parent))
+
+
+def _facts(models: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
+    name = models[0] if len(models) == 1 else f"{len(models)} models, {models[0]} to {models[-1]}"
+    return {"model": name, "weights": ", ".join(f'"{label}"' for label in dict.fromkeys(labels))}
+
+
+def _left_out(problems: Problems) -> list[str]:
+    counts = Counter(each.kind for each in problems)
+    listed = ", ".join(f"{kind}: {count}" for kind, count in counts.items())
+    return [f"problems of the data set, what they concern is left out: {listed}"] if listed else []
+
+
+def _doubts(model: str, scorer: CropModel | Server, parts: Sequence[Part]) -> list[str]:
+    """Why a model's figures may not be what they look like."""
+    if scorer.weights == UNTRAINED:
+        return [f"{model}: untrained weights, drawn at random; the figures say nothing about the method"]
+    if isinstance(scorer, Server) or scorer.trained_by is None:
+        return []
+    its = Part(scorer.trained_by[0], scorer.trained_by[1] or None)
+    others = [part if part.protocol == its.protocol else Part(part.protocol) for part in parts if part != its]
+    names = ", ".join(dict.fromkeys(str(part) for part in others if part.protocol))
+    said = f"{model}: its training settings say {its}; its figures for {names} are no results of theirs"
+    return [said] if names else []

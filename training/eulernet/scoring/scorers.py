@@ -1,0 +1,99 @@
+"""One liveness a clip from its cached face crops, by a checkpoint (PyTorch) or an exported clip graph (ONNX Runtime).
+
+A clip's liveness is that of its last frame.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eulernet.evaluation.scores import Score
+
+if TYPE_CHECKING:
+    from eulernet.datasets.clips import ClipDataset
+
+BATCH_SIZE = 8
+Infer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+class ScorerError(Exception):
+    """There is nothing to score with; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class CropModel:
+    """Scores crops.
+
+    Attributes:
+        infer: uint8 (N, T, S, S, 3) -> float32 (N,), N at most BATCH_SIZE.
+        size_px: S.
+        weights: what they are called.
+        trained_by: OULU-NPU's protocol and fold (0 for none) in the settings of their training; None where unknown.
+    """
+
+    infer: Infer
+    size_px: int
+    weights: str
+    trained_by: tuple[int, int] | None = None
+
+
+def open_checkpoint(path: Path) -> CropModel:
+    """A checkpoint of `eulernet train`. Raises: ScorerError."""
+    import torch
+
+    from eulernet.learning.checkpoint import CheckpointError, load
+
+    try:
+        checkpoint = load(path)
+    except CheckpointError as error:
+        raise ScorerError(str(error)) from error
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = checkpoint.network.eval().to(device)
+
+    def infer(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
+        # TF32, cuDNN's default, would cost the parity with the exported graphs.
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            liveness = network(torch.from_numpy(clips).to(device)).liveness[:, -1]
+        scores: NDArray[np.float32] = liveness.cpu().numpy()
+        return scores
+
+    data = checkpoint.settings.get("data")
+    trained_by = (data["protocol"], data["fold"]) if data else None
+    return CropModel(infer, network.config.image_size, checkpoint.label, trained_by)
+
+
+def open_graph(path: Path) -> CropModel:
+    """An exported clip graph. Raises: ScorerError."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime has no common base class for what it raises here
+        raise ScorerError(f"{path}: not an ONNX graph that can be loaded ({error})") from error
+    inputs = {each.name: each.shape for each in session.get_inputs()}
+    if set(inputs) != {"FACE", "STATUS"} or len(inputs["FACE"]) != 5:
+        raise ScorerError(f"{path}: takes {', '.join(inputs)}; give the clip graph, eulernet_clip/1/model.onnx")
+    weights = session.get_modelmeta().custom_metadata_map.get("weights", "unknown")
+
+    def infer(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
+        status = np.zeros(clips.shape[:2], np.int32)
+        (liveness,) = session.run(["LIVENESS"], {"FACE": clips, "STATUS": status})
+        last: NDArray[np.float32] = liveness[:, -1]
+        return last
+
+    return CropModel(infer, int(inputs["FACE"][2]), weights)
+
+
+def score_crops(model: CropModel, dataset: "ClipDataset", batch_size: int = BATCH_SIZE) -> Iterator[Score]:
+    """Scores every clip of a data set that was made with labelled=False."""
+    for first in range(0, len(dataset), batch_size):
+        indices = range(first, min(len(dataset), first + batch_size))
+        clips = np.stack([dataset[i][0].numpy() for i in indices])
+        for i, liveness in zip(indices, model.infer(clips), strict=True):
+            yield Score(dataset.video(i), float(liveness), dataset.start(i))
