@@ -21,7 +21,7 @@ import psutil
 import pytest
 import torch
 from eulernet.datasets import DatasetError, Video, crops, parallel
-from eulernet.datasets.clips import ClipDataset
+from eulernet.datasets.clips import MOST_OPEN, ClipDataset
 from eulernet.datasets.crops import CropCache, CropSettings, build_crop_cache
 from eulernet.datasets.video import clip_starts, map_clips
 from eulernet.faces import DETECTOR_NAME, MESH_NAME, FaceFinder, FaceModelsError, FaceSettings, crop
@@ -142,6 +142,14 @@ def test_useless_videos_are_named_and_the_rest_is_cached(cache: CropCache) -> No
     assert rows["coffee"]["problem"].startswith("no face: ")
     assert (cache.folder / rows["1_1_01_1"]["file"]).is_file()
     assert rows["garbage"]["file"] == ""
+
+
+def test_many_videos_need_few_open_files(cache: CropCache) -> None:
+    many = ClipDataset(replace(cache, entries=cache.entries[:2] * 200))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    starts = [many.start(i) for i in range(len(many))]
+    assert len(list(Path("/proc/self/fd").iterdir())) - before <= MOST_OPEN < 400
+    assert starts == [many.start(i) for i in range(5)] * 200  # the maps that were closed are opened again
 
 
 def states(folder: Path) -> dict[str, int]:

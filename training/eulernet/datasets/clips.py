@@ -13,6 +13,8 @@ from eulernet.datasets.crops import CropCache
 from eulernet.datasets.records import Split, Video
 from eulernet.labels import LABEL_KINDS, LabelKind
 
+MOST_OPEN = 256  # memory maps at a time: each holds a file descriptor, and a process often may have 1,024
+
 
 class ClipDataset(Dataset[tuple[Tensor, Tensor, Tensor, int]]):
     """Clips of a cache, memory-mapped: a process reads only what it asks for.
@@ -80,5 +82,7 @@ class ClipDataset(Dataset[tuple[Tensor, Tensor, Tensor, int]]):
             file = self._entries[number].file
             if file is None:
                 raise IndexError(f"entry {number} has no clips")
+            if len(self._open) >= MOST_OPEN:
+                del self._open[next(iter(self._open))]
             self._open[number] = np.load(file, mmap_mode="r")
         return self._open[number]
