@@ -4,7 +4,9 @@ Where the clips lie is the rule that the client scores by, so that a training cl
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,17 +64,51 @@ def map_clips(
     Raises:
         VideoError: the file can't be opened, holds no pictures, or fewer than a clip needs.
     """
-    try:
+    with _named_errors(path):
         count = _count_packets(path)
         try:
             return [visit(clip) for clip in _clips(path, count, clips, frames, interval)]
         except _FrameCountError as error:
-            return [visit(clip) for clip in _clips(path, error.count, clips, frames, interval)]
+            count = error.count
+        try:
+            return [visit(clip) for clip in _clips(path, count, clips, frames, interval)]
+        except _FrameCountError as error:
+            raise VideoError(f"{path}: gives other frames each time it is decoded; record it again") from error
+
+
+def probe(path: Path) -> tuple[int, Fraction]:
+    """How many frames a video announces, and its average rate in frames/s. Decodes nothing.
+
+    Raises:
+        VideoError: the file can't be opened, holds no pictures, or does not tell its rate.
+    """
+    with _named_errors(path):
+        with _open(path) as container:
+            stream = _stream(container, path)
+            rate = stream.average_rate or stream.guessed_rate
+        if not rate:
+            raise VideoError(f"{path}: does not say how many frames a second it has; convert it to MP4")
+        return _count_packets(path), Fraction(rate)
+
+
+def read_frames(path: Path) -> Iterator[Picture]:
+    """All frames of a video in order: uint8 (H, W, 3), RGB, upright. One at a time is held.
+
+    Raises:
+        VideoError: the file can't be opened or holds no pictures.
+    """
+    with _named_errors(path):
+        for frame in _decode(path):
+            yield upright(frame)
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (FFmpegError, OSError) as error:
         reason = error.strerror or type(error).__name__
         raise VideoError(f"{path}: not a video that can be read ({reason}); copy or record it again") from error
-    except _FrameCountError as error:
-        raise VideoError(f"{path}: gives other frames each time it is decoded; record it again") from error
 
 
 def _clips(path: Path, count: int, clips: int, frames: int, interval: int) -> Iterator[Clip]:
