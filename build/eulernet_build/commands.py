@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from eulernet_build.server import EmbeddedServer
 
 POLL_S = 0.2
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+COMMAND_EXIT_S = 5.0
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 
 class _Stopped(BaseException):
-    """SIGTERM or SIGINT has arrived."""
+    """SIGTERM, SIGINT or SIGHUP has arrived."""
 
 
 @contextlib.contextmanager
@@ -29,7 +30,8 @@ def _signals_stop() -> Iterator[None]:
     def stop(number: int, frame: object) -> None:
         raise _Stopped
 
-    before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
+    nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    before = {n: signal.signal(n, stop) for n in STOP_SIGNALS if not (nohup and n == signal.SIGHUP)}
     try:
         yield
     finally:
@@ -107,19 +109,32 @@ def _watch(server: "EmbeddedServer") -> int:
 
 def _run(server: "EmbeddedServer", command: tuple[str, ...]) -> int:
     """Runs COMMAND beside the server; neither outlives the other."""
+    from eulernet_build.server import die_with_parent
+
+    environment = {**os.environ, "EULERNET_URL": server.url}
     try:
-        process = subprocess.Popen(command, env={**os.environ, "EULERNET_URL": server.url})
+        process = subprocess.Popen(command, env=environment, preexec_fn=die_with_parent)
     except OSError as error:
         raise click.ClickException(f"{command[0]}: {error.strerror}") from error
-    try:
+    with _ended(process), _deaf_afterwards():
         while process.poll() is None:
             server.check_running()
             time.sleep(POLL_S / 4)
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
+@contextlib.contextmanager
+def _ended(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """At its end the process is no more: asked to go, and made to where it does not."""
+    try:
+        yield
     finally:
         if process.poll() is None:
             process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(COMMAND_EXIT_S)
+            process.kill()
         process.wait()
-    return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
 @click.command()
@@ -136,23 +151,28 @@ def repository(out: Path) -> None:
 
 
 @click.command()
+@click.argument("weights", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--repository", type=DIRECTORY, help="The model repository to write into; the clone's by default.")
-def export(repository: Path | None) -> None:
+def export(weights: Path | None, repository: Path | None) -> None:
     """Write the step graph and the clip graph (ONNX) that the model repository serves.
+
+    WEIGHTS: weights.pt of `eulernet train`; the shipped ones by default.
 
     Both are held against PyTorch in ONNX Runtime and OpenVINO first; where one differs, nothing is written.
     """
-    from eulernet_build.repository import RepositoryError, checkout
+    from eulernet_build.repository import SHIPPED_WEIGHTS, RepositoryError, checkout
 
     try:
-        from eulernet_build.export import ParityError, export_untrained
+        from eulernet.learning.checkpoint import CheckpointError
+
+        from eulernet_build.export import ParityError, export_checkpoint
     except ModuleNotFoundError as error:
         raise click.ClickException(
             f"{error.name} is not installed: pip install -c constraints.txt -e '.[build]'"
         ) from None
     try:
         repository = repository or checkout() / "model_repository"
-        worst = export_untrained(repository)
-    except (RepositoryError, ParityError) as error:
+        label, worst = export_checkpoint(weights or checkout() / SHIPPED_WEIGHTS, repository)
+    except (RepositoryError, CheckpointError, ParityError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{repository}: weights untrained; PyTorch, ONNX Runtime and OpenVINO agree to {worst:.1e}")
+    click.echo(f"{repository}: weights {label}; PyTorch, ONNX Runtime and OpenVINO agree to {worst:.1e}")

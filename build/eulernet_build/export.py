@@ -2,22 +2,25 @@
 
 import copy
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from eulernet.network import EulerNet, create
+from eulernet.learning.checkpoint import load
+from eulernet.network import EulerNet
 from onnx import ModelProto
 
 from eulernet_build import golden, graphs
 from eulernet_build.graphs import OUTPUT_NAMES
 from eulernet_build.parity import ParityError, TensorMap, check_runtimes, compare, onnxruntime_runner
 
-__all__ = ["CLIP_FOLDER", "STEP_FOLDER", "UNTRAINED", "ParityError", "export", "export_untrained"]
+__all__ = ["CLIP_FOLDER", "LABELLED", "STEP_FOLDER", "ParityError", "export", "export_checkpoint"]
 
 STEP_FOLDER = Path("eulernet/1")
 CLIP_FOLDER = Path("eulernet_clip/1")
-UNTRAINED = "untrained"
+LABELLED = (Path("antispoof/config.pbtxt"), Path("antispoof_clip/config.pbtxt"))  # tell clients what the weights are
+_LABEL = re.compile(r'(key: "weights" value \{ string_value: )"[^"]*"')
 
 
 def export(network: EulerNet, step_folder: Path, clip_folder: Path, weights: str) -> float:
@@ -53,9 +56,22 @@ def export(network: EulerNet, step_folder: Path, clip_folder: Path, weights: str
     return worst
 
 
-def export_untrained(repository: Path) -> float:
-    """Write the graphs of the untrained network, seed 0, into a model repository. Returns and raises as `export`."""
-    return export(create(seed=0), repository / STEP_FOLDER, repository / CLIP_FOLDER, UNTRAINED)
+def export_checkpoint(path: Path, repository: Path) -> tuple[str, float]:
+    """Write the graphs of a checkpoint into a model repository, and its label into the ensembles' configurations.
+
+    Returns:
+        The label, and what `export` returns.
+
+    Raises:
+        CheckpointError: the file is no checkpoint.
+        ParityError: as `export`.
+    """
+    checkpoint = load(path)
+    worst = export(checkpoint.network, repository / STEP_FOLDER, repository / CLIP_FOLDER, checkpoint.label)
+    label = "".join(letter if letter not in '"\\\n' else "'" for letter in checkpoint.label)
+    configs = [repository / name for name in LABELLED if (repository / name).is_file()]
+    _write_all({each: _LABEL.sub(rf'\1"{label}"', each.read_text()).encode() for each in configs})
+    return checkpoint.label, worst
 
 
 def check_forms(step: ModelProto, clip_golden: TensorMap) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from eulernet_build.face_models.models import make_face_models
 
+SHIPPED_WEIGHTS = Path("training/weights/eulernet.pt")  # in the clone
 GENERATED = shutil.ignore_patterns("__pycache__", "*.pyc", ".gitkeep")
 
 

@@ -9,12 +9,16 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from eulernet.learning.checkpoint import load as load_checkpoint
 from eulernet.network import EulerNet, NetworkConfig, create
-from eulernet_build.export import CLIP_FOLDER, STEP_FOLDER, check_forms, export
+from eulernet_build.export import CLIP_FOLDER, LABELLED, STEP_FOLDER, check_forms, export
 from eulernet_build.graphs import frozen, parameters_sha256
 from eulernet_build.parity import Tensors, check_runtimes, compare, onnxruntime_runner, openvino_runner
+from eulernet_build.repository import SHIPPED_WEIGHTS
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
+SHIPPED = load_checkpoint(REPOSITORY.parent / SHIPPED_WEIGHTS)
+LABEL = SHIPPED.label
 FOLDERS = {"step": STEP_FOLDER, "clip": CLIP_FOLDER}
 RUNNERS = {"ONNX Runtime": onnxruntime_runner, "OpenVINO": openvino_runner}
 SMALL = NetworkConfig(image_size=64)
@@ -47,10 +51,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def exported_again(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The untrained export of a fresh process in another folder."""
+    """The shipped weights, exported by a fresh process into another repository."""
     folder = tmp_path_factory.mktemp("again")
-    program = "from pathlib import Path; from eulernet_build.export import export_untrained as run; run(Path())"
-    subprocess.run([sys.executable, "-c", program], cwd=folder, check=True, timeout=240, capture_output=True)
+    for name in LABELLED:
+        (folder / name).parent.mkdir()
+        (folder / name).write_text((REPOSITORY / name).read_text().replace(LABEL, "something else"))
+    command = [Path(sys.executable).with_name("eulernet"), "export", "--repository", folder]
+    subprocess.run(command, check=True, timeout=240, capture_output=True)
     return folder
 
 
@@ -64,6 +71,12 @@ def test_exporting_again_gives_the_committed_files(exported_again: Path, form: s
     _, golden = load(exported_again, form)
     assert golden.keys() == expected.keys()
     compare(expected, golden, "the export of another process")
+
+
+def test_exporting_tells_the_ensembles_what_the_weights_are(exported_again: Path) -> None:
+    for name in LABELLED:
+        assert f'"{LABEL}"' in (REPOSITORY / name).read_text()
+        assert (exported_again / name).read_bytes() == (REPOSITORY / name).read_bytes()
 
 
 def test_the_same_network_gives_the_same_bytes(trained: Path, tmp_path: Path) -> None:
@@ -202,7 +215,7 @@ def test_the_file_tells_nothing_of_the_machine(trained: Path, form: str) -> None
 
 @pytest.mark.parametrize(("form", "frames"), [("step", "1"), ("clip", "4")])
 def test_the_file_says_which_weights_it_holds(trained: Path, form: str, frames: str) -> None:
-    for repository, network, weights in ((REPOSITORY, create(0), "untrained"), (trained, trained_looking(5), "run 12")):
+    for repository, network, weights in ((REPOSITORY, SHIPPED.network, LABEL), (trained, trained_looking(5), "run 12")):
         assert {prop.key: prop.value for prop in load(repository, form)[0].metadata_props} == {
             "weights": weights,
             "frames": frames,

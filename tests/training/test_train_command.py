@@ -78,6 +78,8 @@ def test_from_videos_to_a_checkpoint(command, manifest, tmp_path):
     checkpoint = load(tmp_path / "run" / "best.pt")
     assert checkpoint.label == "own"
     assert checkpoint.network.config.image_size == 64
+    published = load(tmp_path / "run" / "weights.pt")
+    assert (published.label, published.optimizer) == ("own", {})
     assert (tmp_path / "run" / "eer.png").read_bytes().startswith(b"\x89PNG")
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
     again = command(RECIPE, manifest)

@@ -26,7 +26,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--face-models", type=FOLDER, default="out/face_models", show_default=True)
 @click.option("--jobs", default=2, show_default=True, help="Processes that cut the faces out.")
 def train(config: Path, data: Path, out: Path, label: str, crops: Path, face_models: Path, jobs: int) -> None:
-    """Train EulerNet as CONFIG (TOML) says; the best epoch by dev EER is OUT/best.pt.
+    """Train EulerNet as CONFIG (TOML) says; OUT/weights.pt is the best epoch by dev EER, calibrated on the dev set.
 
     A run that was stopped or killed goes on from its last finished epoch when it is started again.
     """
@@ -35,6 +35,7 @@ def train(config: Path, data: Path, out: Path, label: str, crops: Path, face_mod
 
     from eulernet.datasets import DatasetError
     from eulernet.faces import FaceModelsError
+    from eulernet.learning.calibration import publish
     from eulernet.learning.curve import draw_curves
     from eulernet.learning.settings import SettingsError, read_settings
     from eulernet.learning.trainer import Trainer, TrainingError
@@ -48,11 +49,12 @@ def train(config: Path, data: Path, out: Path, label: str, crops: Path, face_mod
         with Progress(console=console, disable=not console.is_terminal) as bar:
             task = bar.add_task("training", total=trainer.steps_left)
             checkpoint = trainer.run(click.echo, lambda: bar.advance(task))
+        weights = publish(out, dev_set)
     except (SettingsError, DatasetError, FaceModelsError, TrainingError) as error:
         raise click.ClickException(str(error)) from error
     draw_curves({out.name: checkpoint.history}, out / "eer.png", f"{label}: dev EER by epoch")
     best = min(checkpoint.history, key=lambda row: (row["dev_eer"], row["dev_loss"]))
-    click.echo(f"{out / 'best.pt'}: epoch {best['epoch']:.0f}, dev EER {100 * best['dev_eer']:.2f} %")
+    click.echo(f"{weights}: epoch {best['epoch']:.0f}, dev EER {100 * best['dev_eer']:.2f} %")
 
 
 def _clips(settings: "Settings", data: Path, split: str, crops: Path, models: Path, jobs: int) -> "ClipDataset":

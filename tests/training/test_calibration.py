@@ -1,0 +1,76 @@
+"""Calibration: 0.5 is where both error rates are equal on the development set, and the order of scores is kept."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from eulernet.datasets.records import Video
+from eulernet.learning.calibration import STEEPEST_LOGIT, fit, map_means, publish
+from eulernet.learning.checkpoint import Checkpoint, load, save
+from eulernet.network import NetworkConfig, create
+
+SMALL = NetworkConfig(widths=(8, 8, 8, 8), pyramid_width=8, image_size=32)
+
+
+class Faces:
+    """Sixteen clips, every second of them live and brighter."""
+
+    def __len__(self) -> int:
+        return 16
+
+    def __getitem__(self, index: int):
+        live = index % 2
+        generator = torch.Generator().manual_seed(index)
+        clip = torch.randint(0, 120, (4, 32, 32, 3), generator=generator) + 90 * live
+        return clip.to(torch.uint8), torch.full((4, 4), float(live)), torch.tensor(float(live)), index
+
+    def video(self, index: int) -> Video:
+        label, instrument = ("live", "bona_fide") if index % 2 else ("attack", "print1")
+        return Video(Path(str(index)), label, instrument, str(index), None, None, "dev", "v")
+
+
+def liveness(means, threshold, slope):
+    return 1 / (1 + np.exp(-slope * (means - threshold)))
+
+
+def test_overlapping_classes_are_cut_where_errors_are_equal():
+    random = np.random.default_rng(0)
+    live, attack = random.normal(0.30, 0.05, 400), random.normal(0.20, 0.05, 1600)
+    means, lives = np.concatenate([live, attack]), np.arange(2000) < 400
+    threshold, slope = fit(means, lives)
+    scores = liveness(means, threshold, slope)
+    refused, accepted = (scores[lives] < 0.5).mean(), (scores[~lives] >= 0.5).mean()
+    assert abs(refused - accepted) < 0.005
+    # Two normal distributions of spread s, d apart: the likelihood ratio's slope is d / s^2, whatever their shares.
+    assert slope == pytest.approx(0.10 / 0.05**2, rel=0.1)
+    assert np.array_equal(np.argsort(scores, kind="stable"), np.argsort(means, kind="stable"))
+
+
+def test_classes_that_are_apart_get_a_finite_slope():
+    means = np.array([0.01, 0.02, 0.03, 0.31, 0.33])
+    lives = np.array([False, False, False, True, True])
+    threshold, slope = fit(means, lives)
+    assert 0.03 < threshold < 0.31
+    assert 0 < slope <= STEEPEST_LOGIT / np.abs(means - threshold).max()
+    scores = liveness(means, threshold, slope).astype(np.float32)
+    assert len(set(scores)) == 5
+
+
+def test_published_weights_decide_at_one_half(tmp_path):
+    network = create(3, SMALL)
+    save(tmp_path / "best.pt", Checkpoint(network, 4, "a label", [{"epoch": 4.0}], {"seed": 3}, {"state": {}}))
+    means, lives = map_means(network, Faces())
+    assert lives.tolist() == [False, True] * 8
+    path = publish(tmp_path, Faces())
+    published = load(path)
+    assert (published.epoch, published.label, published.optimizer) == (4, "a label", {})
+    again, _ = map_means(published.network, Faces())
+    assert np.array_equal(again, means)
+    clips = torch.stack([Faces()[i][0] for i in range(16)])
+    scores = published.network(clips).liveness[:, -1].detach().numpy()
+    threshold, slope = fit(means, lives)
+    assert np.allclose(scores, liveness(means, threshold, slope), atol=1e-5)
+    # What was not calibrated is what it was.
+    before, after = network.state_dict(), published.network.state_dict()
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {"scale", "threshold"}

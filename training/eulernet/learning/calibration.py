@@ -1,0 +1,65 @@
+"""Calibration of the score on a development set: LIVENESS 0.5 becomes the threshold where both error rates are equal.
+
+The slope is Platt's ("Probabilistic outputs for support vector machines", 1999) with his targets, which keep it finite
+where the classes are apart; both classes weigh the same, because a data set's share of attacks is nobody's.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from eulernet.evaluation.metrics import Sample, eer_threshold
+from eulernet.learning.checkpoint import Checkpoint, load, save
+from eulernet.learning.trainer import BEST, Clips, batches, gather
+from eulernet.network import EulerNet
+
+WEIGHTS = "weights.pt"
+# sigmoid(12) still differs from 1 in float32 by a hundred roundings: scores keep their order.
+STEEPEST_LOGIT = 12.0
+Values = NDArray[np.float64]
+
+
+@torch.inference_mode()
+def map_means(network: EulerNet, clips: Clips, batch_size: int = 8) -> tuple[Values, NDArray[np.bool_]]:
+    """Mean of each clip's last location map, float64 (M,), and whether the clip is live, bool (M,)."""
+    device = network.scale.device
+    means, lives = [], []
+    for indices in batches(len(clips), batch_size):
+        frames, _, live = gather(clips, indices)
+        means.append(network(frames.to(device)).location_map[:, -1].mean(dim=(1, 2)).double().cpu().numpy())
+        lives.append(live.numpy() > 0.5)
+    return np.concatenate(means), np.concatenate(lives)
+
+
+def fit(means: Values, live: NDArray[np.bool_]) -> tuple[float, float]:
+    """Threshold of the mean and slope of the score: liveness = sigmoid(slope * (mean - threshold)).
+
+    Args:
+        means: float64 (M,), 0 to 1, of a development set.
+        live: bool (M,), both kinds present.
+    """
+    threshold = eer_threshold(Sample(means[live], {"attacks": means[~live]}))
+    offset = means - threshold
+    counts = np.where(live, live.sum(), (~live).sum())
+    target = np.where(live, (counts + 1) / (counts + 2), 1 / (counts + 2))
+
+    def loss(slope: float) -> float:
+        logits = slope * offset
+        return float(((np.logaddexp(0, logits) - target * logits) / counts).sum())
+
+    steepest = STEEPEST_LOGIT / max(float(np.abs(offset).max()), 1e-6)
+    return threshold, float(minimize_scalar(loss, bounds=(0.0, steepest), method="bounded").x)
+
+
+def publish(out: Path, dev_set: Clips) -> Path:
+    """Writes OUT/weights.pt: the best epoch of the run in OUT, calibrated, without what only training needs."""
+    best = load(out / BEST)
+    threshold, slope = fit(*map_means(best.network, dev_set))
+    with torch.no_grad():
+        best.network.threshold.fill_(threshold)
+        best.network.scale.fill_(slope)
+    save(out / WEIGHTS, Checkpoint(best.network, best.epoch, best.label, best.history, best.settings))
+    return out / WEIGHTS
