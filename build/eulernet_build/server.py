@@ -99,7 +99,7 @@ class EmbeddedServer:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a terminal's Ctrl-C must reach this program only
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
             self._cleanup = stack.pop_all()
         return self
@@ -168,8 +168,8 @@ class EmbeddedServer:
         self._cleanup.close()
 
 
-def _die_with_parent() -> None:
-    """In the child: SIGTERM when this program is killed in a way that it can't handle."""
+def die_with_parent() -> None:
+    """For `preexec_fn`, in the child: SIGTERM when this program is killed in a way that it can't handle."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
@@ -184,7 +184,7 @@ def probe(url: str) -> bool:
     inputs = [triton.InferInput(f"ENCODED_{t}", list(blank.shape), "UINT8") for t in range(4)]
     for each in inputs:
         each.set_data_from_numpy(blank)
-    with triton.InferenceServerClient(url) as client:
+    with triton.InferenceServerClient(url, channel_args=[("grpc.enable_http_proxy", 0)]) as client:
         try:
             result = client.infer("antispoof_clip", inputs, client_timeout=PROBE_TIMEOUT_S)
         except InferenceServerException:

@@ -102,6 +102,8 @@ def iter_clips(path: str | Path, clips: int = 1) -> Iterator[SourceClip]:
         yield from video_clips(path, clips)
     except PermissionError as error:
         raise UnreadableFileError(f"{path}: may not be read ({error.strerror}); change its permissions") from error
+    except OSError as error:
+        raise UnreadableFileError(f"{path}: can't be read ({error.strerror}); check the path and the disk") from error
 
 
 def _folder_clips(folder: Path, clips: int) -> Iterator[SourceClip]:
@@ -142,14 +144,16 @@ def find_sources(path: str | Path) -> list[Path]:
     for the folders inside. A path with nothing of the kind is handed back, so that reading it says what is wrong.
     """
     path = Path(path)
-    return (_sources_under(path) if path.is_dir() else []) or [path]
+    return _sources_under(path) or [path]
 
 
 def _sources_under(folder: Path) -> list[Path]:
     try:
+        if not folder.is_dir():
+            return []
         found = _files(folder, VIDEO_SUFFIXES) or ([folder] if jpeg_files(folder) else [])
         inner = [f for f in folder.iterdir() if f.is_dir() and not f.is_symlink() and not f.name.startswith(".")]
-    except PermissionError:
+    except OSError:
         return [folder]
     for sub in sorted(inner, key=lambda file: natural_key(file.name)):
         found += _sources_under(sub)

@@ -38,6 +38,9 @@ CHANNEL_ARGUMENTS = [
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.use_local_subchannel_pool", 1),
 ]
+# A proxy named in http_proxy can't reach this machine's own servers, and gRPC asks it unless no_proxy names them.
+NO_PROXY = ("grpc.enable_http_proxy", 0)
+LOOPBACK = ("localhost:", "127.", "[::1]:")
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class Connection:
 
     def channel(self, url: str) -> dict[str, Any]:
         """Arguments of tritonclient's InferenceServerClient, the same for sync and asyncio."""
-        arguments: dict[str, Any] = {"url": url, "channel_args": CHANNEL_ARGUMENTS}
+        proxy = [NO_PROXY] if url.startswith(LOOPBACK) else []
+        arguments: dict[str, Any] = {"url": url, "channel_args": [*CHANNEL_ARGUMENTS, *proxy]}
         if self.tls is not None:
             arguments |= {
                 "ssl": True,

@@ -71,7 +71,7 @@ class Serving:
 
 
 @pytest.mark.triton
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_stops_everything(repository, tmp_path, number):
     memory = shared_memory()
     serving = Serving("--repository", str(repository), "--log", "log/server.log", cwd=tmp_path)
@@ -115,6 +115,34 @@ def test_command_runs_beside_the_server(repository, tmp_path, code, expected):
     assert out.startswith(f"{HOST}:")
     assert "ready after" in err
     assert serving.leftovers() == set()
+
+
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(300)"
+
+
+@pytest.mark.triton
+def test_command_that_will_not_go_is_made_to(repository, tmp_path):
+    serving = Serving("--repository", str(repository), "--", sys.executable, "-c", DEAF, cwd=tmp_path)
+    assert serving.process.stdout is not None
+    assert serving.process.stdout.readline() == "deaf\n"
+    for _ in range(2):  # a second signal must not cut the stopping short
+        serving.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+    status, _, err = serving.end()
+    assert status == 0
+    assert err.endswith("stopped\n")
+    assert serving.leftovers() == set()
+
+
+@pytest.mark.triton
+def test_command_goes_when_its_parent_is_killed(repository, tmp_path):
+    script = "import time; print('up', flush=True); time.sleep(300)"
+    serving = Serving("--repository", str(repository), "--", sys.executable, "-c", script, cwd=tmp_path)
+    assert serving.process.stdout is not None
+    assert serving.process.stdout.readline() == "up\n"
+    serving.process.kill()
+    serving.end()
+    assert serving.leftovers(20) == set()
 
 
 @pytest.mark.triton
@@ -166,6 +194,12 @@ def test_probe_of_nothing_is_false():
     with socket.socket() as free:
         free.bind((HOST, 0))
         assert not probe(f"{HOST}:{free.getsockname()[1]}")
+
+
+@pytest.mark.triton
+def test_probe_asks_no_proxy(server, monkeypatch):
+    monkeypatch.setenv("http_proxy", f"http://{HOST}:9")
+    assert probe(server.url)
 
 
 @pytest.mark.triton

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -230,6 +231,20 @@ def test_output_in_a_pipe_has_no_colours(tmp_path: Path) -> None:
     assert done.stdout.decode().startswith("weights: unknown\n")
     assert b"\x1b" not in done.stdout + done.stderr
     assert done.stderr == b""
+
+
+def test_progress_is_drawn_on_a_terminal_only(tmp_path: Path) -> None:
+    terminal, end = os.openpty()
+    gone = [str(tmp_path / f"{i}.mp4") for i in range(3)]
+    command = [sys.executable, "-m", "eulernet_client", "score", *gone, "--url", NOWHERE, "--json"]
+    environment = {**os.environ, "TERM": "xterm"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=end, env=environment, timeout=60, check=False)
+    drawn = os.read(terminal, 1 << 16).decode()
+    for descriptor in (terminal, end):
+        os.close(descriptor)
+    assert "scoring" in drawn
+    assert "100%" in drawn
+    assert len(json.loads(done.stdout)["clips"]) == 3
 
 
 def test_every_command_says_what_it_does() -> None:

@@ -280,6 +280,13 @@ def test_broken_sources_are_named_with_a_remedy(
     assert capfd.readouterr().err == "", "FFmpeg's own messages stay out of the user's terminal"
 
 
+def test_names_that_the_system_refuses(tmp_path: Path) -> None:
+    path = tmp_path / ("long" * 100)
+    assert find_sources(path) == [path]
+    with pytest.raises(errors.UnreadableFileError, match=r"can't be read \(File name too long\); check the path"):
+        list(iter_clips(path))
+
+
 def test_playlist_opens_no_other_file(make, tmp_path: Path) -> None:
     playlist = _bytes(tmp_path / "list.m3u8", b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/clip.ts\n#EXT-X-ENDLIST\n")
     with pytest.raises(errors.NotAVideoError):

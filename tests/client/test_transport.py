@@ -240,5 +240,9 @@ def test_channel_arguments() -> None:
     plain = Connection.make("a:1", 5, None, {"Authorization": "Bearer x"})
     assert plain.headers == {"authorization": "Bearer x"}
     assert "ssl" not in plain.channel("a:1")
+    no_proxy = ("grpc.enable_http_proxy", 0)
+    assert no_proxy not in plain.channel("a:1")["channel_args"]
+    for url in ("localhost:1", "127.0.0.1:1", "[::1]:1"):
+        assert no_proxy in plain.channel(url)["channel_args"]
     secure = Connection.make("a:1", 5, Tls(root_certificates="ca.pem"), None).channel("a:1")
     assert (secure["ssl"], secure["root_certificates"], secure["private_key"]) == (True, "ca.pem", None)

@@ -14,6 +14,7 @@ from parameters import read_parameters
 from sequences import SequenceLostError, SequenceStore
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
+GRAPHS = ("eulernet", "eulernet_clip")
 
 
 class Clock:
@@ -131,7 +132,7 @@ def test_cropper_goes_on_after_a_frame_that_cannot_be_decoded():
         np.testing.assert_array_equal(faces[row], alone if state == 0 else 0)
 
 
-@pytest.mark.parametrize("graph", ["eulernet", "eulernet_clip"])
+@pytest.mark.parametrize("graph", GRAPHS)
 def test_engine_gives_the_golden_answers(graph):
     folder = REPOSITORY / graph / "1"
     golden = dict(np.load(folder / "golden.npz"))
@@ -143,7 +144,7 @@ def test_engine_gives_the_golden_answers(graph):
         np.testing.assert_allclose(value, golden[name], atol=1e-4, err_msg=name)
 
 
-@pytest.mark.parametrize("graph", ["eulernet", "eulernet_clip"])
+@pytest.mark.parametrize("graph", GRAPHS)
 def test_engine_in_bf16_stays_near_the_golden_answers(graph):
     """Where the processor has no bf16, OpenVINO computes in float32 and is nearer still."""
     folder = REPOSITORY / graph / "1"
@@ -152,6 +153,20 @@ def test_engine_in_bf16_stays_near_the_golden_answers(graph):
     results = engine({name: golden[name] for name in engine.input_names})
     np.testing.assert_allclose(results["LIVENESS"], golden["LIVENESS"], atol=2e-3)
     np.testing.assert_array_equal(results["FRAME_COUNT"], golden["FRAME_COUNT"])
+
+
+@pytest.mark.parametrize(("precision", "atol"), [("f32", 1e-4), ("bf16", 1e-3)])
+def test_engine_gives_step_by_step_what_the_clip_gives(precision, atol):
+    step, clip = (Engine(REPOSITORY / g / "1" / "model.onnx", EngineSettings(precision)) for g in GRAPHS)
+    golden = np.load(REPOSITORY / "eulernet_clip" / "1" / "golden.npz")
+    faces, status = golden["FACE"], golden["STATUS"]
+    expected = clip({"FACE": faces, "STATUS": status})
+    state = {name: np.repeat(step.zeros(name), len(faces), axis=0) for name in step.input_names if name[0] == "s"}
+    for t in range(faces.shape[1]):
+        answer = step({"FACE": faces[:, t], "STATUS": status[:, t : t + 1], **state})
+        state = {name: answer[name.replace("_in", "_out")] for name in state}
+        np.testing.assert_allclose(answer["LIVENESS"][:, 0], expected["LIVENESS"][:, t], atol=atol)
+        np.testing.assert_array_equal(answer["FRAME_COUNT"][:, 0], expected["FRAME_COUNT"][:, t])
 
 
 def test_engine_refuses_an_unknown_precision():
