@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import simplejpeg
 from eulernet_build.repository import assemble
@@ -81,6 +82,13 @@ def portrait() -> NDArray[np.uint8]:
 
     picture: NDArray[np.uint8] = astronaut()
     return picture
+
+
+@pytest.fixture(scope="session")
+def weights_label() -> str:
+    """What the served weights are called: the exported graph says it."""
+    graph = onnx.load(ROOT / "model_repository" / "eulernet_clip" / "1" / "model.onnx")
+    return {each.key: each.value for each in graph.metadata_props}["weights"]
 
 
 Encode = Callable[..., bytes]

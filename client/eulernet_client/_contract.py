@@ -24,6 +24,19 @@ OUTPUTS = (LIVENESS, LOCATION_MAP, FACE_BOX, FRAME_COUNT, STATUS)
 WEIGHTS_PARAMETER = "weights"  # model configuration parameter that carries the label of the weights
 WEIGHTS_UNKNOWN = "unknown"
 WEIGHTS_UNTRAINED = "untrained"
+WEIGHTS_SIMULATED = "simulated"  # stands in the label of weights that never saw a real attack
+
+
+def weights_warning(label: str) -> str:
+    """What a reader of verdicts must know of the weights; empty where there is nothing."""
+    if label == WEIGHTS_UNTRAINED:
+        return "verdicts mean nothing yet"
+    if label == WEIGHTS_UNKNOWN:
+        return "the server does not tell which ones scored"
+    if WEIGHTS_SIMULATED in label:
+        return "verdicts are proven on simulated attacks only"
+    return ""
+
 
 LIVE_THRESHOLD = 0.5  # liveness from here up is called live (bona fide)
 MIN_FACE_WIDTH_PERCENT = 15  # short-range BlazeFace finds faces of this share of the frame's width and up

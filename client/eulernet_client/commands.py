@@ -197,8 +197,10 @@ def _as_json(weights: str, rows: Sequence[Row]) -> dict[str, Any]:
 def _print(weights: str, rows: Sequence[Row]) -> None:
     from rich.console import Console
 
+    from eulernet_client._contract import weights_warning
+
     console = Console(highlight=False)
-    console.print(f"weights: {weights}", style="yellow" if weights in {"untrained", "unknown"} else None, markup=False)
+    console.print(f"weights: {weights}", style="yellow" if weights_warning(weights) else None, markup=False)
     console.print(_table(rows, console))
 
 

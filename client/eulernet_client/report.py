@@ -13,7 +13,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image, ImageDraw, ImageOps
 
-from eulernet_client._contract import WEIGHTS_UNKNOWN, WEIGHTS_UNTRAINED
+from eulernet_client._contract import weights_warning
 from eulernet_client.errors import EulerNetError
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ class Report:
             clips=self._clips,
             errors=self._errors,
             weights=weights,
-            untrained=weights == WEIGHTS_UNTRAINED,
-            unknown=weights == WEIGHTS_UNKNOWN,
+            warning=weights_warning(weights),
             server_version=server_version,
             created=(created or datetime.now(timezone.utc)).strftime("%Y-%m-%d %H:%M %Z").strip(),
             ramp=ramp,

@@ -96,7 +96,7 @@ def test_report_says_all_there_is_to_say() -> None:
     report.add(result("attack.mp4", 0.125, clips=2))
     report.add_error("empty.mp4", NoFaceError("empty.mp4: frame 45: no face found"))
     page = render(report)
-    assert page.by_id["weights"] == "untrained weights: verdicts mean nothing yet"
+    assert page.by_id["weights"] == "weights untrained: verdicts mean nothing yet"
     for text in (
         "2 scored: 1 live, 1 attack",
         "1 not scored",
@@ -117,6 +117,10 @@ def test_report_says_all_there_is_to_say() -> None:
     [
         ("oulu-p1 <7>", "weights: oulu-p1 <7>"),
         ("unknown", "weights unknown: the server does not tell which ones scored"),
+        (
+            "trained on simulated attacks",
+            "weights trained on simulated attacks: verdicts are proven on simulated attacks only",
+        ),
     ],
 )
 def test_weights_stand_at_the_top(weights: str, banner: str) -> None:

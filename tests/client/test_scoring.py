@@ -57,7 +57,7 @@ def run(*arguments, url=""):
 @pytest.mark.parametrize(
     ("name", "codec"), [("a.mp4", "libx264"), ("a.avi", "mjpeg"), ("a.mov", "libx264"), ("a.webm", "libvpx")]
 )
-def test_videos_of_every_kind(client, make, tmp_path, face_picture, name, codec):
+def test_videos_of_every_kind(client, make, tmp_path, face_picture, name, codec, weights_label):
     pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
     video = make.video(tmp_path / name, 24, codec, pix_fmt=pix_fmt, picture=face_picture)
     result = client.score(video)
@@ -66,7 +66,7 @@ def test_videos_of_every_kind(client, make, tmp_path, face_picture, name, codec)
     assert all(frame.status == Status.OK for frame in result.frames)
     assert result.liveness == result.frames[-1].liveness
     assert 0 < result.liveness < 1
-    assert result.weights == "untrained"
+    assert result.weights == weights_label
     x0, y0, x1, y1 = result.frames[0].box
     assert 0 <= x0 < 225 < x1 <= 512
     assert 0 <= y0 < 115 < y1 <= 384
@@ -127,6 +127,27 @@ def test_not_a_video(client, tmp_path):
     (tmp_path / "notes.mp4").write_text("not a video\n" * 100)
     with pytest.raises(NotAVideoError, match="notes.mp4"):
         client.score(tmp_path / "notes.mp4")
+
+
+def test_bad_sources_are_named_and_the_good_one_beside_them_is_scored(server, make, tmp_path, face_picture):
+    make.video(tmp_path / "good.mp4", 12, picture=face_picture)
+    (tmp_path / "cut.mp4").write_bytes((tmp_path / "good.mp4").read_bytes()[:3000])
+    (tmp_path / "zero.mp4").write_bytes(b"")
+    (tmp_path / "text.mp4").write_text("not a video\n" * 100)
+    (tmp_path / "empty").mkdir()
+    names = ["gone.mp4", "text.mp4", "zero.mp4", "cut.mp4", "empty", "good.mp4"]
+    done = run("score", "--json", *(str(tmp_path / name) for name in names), url=server.url)
+    assert done.returncode == 1
+    *bad, good = json.loads(done.stdout)["clips"]
+    expected = ["MissingFileError", "NotAVideoError", "NotAVideoError", "TruncatedVideoError", "EmptyFolderError"]
+    assert [clip["error"]["type"] for clip in bad] == expected
+    assert all(clip["error"]["message"].startswith(clip["path"] + ": ") for clip in bad)
+    assert good["frames"][-1]["frame_count"] == 4
+
+
+def test_a_proxy_is_not_asked_for_a_server_on_this_machine(server, monkeypatch):
+    monkeypatch.setenv("http_proxy", f"http://{HOST}:9")
+    assert run("status", url=server.url).returncode == 0
 
 
 @pytest.mark.parametrize("kind", ["text", "truncated", "huge"])
@@ -201,28 +222,28 @@ def test_no_server(face_picture, encode):
         client.score_frames([encode(face_picture(0))] * 4)
 
 
-def test_score_command_prints_a_table_and_writes_a_report(server, make, tmp_path, face_picture):
+def test_score_command_prints_a_table_and_writes_a_report(server, make, tmp_path, face_picture, weights_label):
     make.video(tmp_path / "good.mp4", 12, picture=face_picture)
     make.video(tmp_path / "short.mp4", 5, picture=face_picture)
     done = run("score", str(tmp_path), "--report", str(tmp_path / "report.html"), url=server.url)
     assert done.returncode == 1
-    assert done.stdout.startswith("weights: untrained\n")
+    assert done.stdout.startswith(f"weights: {weights_label}\n")
     assert "\x1b" not in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "not scored" in done.stdout
     assert "needs at least 10" in done.stdout.replace("\n", " ")
     page = (tmp_path / "report.html").read_text()
-    assert "weights: untrained" in page
+    assert f"weights: {weights_label}" in page
     assert page.count("data:image/") >= 8
     assert "short.mp4" in page
 
 
-def test_score_command_prints_json_alone(server, make, tmp_path, face_picture):
+def test_score_command_prints_json_alone(server, make, tmp_path, face_picture, weights_label):
     make.video(tmp_path / "good.mp4", 12, picture=face_picture)
     done = run("score", str(tmp_path / "good.mp4"), "--json", url=server.url)
     assert done.returncode == 0
     data = json.loads(done.stdout)
-    assert data["weights"] == "untrained"
+    assert data["weights"] == weights_label
     (clip,) = data["clips"]
     assert clip["verdict"] in ("live", "attack")
     assert [frame["frame_count"] for frame in clip["frames"]] == [1, 2, 3, 4]
@@ -235,11 +256,11 @@ def test_several_clips_of_one_video(client, make, tmp_path, face_picture):
     assert result.liveness == pytest.approx(sum(lasts) / 3)
 
 
-def test_status_command(server):
+def test_status_command(server, weights_label):
     well = run("status", url=server.url)
     assert well.returncode == 0
     assert "Triton 2.51.0" in well.stdout
-    assert "untrained" in well.stdout
+    assert weights_label in well.stdout
     ill = run("status", url=f"{HOST}:1")
     assert ill.returncode == 1
     assert "not healthy" in ill.stderr

@@ -83,9 +83,9 @@ def test_any_correlation_id(raw, moving_faces, sequence_id):
     assert [int(each.count[0]) for each in answers] == [1, 2, 3, 4]
 
 
-def test_weights_label_is_in_the_configuration(raw):
+def test_weights_label_is_in_the_configuration(raw, weights_label):
     for model in ("antispoof", "antispoof_clip"):
-        assert raw.client.get_model_config(model).config.parameters["weights"].string_value == "untrained"
+        assert raw.client.get_model_config(model).config.parameters["weights"].string_value == weights_label
 
 
 @pytest.mark.parametrize(
