@@ -72,9 +72,6 @@ def evaluation() -> Evaluation:
     return Evaluation(About("weights <b>1</b>", True, facts, ("a note | of mine",)), results)
 
 
-# Intervals
-
-
 def slow_rates(rows: list[tuple[float, str]], threshold: float) -> dict[str, float]:
     """BPCER and the highest APCER by counting."""
     by_instrument = defaultdict(list)
@@ -136,9 +133,6 @@ def test_no_interval_where_draws_have_nothing_to_count() -> None:
     assert interval(draws) is None
     with pytest.raises(MetricsError, match="0 resamples"):
         resample([], [], 0)
-
-
-# Protocols
 
 
 def test_threshold_is_from_dev_alone() -> None:
@@ -229,9 +223,6 @@ def test_what_can_not_be_evaluated() -> None:
         evaluate_protocol([Fold("1", dev, test)], 7, resamples=1)
 
 
-# Folders of tables
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Tables of protocol 1 and of two folds of protocol 3."""
@@ -269,9 +260,6 @@ def test_folder_says_what_is_missing(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ScoresError, match=r"scores: no score tables; name them dev.csv and test.csv"):
         parts(folder)
     assert read_about(folder) == About("scores")
-
-
-# Reports
 
 
 @pytest.fixture(scope="module")
@@ -388,9 +376,6 @@ def test_real_data_is_not_called_simulated() -> None:
 def test_figures_need_no_torch() -> None:
     check = "import sys, eulernet.evaluation.folder; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
-
-
-# Commands
 
 
 def test_report_command(folder: Path, tmp_path: Path) -> None:

@@ -115,9 +115,6 @@ def test_a_video_has_the_mean_of_its_clips() -> None:
         Table.of([*scores, Score(replace(one, subject="b"), 0.5)])
 
 
-# Comparisons
-
-
 def test_tables_are_compared_clip_by_clip() -> None:
     one = [Score(video("1.avi"), 0.5, 0), Score(video("1.avi"), 0.9, 6), Score(video("2.avi"), 0.2, 0)]
     other = [Score(video("2.avi"), 0.21, 0), Score(video("1.avi"), 0.48, 0), Score(video("3.avi"), 0.2, 0)]

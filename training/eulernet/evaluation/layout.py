@@ -79,12 +79,12 @@ def cell(estimates: Mapping[Key, Estimate], key: Key, with_interval: bool = Fals
 
 def overview(protocols: Sequence[ProtocolResult], simulated: bool) -> Grid:
     """A row a protocol."""
-    names = ("apcer_max", "bpcer", "acer", "acer_kind", "hter", "auc")
-    header = ("", "APCER", "BPCER", "ACER", "ACER (kinds)", "HTER", "AUC", "ACER, EulerNet (slides, OULU-NPU)")
+    names = ("apcer_max", "bpcer", "acer", "acer_kind", "auc")
+    header = ("", "APCER", "BPCER", "ACER", "ACER, kinds", "AUC", "slides' ACER")
     rows = tuple(
         (each.title, *(cell(each.summary, Key(name)) for name in names), _slides_acer(each)) for each in protocols
     )
-    return Grid(marked("Overview", simulated), header, rows)
+    return Grid(marked("Overview", simulated), header, rows, "Slides' ACER: of EulerNet, on OULU-NPU.")
 
 
 def grids(result: ProtocolResult, simulated: bool) -> list[Grid]:
