@@ -35,9 +35,16 @@ def with_size(jpeg: bytes, height: int, width: int) -> bytes:
 
 
 def with_broken_tables(jpeg: bytes) -> bytes:
-    """A JPEG whose header is sound and whose Huffman tables are not: only decoding finds out."""
+    """A JPEG whose Huffman tables make no sense."""
     at = jpeg.index(b"\xff\xc4")
     return jpeg[: at + 6] + b"\xff" * 14 + jpeg[at + 20 :]
+
+
+def with_missing_tables(jpeg: bytes) -> bytes:
+    """A JPEG whose header is sound and whose scan names Huffman tables that are not there: only decoding finds out."""
+    at = jpeg.index(b"\xff\xda") + 5
+    end = at + 2 * jpeg[at - 1]
+    return jpeg[:at] + bytes(0x33 if k % 2 else each for k, each in enumerate(jpeg[at:end])) + jpeg[end:]
 
 
 def garbage(jpeg: bytes) -> dict[str, tuple[bytes, int]]:
@@ -54,11 +61,12 @@ def garbage(jpeg: bytes) -> dict[str, tuple[bytes, int]]:
         "30000 x 30000": (with_size(jpeg, 30000, 30000), TOO_LARGE),
         "0 x 0": (with_size(jpeg, 0, 0), UNDECODABLE),
         "broken tables": (with_broken_tables(jpeg), UNDECODABLE),
+        "missing tables": (with_missing_tables(jpeg), UNDECODABLE),
         "random": (np.random.default_rng(0).bytes(5000), UNDECODABLE),
     }
 
 
-KINDS = tuple(garbage(b"\xff\xd8\xff" + b"\xff\xc0" + bytes(20) + b"\xff\xc4" + bytes(40)))
+KINDS = tuple(garbage(b"\xff\xd8\xff" + b"\xff\xc0" + bytes(20) + b"\xff\xc4" + bytes(40) + b"\xff\xda" + bytes(9)))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -187,8 +187,9 @@ def test_full_check_finds_what_the_header_hides():
     locator = Locator(Settings(full_check=True), ScriptedDetector((HERE, 0)))
     assert statuses(locator, [FRAME], lock) == [OK]
     tables = FRAME.copy()
-    at = FRAME.tobytes().index(b"\xff\xc4")
-    tables[at + 6 : at + 20] = 255
+    at = FRAME.tobytes().index(b"\xff\xda") + 5
+    tables[at + 1 : at + 2 * tables[at - 1] : 2] = 0x33  # the scan names Huffman tables that are not there
+    assert inspect(tables, MAX_PIXELS).status == OK
     assert statuses(locator, [tables], lock) == [UNDECODABLE]
     assert cv2.imdecode(tables, cv2.IMREAD_COLOR) is None
 

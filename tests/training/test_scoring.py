@@ -222,6 +222,23 @@ def test_simulated_data_and_untrained_weights_are_named(run, oulu: Path, tmp_pat
     assert len(liveness(tmp_path / "out" / "scores" / "test.csv")) == 8
 
 
+def test_clips_that_stand_still_are_their_first_frame(run, runs: Path, oulu: Path, tmp_path: Path) -> None:
+    done = run(runs / "p1/best.pt", oulu, tmp_path, "--still")
+    assert done.exit_code == 0, done.output
+    assert "every clip is its first frame, four times" in (tmp_path / "metrics.md").read_text()
+    scores = liveness(tmp_path / "scores" / "protocol_1_test.csv")
+    network, finder = load(runs / "p1/best.pt").network, FaceFinder(ROOT / "out" / "face_models")
+    for clip in map_clips(oulu / "Test_files" / "2_3_36_4.avi", 2, lambda clip: clip):
+        face = finder.find(clip.pictures[0])
+        assert face is not None
+        frame = torch.from_numpy(crop(clip.pictures[0], face.box_px, 64))
+        with torch.inference_mode():
+            expected = float(network(frame.repeat(1, 4, 1, 1, 1)).liveness[0, -1])
+        assert scores["Test_files/2_3_36_4.avi", clip.start] == pytest.approx(expected, abs=1e-6)
+    server = run("grpc://127.0.0.1:1/eulernet_clip", oulu, tmp_path / "other", "--still")
+    assert server.exit_code == 1
+
+
 @pytest.fixture(scope="module")
 def graph_scores(run, oulu: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The committed graph's test scores."""

@@ -40,6 +40,7 @@ ALL = "all"
 @click.option("--crops", type=FOLDER, default="out/crops", show_default=True, help="Folder of the cached face crops.")
 @click.option("--face-models", type=FOLDER, default="out/face_models", show_default=True)
 @click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Processes that cut the faces out.")
+@click.option("--still", is_flag=True, help="Each clip's first frame four times: what is left without time.")
 @click.option(
     "--resamples", type=click.IntRange(1), default=2000, show_default=True, help="Draws behind the 95 % intervals."
 )
@@ -53,6 +54,7 @@ def evaluate(
     crops: Path,
     face_models: Path,
     jobs: int,
+    still: bool,
     resamples: int,
 ) -> None:
     """Score a data set with MODEL and compute the figures of ISO/IEC 30107-3.
@@ -82,7 +84,7 @@ def evaluate(
         raise click.UsageError("--fold is for protocols 3 and 4; give --protocol 3 or --protocol 4 with it")
     try:
         todo = plan(model, data, chosen, folds) if folds else plan(model, data, chosen)
-        problems = score(todo, data, out / "scores", Settings(clips, crops, face_models, jobs))
+        problems = score(todo, data, out / "scores", Settings(clips, crops, face_models, jobs, still))
         if len(problems):
             click.echo(problems.summary(), err=True)
         evaluation = evaluate_folder(out / "scores", resamples=resamples)

@@ -18,23 +18,26 @@ from eulernet.evaluation import folder as tables
 from eulernet.evaluation.folder import Part
 from eulernet.evaluation.report import About
 from eulernet.evaluation.scores import Score, write_scores
-from eulernet.scoring.scorers import CropModel, ScorerError, open_checkpoint, open_graph, score_crops
+from eulernet.scoring.scorers import CropModel, ScorerError, open_checkpoint, open_graph, score_crops, without_time
 from eulernet.scoring.server import PREFIX, Server, open_server
 from eulernet.simulation.layout import RECORD
 
 SPLITS: tuple[Split, ...] = ("dev", "test")
 UNTRAINED = "untrained"
+STILL = "every clip is its first frame, four times: what is left of the figures without time"
 _PLACEHOLDER = re.compile(r"\{(.*?)\}")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`clips`: a video; `crops`, `models`: folders of the cached crops and of the face models; `jobs`: processes."""
+    """`clips`: a video; `crops`, `models`: folders of the cached crops and of the face models; `jobs`: processes;
+    `still`: each clip is its first frame, again and again."""
 
     clips: int
     crops: Path
     models: Path
     jobs: int
+    still: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,12 @@ def score(jobs: Sequence[Job], data: Path, out: Path, settings: Settings) -> Pro
     videos = {key: reading.require() for key, reading in readings.items()}
     problems = Problems(list(dict.fromkeys(each for reading in readings.values() for each in reading.problems)))
     notes = _left_out(problems)
+    notes += [STILL] if settings.still else []
     labels = []
     try:
         tables.clear(out)
         for model in dict.fromkeys(job.model for job in jobs):
-            scorer = open_model(model)
+            scorer = _stilled(open_model(model), model) if settings.still else open_model(model)
             parts = [job.part for job in jobs if job.model == model]
             keys = list(product(parts, SPLITS))
             scores = _score({video.path: video for key in keys for video in videos[key]}, scorer, settings, problems)
@@ -110,6 +114,12 @@ def open_model(model: str) -> CropModel | Server:
     if model.startswith(PREFIX):
         return open_server(model)
     return (open_graph if model.endswith(".onnx") else open_checkpoint)(Path(model))
+
+
+def _stilled(scorer: CropModel | Server, model: str) -> CropModel:
+    if isinstance(scorer, Server):
+        raise ScorerError(f"{model}: clips that stand still are for files; give a .pt or an .onnx with --still")
+    return without_time(scorer)
 
 
 def _filled(model: str, part: Part) -> str:

@@ -4,7 +4,7 @@ A clip's liveness is that of its last frame.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,6 +88,11 @@ def open_graph(path: Path) -> CropModel:
         return last
 
     return CropModel(infer, int(inputs["FACE"][2]), weights)
+
+
+def without_time(model: CropModel) -> CropModel:
+    """The same model before clips that stand still: the first frame in place of every frame."""
+    return replace(model, infer=lambda clips: model.infer(np.repeat(clips[:, :1], clips.shape[1], axis=1)))
 
 
 def score_crops(model: CropModel, dataset: "ClipDataset", batch_size: int = BATCH_SIZE) -> Iterator[Score]:
