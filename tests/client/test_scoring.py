@@ -201,7 +201,7 @@ def test_stream_whose_server_forgot_it_is_lost(tight_server, face_picture, encod
     frame = encode(face_picture(0))
     with Client(tight_server.url) as client, client.stream() as stream:
         stream.score(frame)
-        time.sleep(5)  # idle for longer than this server waits
+        time.sleep(8)  # idle for longer than this server waits
         with pytest.raises(StreamLostError, match="play it again from its first frame"):
             stream.score(frame)
 

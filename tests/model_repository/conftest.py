@@ -129,5 +129,5 @@ def raw(server: EmbeddedServer) -> Raw:
 
 @pytest.fixture(scope="session")
 def tight(tight_server: EmbeddedServer) -> Raw:
-    """Calls the server with 16 slots and 2 s of patience."""
+    """Calls the server with 16 slots and 5 s of patience."""
     return Raw(tight_server)

@@ -181,17 +181,17 @@ def test_batch_of_two_frames_in_one_request_is_refused(raw, frames):
 
 
 def test_streams_that_never_end_give_their_slots_back(tight, frames):
-    """All 16 slots are taken by streams that stop sending: a 17th gets in once they have been idle for 2 s."""
+    """All 16 slots are taken by streams that stop sending: a 17th gets in once they have been idle for 5 s."""
+    started_s = time.monotonic()
     for k in range(16):
         tight.frame(frames[0], 5000 + k, start=True)
     assert tight.open_sequences() == {"face_locate": 16, "eulernet": 16}
-    started_s = time.monotonic()
     answers = tight.sequence(frames[:4])
-    assert 0.5 < time.monotonic() - started_s < 15
+    assert 4.5 < time.monotonic() - started_s < 30
     assert answers[-1].count[0] == 4
     with pytest.raises(InferenceServerException, match="must specify the START flag"):
         tight.frame(frames[1], 5000)
-    time.sleep(3.5)
+    time.sleep(6.5)
     tight.sequence(frames[:2])
     assert tight.open_sequences() == {"face_locate": 0, "eulernet": 0}
 

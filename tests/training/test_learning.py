@@ -211,8 +211,8 @@ def test_contrast_kernels_see_no_constant():
     assert kernels.sum(dim=(1, 2, 3)).abs().max() == 0
     assert len({tuple(kernel.flatten().tolist()) for kernel in kernels}) == 8
     a = torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert contrastive_depth_loss(a, a + 0.3) < 1e-12
-    assert contrastive_depth_loss(a, a.flip(-1)) > 1e-3
+    assert contrastive_depth_loss(a, a + 0.3).max() < 1e-12
+    assert contrastive_depth_loss(a, a.flip(-1)).min() > 1e-3
 
 
 @pytest.mark.parametrize("regression", ["mse", "bce"])
@@ -225,6 +225,17 @@ def test_loss_is_least_at_the_target(regression):
         assert clip_loss(at_target + shift, target, settings) > best
     if regression == "mse":
         assert best < 1e-12
+
+
+def test_a_live_clip_weighs_as_many_attacks():
+    logits = torch.randn(5, 2, 8, 8, generator=torch.Generator().manual_seed(1))
+    targets = torch.zeros(5, 8, 8)
+    targets[0] = 0.5
+    live, attacks = (clip_loss(logits[i], targets[i], LossSettings()) for i in (slice(0, 1), slice(1, 5)))
+    weighted = clip_loss(logits, targets, LossSettings(live_weight=4.0))
+    assert weighted == pytest.approx(float(live + attacks) / 2, rel=1e-6)
+    with pytest.raises(SettingsError, match="live_weight = 0"):
+        LossSettings(live_weight=0.0)
 
 
 def test_augmentation_moves_picture_and_target_together_and_all_frames_alike():

@@ -22,14 +22,14 @@ def contrast_kernels() -> Tensor:
 
 
 def contrastive_depth_loss(maps: Tensor, targets: Tensor) -> Tensor:
-    """Mean squared difference of what the eight kernels see in two maps; maps and targets: float (M, S, S)."""
+    """Mean squared difference of what the eight kernels see in two maps: float (M, S, S) each, to (M,)."""
     kernels = contrast_kernels().to(maps)
     seen, wanted = (functional.conv2d(each.unsqueeze(1), kernels) for each in (maps, targets))
-    return functional.mse_loss(seen, wanted)
+    return (seen - wanted).square().mean(dim=(1, 2, 3))
 
 
 def clip_loss(logits: Tensor, targets: Tensor, settings: LossSettings) -> Tensor:
-    """The loss of a batch of clips; every frame counts the same.
+    """The loss of a batch of clips; every frame counts the same, and one of a live clip `live_weight` times.
 
     Args:
         logits: float (N, T, S, S), the map before its sigmoid.
@@ -41,7 +41,10 @@ def clip_loss(logits: Tensor, targets: Tensor, settings: LossSettings) -> Tensor
     logits, targets = logits.flatten(0, 1).float(), targets.flatten(0, 1)
     maps = torch.sigmoid(logits)
     if settings.regression == "bce":
-        regression = functional.binary_cross_entropy_with_logits(logits, targets)
+        regression = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     else:
-        regression = functional.mse_loss(maps, targets)
-    return settings.regression_weight * regression + settings.contrast_weight * contrastive_depth_loss(maps, targets)
+        regression = (maps - targets).square()
+    contrast = contrastive_depth_loss(maps, targets)
+    losses = settings.regression_weight * regression.mean(dim=(1, 2)) + settings.contrast_weight * contrast
+    weights = torch.where(targets.amax(dim=(1, 2)) > 0, settings.live_weight, 1.0)
+    return (weights * losses).sum() / weights.sum()

@@ -50,10 +50,13 @@ class LossSettings:
     regression: str = "mse"
     regression_weight: float = 1.0
     contrast_weight: float = 0.5
+    live_weight: float = 1.0  # how many times a live clip counts; attacks are often several to one, and their map is 0
 
     def __post_init__(self) -> None:
         if self.regression not in REGRESSIONS:
             raise SettingsError(f"regression = {self.regression!r}: choose one of {', '.join(REGRESSIONS)}")
+        if self.live_weight <= 0:
+            raise SettingsError(f"live_weight = {self.live_weight}: choose a positive one")
 
 
 @dataclass(frozen=True)
