@@ -1,0 +1,30 @@
+"""No trivial statistic of the documented data set tells attacks: by a table of its statistics, itself checked."""
+
+from pathlib import Path
+
+import numpy as np
+from eulernet.datasets.oulu import Name
+from eulernet.simulation.presets import PRESETS
+from eulernet.simulation.run import make_video
+from eulernet.simulation.shortcuts import LIMIT_AUC, check, read_table, statistics
+
+# Statistics of the data set that the documentation renders: `python -m eulernet.simulation.shortcuts` wrote them.
+TABLE = Path(__file__).parent / "data" / "shortcut_statistics.csv"
+
+
+def test_the_table_of_statistics_is_of_this_simulator(tmp_path):
+    rows = read_table(TABLE)
+    for split, folder, text in (("train", "Train_files", "2_1_03_1"), ("test", "Test_files", "5_3_38_4")):
+        name = Name.parse(text)
+        (tmp_path / folder).mkdir()
+        path = make_video(tmp_path, split, name, 1, PRESETS["small"])
+        instrument = "bona_fide" if name.file == 1 else "replay1"
+        assert np.allclose(statistics(path), rows[split][instrument][text], rtol=2e-3, atol=2e-4), text
+
+
+def test_no_trivial_statistic_tells_an_attack():
+    found = check(TABLE)
+    assert set(found) == {"print1", "print2", "replay1", "replay2"}
+    assert max(found.values()) < LIMIT_AUC, found
+    counts = {split: sum(map(len, of_split.values())) for split, of_split in read_table(TABLE).items()}
+    assert counts == {"train": 720, "test": 720}
