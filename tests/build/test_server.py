@@ -25,6 +25,11 @@ def shared_memory() -> set[str]:
     return {path.name for path in Path("/dev/shm").glob("eulernet_*")}
 
 
+def _hears_hangups() -> None:
+    """In the child: tests that run under nohup hand down that SIGHUP is ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Serving:
     """`eulernet serve` as a user runs it, ready or ended; a mark in the environment tells its processes from others."""
 
@@ -37,6 +42,7 @@ class Serving:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=_hears_hangups,
         )
 
     def processes(self) -> set[int]:
