@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from eulernet.datasets.oulu import INSTRUMENTS, read_oulu_split
 from eulernet.datasets.records import BONA_FIDE, Split, Video
+from eulernet.evaluation.metrics import Sample, auc
 
 Values = NDArray[np.float64]
 LIMIT_AUC = 0.75
@@ -96,12 +97,6 @@ def fit(features: Values, live: NDArray[np.bool_], ridge: float = 0.02) -> Logis
     return Logistic(mean, scale, minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B").x)
 
 
-def auc(live: Values, attack: Values) -> float:
-    """Area under the ROC curve: how often a live score is above an attack's, ties half (Mann and Whitney 1947)."""
-    above = (live[:, None] > attack[None, :]).mean()
-    return float(above + 0.5 * (live[:, None] == attack[None, :]).mean())
-
-
 def write_table(root: Path, path: Path) -> None:
     """Writes a row a video of the data set's training and test users: split, name, instrument and its statistics."""
     videos: list[Video] = [video for split in SPLITS for video in read_oulu_split(root, split).require()]
@@ -142,7 +137,7 @@ def compare(train: dict[str, Values], test: dict[str, Values]) -> dict[str, floa
             continue
         features = np.concatenate([train[BONA_FIDE], train[instrument]])
         model = fit(features, np.arange(len(features)) < len(train[BONA_FIDE]))
-        result[instrument] = auc(model(test[BONA_FIDE]), model(test[instrument]))
+        result[instrument] = auc(Sample(model(test[BONA_FIDE]), {instrument: model(test[instrument])}))
     return result
 
 
