@@ -1,5 +1,6 @@
 """Training: it learns what only time shows, gives the same weights after a kill, and refuses what it can't use."""
 
+import dataclasses
 import itertools
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from eulernet.datasets.records import Video
-from eulernet.learning.augmentation import augment, cosine_rate, epoch_generator, to_float
+from eulernet.learning.augmentation import augment, cosine_rate, cut_windows, epoch_generator, to_float
 from eulernet.learning.checkpoint import CheckpointError, load
 from eulernet.learning.losses import clip_loss, contrast_kernels, contrastive_depth_loss
 from eulernet.learning.settings import AugmentationSettings, LossSettings, Settings, SettingsError, read_settings
@@ -87,8 +88,6 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def test_same_seed_gives_the_same_weights_and_another_seed_others(settings, tmp_path):
-    import dataclasses
-
     data = Flicker(16, 0)
     runs = {"a": settings, "b": settings, "c": dataclasses.replace(settings, seed=4)}
     short = {
@@ -144,8 +143,6 @@ trainer.run(lambda line: print(line, flush=True))
 
 
 def test_other_settings_in_the_same_folder_are_refused(settings, tmp_path):
-    import dataclasses
-
     data = Flicker(8, 0)
     one_epoch = dataclasses.replace(settings, optimizer=dataclasses.replace(settings.optimizer, epochs=1))
     Trainer(one_epoch, data, data, tmp_path / "run", "flicker").run()
@@ -169,6 +166,10 @@ def test_one_class_only_is_refused(settings, tmp_path):
         ("[optimizer]\nepochs = 0", "epochs = 0: at least 1 is needed"),
         ("[loss]\nregression = 'l7'", "regression = 'l7': choose one of mse, bce"),
         ("[network]\nimage_size = 100", "image_size 100: .* multiple of 16"),
+        ("[augmentation]\nwindow_px = 100", "window_px = 100: choose a multiple of 16 from 32 on"),
+        ("[augmentation]\nwindow_px = 16", "window_px = 16: choose a multiple of 16 from 32 on"),
+        ("[augmentation]\nwindow_px = 512", "window_px = 512: more than image_size 256"),
+        ("[augmentation]\nwindows_per_clip = 0", "windows_per_clip = 0: at least 1"),
         ("optimizer = 3", r"optimizer: is a section, write \[optimizer\]"),
         ("seed = ", "not TOML"),
     ],
@@ -261,6 +262,59 @@ def test_no_augmentation_changes_nothing():
     same, label = augment(clip, target, off, epoch_generator(0, 0, 1))
     assert (same - clip).abs().max() < 1e-5
     assert (label - target).abs().max() < 1e-5
+
+
+def test_a_window_is_a_part_of_the_clip_as_it_was_and_its_part_of_the_target():
+    # Each cell of 8x8 pixels holds its own number, in the picture and in the target.
+    cells = torch.arange(64, dtype=torch.uint8).reshape(8, 8)
+    clip = cells.repeat_interleave(8, 0).repeat_interleave(8, 1)[:, :, None].expand(3, 4, 64, 64, 3)
+    settings = AugmentationSettings(window_px=32)
+    corners = set()
+    for seed in range(20):
+        part, label = cut_windows(clip, cells.float().expand(3, 8, 8), settings, epoch_generator(seed, 0, 1))
+        assert part.shape == (3, 4, 32, 32, 3)
+        assert label.shape == (3, 4, 4)
+        assert torch.equal(part[:, 2, ::8, ::8, 1].float(), label)
+        assert torch.equal(part[:, 0], part[:, 3])
+        corners |= set(label[:, 0, 0].int().tolist())
+    assert corners == {row * 8 + column for row in (0, 2, 4) for column in (0, 2, 4)}
+    part, label = cut_windows(clip, cells.float().expand(3, 4, 8, 8), settings, epoch_generator(0, 0, 1))
+    assert torch.equal(part[:, :, ::8, ::8, 0].float(), label)
+    same, label = cut_windows(clip, cells.float().expand(3, 8, 8), AugmentationSettings(), epoch_generator(0, 0, 1))
+    assert same is clip
+    assert label.shape == (3, 8, 8)
+
+
+def test_flips_without_resampling_are_those_with(settings):
+    clips = torch.rand(6, 4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    targets = torch.rand(6, 4, 4, generator=torch.Generator().manual_seed(2))
+    plain = AugmentationSettings(shift=0.0, zoom=0.0)
+    moved = dataclasses.replace(plain, zoom=1e-9)
+    exact, resampled = (augment(clips, targets, each, epoch_generator(3, 0, 1)) for each in (plain, moved))
+    for one, other in zip(exact, resampled, strict=True):
+        assert (one - other).abs().max() < 1e-4
+    assert not torch.equal(exact[1], targets)
+
+
+def test_learns_from_windows_and_sees_every_clip_as_often_as_asked(settings, tmp_path):
+    seen = []
+
+    class Counted(Flicker):
+        def __getitem__(self, index: int):
+            seen.append(index)
+            return super().__getitem__(index)
+
+    settings = dataclasses.replace(
+        settings,
+        augmentation=dataclasses.replace(settings.augmentation, window_px=SIZE, windows_per_clip=3),
+        optimizer=dataclasses.replace(settings.optimizer, epochs=1),
+    )
+    steps = []
+    trainer = Trainer(settings, Counted(22, 1), Flicker(8, 2), tmp_path, "windows")
+    trainer.run(step=lambda: steps.append(1))
+    assert sorted(seen) == sorted(3 * list(range(22)))
+    assert len(steps) == 9  # of 8, the last of 2
+    assert not trainer.steps_left
 
 
 def test_learning_rate_rises_and_falls():

@@ -5,6 +5,7 @@ Declared choices, because nothing public states them: 256x256 input, backbone, w
 32x32, and how the score is read off the map.
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -111,14 +112,19 @@ class EulerNet(nn.Module):
         pictures = faces.float().reshape(-1, *faces.shape[-3:]).permute(0, 3, 1, 2)
         return pictures * self.pixel_gain + self.pixel_offset
 
-    def initial_state(self, n: int) -> State:
+    def initial_state(self, n: int, image_size: int | None = None) -> State:
         """The state before a sequence's first frame: zeros.
+
+        Args:
+            n: sequences.
+            image_size: of the pictures, where it is not the configuration's.
 
         Returns:
             h1 and h2 of each FCAM in turn, float (N, K, S_l, S_l), then the frame count, int32 (N, 1).
         """
         k, device = self.config.compressed_channels, self.scale.device
-        sizes = [size for size in self.config.level_sizes for _ in range(2)] if self.config.fcam else []
+        config = dataclasses.replace(self.config, image_size=image_size or self.config.image_size)
+        sizes = [size for size in config.level_sizes for _ in range(2)] if config.fcam else []
         state = [torch.zeros(n, k, size, size, dtype=self.scale.dtype, device=device) for size in sizes]
         return *state, torch.zeros(n, 1, dtype=torch.int32, device=device)
 
@@ -126,13 +132,15 @@ class EulerNet(nn.Module):
         """For training: the location map before its sigmoid, every frame usable, filters starting from zero.
 
         Args:
-            pictures: float (N, T, 3, H, W), RGB, normalised as `normalise` does.
+            pictures: float (N, T, 3, H, H), RGB, normalised as `normalise` does, of any side that the network halves:
+                windows are learnt from as whole crops are.
 
         Returns:
             float (N, T, S, S).
         """
         n, t = pictures.shape[:2]
-        logits, _ = self._run(pictures.flatten(0, 1), self.initial_state(n)[:-1], None, None)
+        state = self.initial_state(n, pictures.shape[-1])
+        logits, _ = self._run(pictures.flatten(0, 1), state[:-1], None, None)
         return logits.reshape(n, t, *logits.shape[1:])
 
     def forward(self, clip: Tensor, status: Tensor | None = None) -> Prediction:

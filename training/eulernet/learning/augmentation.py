@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from eulernet.learning.settings import AugmentationSettings
+from eulernet.learning.settings import WINDOW_STEP_PX, AugmentationSettings
 from eulernet.network import PIXEL_MEAN, PIXEL_STD
 
 
@@ -37,20 +37,55 @@ def augment(
     """
     n = len(clips)
     draws = 2.0 * torch.rand(n, 9, generator=generator) - 1.0
-    flip = torch.where(draws[:, 0] < 0, -1.0, 1.0) if settings.flip else torch.ones(n)
-    scale = 1.0 + settings.zoom * draws[:, 1]
-    theta = torch.zeros(n, 2, 3)
-    theta[:, 0, 0], theta[:, 1, 1] = flip * scale, scale
-    theta[:, :, 2] = 2.0 * settings.shift * draws[:, 2:4]
-    moved = _move(clips, theta, "border")
+    flip = (draws[:, 0] < 0) & settings.flip
     framed = targets if targets.ndim == 4 else targets.unsqueeze(1)
-    target = _move(framed.unsqueeze(2), theta, "zeros").squeeze(2)
+    if settings.zoom or settings.shift:
+        scale = 1.0 + settings.zoom * draws[:, 1]
+        theta = torch.zeros(n, 2, 3)
+        theta[:, 0, 0], theta[:, 1, 1] = torch.where(flip, -scale, scale), scale
+        theta[:, :, 2] = 2.0 * settings.shift * draws[:, 2:4]
+        moved = _move(clips, theta, "border")
+        target = _move(framed.unsqueeze(2), theta, "zeros").squeeze(2)
+    else:
+        # The same without resampling: exact, and a tenth of the time.
+        moved = torch.where(flip.view(n, 1, 1, 1, 1), clips.flip(-1), clips)
+        target = torch.where(flip.view(n, 1, 1, 1), framed.flip(-1), framed)
     gain = (1.0 + settings.gain * draws[:, 4]).view(n, 1, 1, 1, 1)
     contrast = (1.0 + settings.contrast * draws[:, 5]).view(n, 1, 1, 1, 1)
     colour = (1.0 + settings.colour * draws[:, 6:9]).view(n, 1, 3, 1, 1)
     middle = moved.mean(dim=(1, 2, 3, 4), keepdim=True)
     recoloured = ((moved - middle) * contrast + middle) * gain * colour
     return recoloured.clamp(0.0, 1.0), target if targets.ndim == 4 else target.squeeze(1)
+
+
+def cut_windows(
+    clips: Tensor, targets: Tensor, settings: AugmentationSettings, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """A square part of each clip, whose pixels stay as they are, and the part of the target that belongs to it.
+
+    A network without dense layers learns as much of what a surface looks like from a part as from all of it, at a
+    fraction of the cost, and can't fall back on whose face it is (patches against faces: Atoum et al. 2017).
+
+    Args:
+        clips: uint8 (N, T, H, H, 3).
+        targets: float (N, S, S) or (N, T, S, S).
+        settings: `window_px` is the part's side; 0 leaves both as they are.
+        generator: what the places are drawn from.
+
+    Returns:
+        Both, of the part.
+    """
+    side, whole = settings.window_px, clips.shape[2]
+    if not side:
+        return clips, targets
+    cell = whole // targets.shape[-1]
+    places = (whole - side) // WINDOW_STEP_PX + 1
+    corners = WINDOW_STEP_PX * torch.randint(places, (len(clips), 2), generator=generator)
+    parts, maps = [], []
+    for clip, target, (top, left) in zip(clips, targets, corners.tolist(), strict=True):
+        parts.append(clip[:, top : top + side, left : left + side])
+        maps.append(target[..., top // cell : (top + side) // cell, left // cell : (left + side) // cell])
+    return torch.stack(parts), torch.stack(maps)
 
 
 def _move(pictures: Tensor, theta: Tensor, padding: str) -> Tensor:

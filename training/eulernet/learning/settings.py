@@ -16,6 +16,7 @@ else:
 
 AUTOCAST = ("auto", "bf16", "off")
 REGRESSIONS = ("mse", "bce")
+WINDOW_STEP_PX = 16  # a pixel of the network's deepest level
 Section = TypeVar("Section")
 
 
@@ -69,6 +70,15 @@ class AugmentationSettings:
     colour: float = 0.05  # per channel, share
     shift: float = 0.05  # of the crop's side
     zoom: float = 0.1  # share
+    window_px: int = 0  # side of a square part of the crop that is learnt from instead of all of it; 0: all of it
+    windows_per_clip: int = 1  # an epoch takes
+
+    def __post_init__(self) -> None:
+        step = WINDOW_STEP_PX
+        if self.window_px and (self.window_px < 2 * step or self.window_px % step):
+            raise SettingsError(f"window_px = {self.window_px}: choose a multiple of {step} from {2 * step} on, or 0")
+        if self.windows_per_clip < 1:
+            raise SettingsError(f"windows_per_clip = {self.windows_per_clip}: at least 1 is needed")
 
 
 @dataclass(frozen=True)
@@ -97,6 +107,12 @@ class Settings:
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+
+    def __post_init__(self) -> None:
+        if self.augmentation.window_px > self.network.image_size:
+            raise SettingsError(
+                f"window_px = {self.augmentation.window_px}: more than image_size {self.network.image_size}"
+            )
 
 
 def read_settings(path: Path) -> Settings:

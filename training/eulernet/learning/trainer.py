@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eulernet.datasets.records import Video
-from eulernet.learning.augmentation import augment, cosine_rate, epoch_generator, to_float, to_network
+from eulernet.learning.augmentation import augment, cosine_rate, cut_windows, epoch_generator, to_float, to_network
 from eulernet.learning.checkpoint import Checkpoint, CheckpointError, load, save
 from eulernet.learning.losses import clip_loss
 from eulernet.learning.settings import Settings
@@ -117,7 +117,11 @@ class Trainer:
     @property
     def steps_per_epoch(self) -> int:
         """Batches of one epoch; the last one may be smaller."""
-        return -(-len(self.train_set) // self.settings.optimizer.batch_size)
+        return -(-self._windows // self.settings.optimizer.batch_size)
+
+    @property
+    def _windows(self) -> int:
+        return len(self.train_set) * self.settings.augmentation.windows_per_clip
 
     @property
     def steps_left(self) -> int:
@@ -175,15 +179,17 @@ class Trainer:
         optimizer = self.settings.optimizer
         warmup_steps = max(1, round(optimizer.warmup_epochs * self.steps_per_epoch))
         steps = optimizer.epochs * self.steps_per_epoch
-        order = torch.randperm(len(self.train_set), generator=epoch_generator(self.settings.seed, epoch, 0))
+        order = torch.randperm(self._windows, generator=epoch_generator(self.settings.seed, epoch, 0))
         total = 0.0
-        for number, indices in enumerate(torch.split(order, optimizer.batch_size)):
+        for number, indices in enumerate(torch.split(order % len(self.train_set), optimizer.batch_size)):
             done = epoch * self.steps_per_epoch + number
             for group in self.optimizer.param_groups:
                 group["lr"] = optimizer.learning_rate * cosine_rate(done, steps, warmup_steps)
             clips, targets, _ = gather(self.train_set, indices.tolist())
-            generator = epoch_generator(self.settings.seed, epoch, number + 1)
-            clips, targets = augment(to_float(clips), targets, self.settings.augmentation, generator)
+            generator, augmentation = epoch_generator(self.settings.seed, epoch, number + 1), self.settings.augmentation
+            # Cut before anything is computed: a whole clip as float32 is 13 MB.
+            clips, targets = cut_windows(clips, targets, augmentation, generator)
+            clips, targets = augment(to_float(clips), targets, augmentation, generator)
             loss = self._loss(clips, targets)
             if not torch.isfinite(loss):
                 raise TrainingError(f"the loss is not finite in epoch {epoch + 1}: lower learning_rate")
@@ -193,7 +199,7 @@ class Trainer:
             self.optimizer.step()
             total += float(loss.detach()) * len(indices)
             self._step()
-        return total / len(self.train_set)
+        return total / self._windows
 
     def _loss(self, clips: Tensor, targets: Tensor) -> Tensor:
         """clips: float (N, T, 3, H, W), 0 to 1; targets: float (N, S, S)."""

@@ -93,7 +93,7 @@ class Camera:
         self._contrast = phone.contrast * float(rng.uniform(0.76, 1.20))
         self._saturation = phone.saturation * float(rng.uniform(0.8, 1.15))
         self._sharpening = phone.sharpening * float(rng.uniform(0.5, 1.3))
-        self.quantiser = int(np.clip(phone.quantiser + rng.integers(-1, 2), 2, 7))
+        self.quantiser = int(np.clip(phone.quantiser + rng.integers(-2, 4), 2, 9))
         # Automatic exposure follows the scene with a lag and is never quite at rest.
         self._following = float(rng.uniform(0.10, 0.40))
         self._exposure, self._metered = 1.0, 0.0

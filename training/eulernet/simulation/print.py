@@ -32,7 +32,7 @@ class Printer:
     gain: float
 
 
-PRINTERS = {1: Printer(True, 4.2, 0.38, 0.030, 0.02, 1.10), 2: Printer(False, 1.8, 0.28, 0.018, 0.07, 1.04)}
+PRINTERS = {1: Printer(True, 7.0, 0.22, 0.030, 0.02, 1.10), 2: Printer(False, 2.6, 0.25, 0.018, 0.07, 1.04)}
 
 
 def print_picture(photo: Floats, printer: Printer, rng: np.random.Generator) -> Floats:
@@ -59,7 +59,7 @@ def print_picture(photo: Floats, printer: Printer, rng: np.random.Generator) -> 
 def _screen(height: int, width: int, printer: Printer, angle_deg: float, rng: np.random.Generator) -> Floats:
     if not printer.clustered:
         noise = rng.standard_normal((height, width)).astype(np.float32)
-        blue = noise - cv2.GaussianBlur(noise, (0, 0), printer.dot_px)
+        blue = cv2.GaussianBlur(noise, (0, 0), printer.dot_px / 2) - cv2.GaussianBlur(noise, (0, 0), printer.dot_px)
         return np.asarray(blue / blue.std(), np.float32)
     angle = np.deg2rad(angle_deg + rng.normal(0, 1))
     x, y = np.arange(width, dtype=np.float32)[None, :], np.arange(height, dtype=np.float32)[:, None]
@@ -100,7 +100,7 @@ class PrintScene:
         self._fingers = _draw_fingers(rng, view) if rng.random() < 0.35 else None
         self._finger_colour = skin_colour(float(rng.uniform(0.1, 1.3)), 0.5) * (light.key + light.fill)
         self._sheen = rng.uniform(0.3, 1.0) * printer.gloss
-        self.medium_blur_px = 0.50 * view.width / 384
+        self.medium_blur_px = 0.44 * view.width / 384
 
     def pose(self, time_s: float) -> sheet.SheetPose:
         """Where the print is at a time."""
