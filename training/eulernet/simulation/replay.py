@@ -36,8 +36,8 @@ class Display:
 
 # Display 1: a large desktop monitor; 2: a glossy notebook.
 DISPLAYS = {
-    1: Display(1, 1.06, 0.006, (0.012, 0.045), (0.05, 0.12), 0.010, 1.02),
-    2: Display(2, 0.97, 0.010, (0.012, 0.055), (0.05, 0.13), 0.028, 1.04),
+    1: Display(1, 1.06, 0.006, (0.012, 0.045), (0.07, 0.13), 0.010, 1.02),
+    2: Display(2, 0.97, 0.010, (0.012, 0.055), (0.07, 0.14), 0.028, 1.04),
 }
 
 
@@ -51,13 +51,13 @@ class ReplayScene:
         self._turn = rng.normal(0, [0.06, 0.09, 0.025])
         self._turning = np.array([0.015, 0.02, 0.012]) * float(rng.uniform(0.4, 1.6))
         self._moving = np.array([0.022, 0.018, 0.025]) * float(rng.uniform(0.4, 1.6))
-        # So many display pixels across what a camera's pixels see of them that the fringes are 6 to 33 pixels wide.
-        beat = float(rng.choice([-1, 1])) * float(rng.uniform(0.03, 0.16))
+        # So many display pixels across what a camera's pixels see of them that the fringes are 6 to 20 pixels wide.
+        beat = float(rng.choice([-1, 1])) * float(rng.uniform(0.05, 0.16))
         self._pixels = (display.pixels_a_pixel + beat) * view.face_px / video.view.face_px * video.view.width
         self._moire = float(rng.uniform(*display.moire))
         self._stripes_moire = float(rng.uniform(0.2, 0.7))
         self._banding = float(rng.uniform(*display.banding))
-        self._bands = float(rng.uniform(0.6, 3.2))
+        self._bands = float(rng.uniform(1.2, 3.6))
         self._band_speed_hz = float(rng.uniform(0.4, 4.0)) * float(rng.choice([-1, 1]))
         self._band_phase = float(rng.uniform(0, 1))
         # Displays are set to anything from a warm evening light to their bluish own.
