@@ -107,9 +107,12 @@ def test_golden_case_is_small_and_has_every_kind_of_frame() -> None:
         assert ((status >= 2) & (status < 4)).any()
         assert (status >= 4).any()
         usable = golden["LIVENESS"][status < 4]
-        assert ((usable > 0.05) & (usable < 0.95)).all(), "a saturated score would hide a difference"
         assert len(np.unique(usable)) == len(usable)
-        relief = golden["LOCATION_MAP"].std(axis=(-2, -1)).reshape(status.shape)
+        # A trained score may lie near 0 or 1, where its sigmoid hides a difference; the map it comes from must not.
+        maps = golden["LOCATION_MAP"].reshape(*status.shape, -1)
+        between = ((maps > 0.02) & (maps < 0.98)).mean(axis=-1)
+        assert (between[status < 4] > 0.25).all(), "a saturated map would hide a difference"
+        relief = maps.std(axis=-1)
         assert (relief[status < 4] > 1e-2).all()
         assert (relief[status >= 4] == 0).all()
     assert all(golden[f"s{i}_in"].any() for golden in (step,) for i in range(7))

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from eulernet_build.demo_clips import make_demo_clips
 from eulernet_build.server import HOST, EmbeddedServer, Ports
 from eulernet_client import AsyncClient, Client
 from eulernet_client._contract import Status
@@ -254,6 +255,17 @@ def test_several_clips_of_one_video(client, make, tmp_path, face_picture):
     assert [frame.clip for frame in result.frames] == [0] * 4 + [1] * 4 + [2] * 4
     lasts = [frame.liveness for frame in result.frames[3::4]]
     assert result.liveness == pytest.approx(sum(lasts) / 3)
+
+
+def test_the_demo_clips_are_told_apart(client, tmp_path):
+    """People whom no training saw; the shipped weights have to be right about all three."""
+    verdicts = {path.stem: client.score(path) for path in make_demo_clips(tmp_path)}
+    assert {name: result.live for name, result in verdicts.items()} == {
+        "bona_fide": True,
+        "print": False,
+        "replay": False,
+    }
+    assert all("simulated" in result.weights for result in verdicts.values())
 
 
 def test_status_command(server, weights_label):
