@@ -20,10 +20,14 @@ class ParityError(RuntimeError):
     """A graph's outputs differ from the expected ones; the message names tensor, runtime and difference."""
 
 
-def compare(expected: TensorMap, actual: TensorMap, who: str) -> float:
-    """Hold `actual` against `expected` and return the largest difference found.
+def compare(expected: TensorMap, actual: TensorMap, who: str, tolerance: float = TOLERANCE) -> float:
+    """Hold `actual` against `expected`.
 
-    Integers must be equal, floats within `TOLERANCE` of each other; a NaN on either side is an error.
+    Integers must be equal, floats within `tolerance` of each other, in units of the expected tensor's largest value
+    where that is above 1: what is summed up to a small value may have been large. A NaN on either side is an error.
+
+    Returns:
+        The largest difference, in these units.
 
     Raises:
         ParityError: a tensor is missing, has another shape or type, is not finite, or differs.
@@ -38,13 +42,13 @@ def compare(expected: TensorMap, actual: TensorMap, who: str) -> float:
         if not (np.isfinite(want).all() and np.isfinite(got).all()):
             raise ParityError(f"{name} from {who}: not finite (NaN or infinity) here or in the expected values")
         difference = np.abs(got.astype(np.float64) - want.astype(np.float64))
-        allowed = 0.0 if want.dtype.kind in "iu" else TOLERANCE * (1.0 + np.abs(want))
-        if (difference > allowed).any():
+        unit = max(1.0, float(np.abs(want).max(initial=0.0)))
+        if (difference > (0.0 if want.dtype.kind in "iu" else tolerance * unit)).any():
             raise ParityError(
-                f"{name} from {who}: differs by {difference.max():.3g} where {TOLERANCE:g} is allowed; "
+                f"{name} from {who}: differs by {difference.max():.3g} where {tolerance:g} is allowed; "
                 "the graph does not compute what the network does"
             )
-        worst = max(worst, float(difference.max(initial=0.0)))
+        worst = max(worst, float(difference.max(initial=0.0) / unit))
     return worst
 
 

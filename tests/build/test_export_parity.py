@@ -99,6 +99,13 @@ def test_compare_returns_the_largest_difference() -> None:
     assert compare(GOOD, changed("y", (0, 0), 8e-6), "X") == pytest.approx(8e-6)
 
 
+def test_a_tensor_of_large_values_may_differ_by_more() -> None:
+    large = {"s": np.array([10.0, 0.0])}
+    assert compare(large, {"s": np.array([10.0, 5e-5])}, "X") == pytest.approx(5e-6)
+    with pytest.raises(ParityError, match="s from X: differs by 0.0002"):
+        compare(large, {"s": np.array([10.0, 2e-4])}, "X")
+
+
 def test_every_runtime_is_held_to_the_golden_case(monkeypatch: pytest.MonkeyPatch) -> None:
     # Sigmoid of 0 is 1/2 and the golden case claims a little more: the first to run complains, and where that one is
     # made to claim the same, the second does.
