@@ -232,3 +232,12 @@ def test_fcam_and_pyramid_can_be_switched_off() -> None:
 def test_an_image_size_that_does_not_halve_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match=f"image_size {size}"):
         NetworkConfig(image_size=size)
+
+
+def test_a_window_is_seen_as_by_a_network_of_its_size() -> None:
+    whole = create(config=NetworkConfig(image_size=96))
+    part = create(config=NetworkConfig(image_size=48))
+    window = 2.0 * torch.rand(2, CLIP_FRAMES, 3, 48, 48, generator=torch.Generator().manual_seed(1)) - 1.0
+    seen = whole.logits(window)
+    assert seen.shape == (2, CLIP_FRAMES, 6, 6)
+    torch.testing.assert_close(seen, part.logits(window))

@@ -47,7 +47,7 @@ def augment(
         moved = _move(clips, theta, "border")
         target = _move(framed.unsqueeze(2), theta, "zeros").squeeze(2)
     else:
-        # The same without resampling: exact, and a tenth of the time.
+        # Nothing lies between pixels: no resampling.
         moved = torch.where(flip.view(n, 1, 1, 1, 1), clips.flip(-1), clips)
         target = torch.where(flip.view(n, 1, 1, 1), framed.flip(-1), framed)
     gain = (1.0 + settings.gain * draws[:, 4]).view(n, 1, 1, 1, 1)

@@ -59,8 +59,8 @@ def print_picture(photo: Floats, printer: Printer, rng: np.random.Generator) -> 
 def _screen(height: int, width: int, printer: Printer, angle_deg: float, rng: np.random.Generator) -> Floats:
     if not printer.clustered:
         noise = rng.standard_normal((height, width)).astype(np.float32)
-        blue = cv2.GaussianBlur(noise, (0, 0), printer.dot_px / 2) - cv2.GaussianBlur(noise, (0, 0), printer.dot_px)
-        return np.asarray(blue / blue.std(), np.float32)
+        grain = cv2.GaussianBlur(noise, (0, 0), printer.dot_px / 2) - cv2.GaussianBlur(noise, (0, 0), printer.dot_px)
+        return np.asarray(grain / grain.std(), np.float32)
     angle = np.deg2rad(angle_deg + rng.normal(0, 1))
     x, y = np.arange(width, dtype=np.float32)[None, :], np.arange(height, dtype=np.float32)[:, None]
     wave = 2 * np.pi / (printer.dot_px * float(rng.uniform(0.95, 1.1)))
