@@ -67,13 +67,22 @@ def _server_options(timeout_s: float) -> Callable[[Callable[..., Any]], Callable
     return decorate
 
 
-def _client(urls: Sequence[str], timeout_s: float, tls: bool, tls_ca: str | None, headers: dict[str, str]) -> Client:
+def _client(**server: Any) -> Client:
+    client: Client = _connect("Client", **server)
+    return client
+
+
+def _connect(
+    kind: str, urls: Sequence[str], timeout_s: float, tls: bool, tls_ca: str | None, headers: dict[str, str]
+) -> Any:
+    """A Client or an AsyncClient of what the options of `_server_options` say."""
     # gRPC's own notes on every lost connection stay out of the terminal; what matters of them is in the errors.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    from eulernet_client import Client, Tls
+    import eulernet_client
+    from eulernet_client import Tls
 
     try:
-        return Client(
+        return getattr(eulernet_client, kind)(
             urls, timeout_s=timeout_s, tls=Tls(root_certificates=tls_ca) if tls or tls_ca else None, headers=headers
         )
     except ValueError as error:
@@ -88,14 +97,47 @@ def _client(urls: Sequence[str], timeout_s: float, tls: bool, tls_ca: str | None
 @click.option(
     "--clips", type=click.IntRange(min=1), default=1, show_default=True, help="Clips to take from each source, evenly."
 )
-def score(paths: Sequence[str], as_json: bool, report: str | None, clips: int, **server: Any) -> None:
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a table instead, a row a source: .parquet, .csv or .jsonl. Started again, it goes on where it was.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), help="With --out: sources to read at once. [one a core]")
+@click.option(
+    "--concurrency", type=click.IntRange(min=1), help="With --out: clips to have at the servers at once. [8 a server]"
+)
+def score(
+    paths: Sequence[str],
+    as_json: bool,
+    report: str | None,
+    clips: int,
+    out: Path | None,
+    jobs: int | None,
+    concurrency: int | None,
+    **server: Any,
+) -> None:
     """Score videos and folders: live or attack.
 
     A folder stands for the videos in it; a folder of JPEGs (and no video) is one clip, its files being the frames;
     folders inside it likewise.
 
+    With --out, thousands of them: memory is bounded, what can't be scored is a row like any other, and a run that was
+    killed goes on when it is started again. FILE.journal.jsonl beside the table remembers what is scored, so that a
+    later run scores only what is new or changed. --json then prints the run's figures.
+
     Exit status: 0 all scored, 1 something was not, 2 wrong usage.
     """
+    if out is not None:
+        if report is not None:
+            raise click.UsageError("--report holds every picture in memory: not with --out")
+        given = {"clips": clips, "jobs": jobs, "concurrency": concurrency}
+        client = _connect("AsyncClient", **server)
+        from eulernet_client.batch.command import score_to_table
+
+        score_to_table(paths, out, given, as_json, client)
+        return
+    if jobs is not None or concurrency is not None:
+        raise click.UsageError("--jobs and --concurrency are for --out")
     if report is not None and not Path(report).absolute().parent.is_dir():
         raise click.BadParameter(f"{report}: its folder does not exist; make it first", param_hint="--report")
     from eulernet_client._media import find_sources

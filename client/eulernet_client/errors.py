@@ -13,6 +13,12 @@ EulerNetError
 │   ├── UndecodableError
 │   ├── TooLargeError
 │   └── FaceMovedError
+├── BatchError                  an archive and its table of scores
+│   ├── TableError              the table can't be written
+│   ├── JournalError            what an earlier run left can't be gone on with
+│   │   └── OtherWeightsError   its scores are another model's
+│   └── BatchStoppedError       start again to go on
+├── PerfAnalyzerError           Triton's own load tester is missing, or failed
 └── ServerError
     ├── ServerUnavailableError
     │   └── ServerBusyError     its queue is full
@@ -92,6 +98,30 @@ class TooLargeError(FrameError):
 
 class FaceMovedError(FrameError):
     """The face left its box within the clip, so its frames do not make one clip."""
+
+
+class BatchError(EulerNetError):
+    """An archive could not be scored into a table."""
+
+
+class TableError(BatchError):
+    """The table cannot be written, or not there."""
+
+
+class JournalError(BatchError):
+    """The journal beside the table cannot be used by this run."""
+
+
+class OtherWeightsError(JournalError):
+    """Scores of two models would come into one table."""
+
+
+class BatchStoppedError(BatchError):
+    """The run ended before its sources did. What was scored is kept; start again to go on."""
+
+
+class PerfAnalyzerError(EulerNetError):
+    """perf_analyzer is not to be had, does not run here, or measured nothing."""
 
 
 class ServerError(EulerNetError):

@@ -1,0 +1,147 @@
+"""Reads sources ahead of the server in threads and keeps a fixed number of clips at it; memory is bounded by design.
+
+At most `jobs` sources are open, `concurrency` clips are at the server, and as many more wait for it, decoded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import TypeVar
+
+from eulernet_client._contract import Status
+from eulernet_client._media import SourceClip, iter_clips
+from eulernet_client._requests import Answer, ClipScores, clip_call, parse_clip
+from eulernet_client.aio import AsyncClient
+from eulernet_client.batch.journal import fingerprint
+from eulernet_client.batch.row import Scored, error_row, is_final, scored_row
+
+Take = Callable[[Path, Scored], None]
+_T = TypeVar("_T")
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`clips` a source, evenly; `jobs`: sources read at once; `concurrency`: clips at the servers at once."""
+
+    clips: int = 1
+    jobs: int = field(default_factory=cores)
+    concurrency: int = 8
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 1:
+                raise ValueError(f"{name}={value}: must be at least 1")
+
+
+class Pipeline:
+    """Scores sources on the running event loop.
+
+    Args:
+        client: open; its `timeout_s` bounds each clip's call, retries included.
+        settings: how many of what at once.
+        weights: label that the rows carry.
+    """
+
+    def __init__(self, client: AsyncClient, settings: Settings, weights: str) -> None:
+        self._client, self._settings, self._weights = client, settings, weights
+        self._reading = asyncio.Semaphore(settings.jobs)
+        self._sending = asyncio.Semaphore(settings.concurrency)
+        self._room = asyncio.Semaphore(2 * settings.concurrency)
+        self._threads = ThreadPoolExecutor(settings.jobs, thread_name_prefix="eulernet-read")
+
+    async def run(self, sources: Iterable[Path], take: Take) -> None:
+        """Gives every source to `take` when it is done with, in whatever order; what `take` raises stops all."""
+        coming = iter(sources)
+        # Enough to read with all jobs while every clip that there is room for belongs to another source.
+        count = self._settings.jobs + 2 * self._settings.concurrency
+        workers = [asyncio.create_task(self._work(coming, take)) for _ in range(count)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _work(self, coming: Iterator[Path], take: Take) -> None:
+        for path in coming:
+            take(path, await self._score(path))
+
+    async def _score(self, path: Path) -> Scored:
+        source = _Source(path)
+        try:
+            async with self._reading:
+                await self._read(source)
+            answered = await asyncio.gather(*source.calls, return_exceptions=True)
+            return self._result(source, [_raised(each) for each in answered])
+        # Whatever one file of thousands does to a decoder becomes its row, and the others are scored.
+        except Exception as error:
+            row = error_row(str(path), error, source.status, self._weights, source.seconds)
+            return Scored(row, source.mark, is_final(error), error)
+        finally:
+            for call in source.calls:
+                call.cancel()
+            await asyncio.gather(*source.calls, return_exceptions=True)
+
+    async def _read(self, source: _Source) -> None:
+        source.mark = await self._in_thread(fingerprint, source.path)
+        clips = iter_clips(source.path, self._settings.clips)
+        while True:
+            begun = time.monotonic()
+            clip = await self._in_thread(next, clips, None)
+            source.seconds += time.monotonic() - begun
+            if clip is None:
+                return
+            await self._room.acquire()
+            call = asyncio.create_task(self._send(clip))
+            call.add_done_callback(lambda _: self._room.release())
+            source.calls.append(call)
+
+    async def _send(self, clip: SourceClip) -> tuple[SourceClip, Answer]:
+        """The answer, and the clip without its pictures: they are what takes memory."""
+        async with self._sending:
+            answer = await self._client._attempt(clip_call(clip.jpegs))
+        return replace(clip, frames=tuple(replace(frame, jpeg=b"") for frame in clip.frames)), answer
+
+    def _result(self, source: _Source, answered: list[tuple[SourceClip, Answer]]) -> Scored:
+        scores = ClipScores(str(source.path))
+        for clip, answer in answered:
+            source.seconds += answer.latency_s
+            flags = [frame.status for frame in parse_clip(answer.result)]
+            source.status = reduce(or_, flags, source.status or Status.OK)
+            scores.add(clip, answer)
+        row = scored_row(scores.result(self._weights), source.status or Status.OK, source.seconds)
+        return Scored(row, source.mark, True, None)
+
+    async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+
+@dataclass
+class _Source:
+    """A source under way: `seconds` spent reading it and waiting for its answers, `status` of the frames answered."""
+
+    path: Path
+    mark: str = ""
+    seconds: float = 0.0
+    status: Status | None = None
+    calls: list[asyncio.Task[tuple[SourceClip, Answer]]] = field(default_factory=list)
+
+
+def _raised(answer: _T | BaseException) -> _T:
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer

@@ -1,0 +1,196 @@
+"""Scores sources into a table: what is to do, what of it is done, and when to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from eulernet_client.aio import AsyncClient
+from eulernet_client.batch.journal import Journal, fingerprint
+from eulernet_client.batch.pipeline import Pipeline, Settings
+from eulernet_client.batch.row import Row, Scored
+from eulernet_client.batch.table import check_table, write_table
+from eulernet_client.batch.weights import WeightsGuard, served_weights
+from eulernet_client.errors import (
+    BatchStoppedError,
+    ServerBusyError,
+    ServerError,
+    ServerUnavailableError,
+    TableError,
+)
+
+MOST_SERVER_ERRORS = 20  # so many in a row are no matter of single sources
+
+
+class Watcher(Protocol):
+    """Is told how far it is; `BatchProgress` draws it."""
+
+    def begin(self, total: int, done: int) -> None: ...
+
+    def advance(self, *, failed: bool) -> None: ...
+
+
+@dataclass
+class Summary:
+    """What stands in the table, and what this run did for it.
+
+    Attributes:
+        out: the table.
+        weights: label of the weights.
+        live, attack, not_scored: rows of each kind.
+        errors: how many rows have an error of each type.
+        scored_now: sources that this run scored or tried to.
+        frames_now: frames that went into their scores.
+        seconds: of this run's scoring, wall clock.
+    """
+
+    out: str
+    weights: str
+    live: int = 0
+    attack: int = 0
+    not_scored: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    scored_now: int = 0
+    frames_now: int = 0
+    seconds: float = 0.0
+
+    @property
+    def sources_per_s(self) -> float:
+        """Of this run."""
+        return self.scored_now / self.seconds if self.seconds else 0.0
+
+    @property
+    def frames_per_s(self) -> float:
+        """Of this run."""
+        return self.frames_now / self.seconds if self.seconds else 0.0
+
+    def count(self, row: Row) -> None:
+        """Takes a row of the table."""
+        self.live += row["verdict"] == "live"
+        self.attack += row["verdict"] == "attack"
+        if row["verdict"] is None:
+            self.not_scored += 1
+            self.errors[row["error_type"]] += 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        rates = {"sources_per_s": self.sources_per_s, "frames_per_s": self.frames_per_s}
+        return {**asdict(self), "errors": dict(self.errors), **rates}
+
+
+def journal_path(out: Path) -> Path:
+    """The journal lies beside its table."""
+    return out.with_name(f"{out.name}.journal.jsonl")
+
+
+async def score_batch(
+    client: AsyncClient,
+    sources: Sequence[Path],
+    out: str | Path,
+    settings: Settings | None = None,
+    watcher: Watcher | None = None,
+) -> Summary:
+    """Scores sources into a table, a row each, and goes on where an earlier run stopped, however that ended.
+
+    Every finished source is appended to a journal beside the table; the table is written from it at the end, in one
+    step. The journal stays: a later run scores only sources that are new, that have changed, or that the server or the
+    disk kept from being scored. The table holds the sources of this call, in their order.
+
+    Args:
+        client: open.
+        sources: videos and folders of JPEGs, as `find_sources` finds them. One that is named twice gets one row.
+        out: .parquet, .csv or .jsonl.
+        settings: how many clips a source, and how much at once.
+        watcher: is told of every source that is done with.
+
+    Raises:
+        TableError, JournalError: before anything is scored.
+        OtherWeightsError: the journal's scores, or another server's, are of other weights.
+        BatchStoppedError: the server is gone or fails at everything; start again to go on.
+        ServerError: no server answers to begin with.
+    """
+    out, settings = Path(out), settings or Settings()
+    check_table(out)
+    if out.exists() and not journal_path(out).exists():
+        raise TableError(f"{out}: is there already, and no journal beside it to go on with; choose another --out")
+    weights = await served_weights(client)
+    by_key = {_key(source): source for source in sources}
+    with Journal(journal_path(out), weights=weights, clips=settings.clips) as journal:
+        todo = [key for key, source in by_key.items() if not _done(journal, key, source)]
+        batch = _Batch(client, journal, watcher, Summary(str(out), weights), len(todo))
+        if watcher is not None:
+            watcher.begin(len(by_key), len(by_key) - len(todo))
+        await batch.run([by_key[key] for key in todo], settings)
+        write_table(out, batch.rows(by_key))
+    return batch.summary
+
+
+def _key(source: Path) -> str:
+    """How the journal calls a source: the same wherever a run is started from."""
+    return str(source.absolute())
+
+
+def _done(journal: Journal, key: str, source: Path) -> bool:
+    entry = journal.entries.get(key)
+    return entry is not None and entry.final and entry.mark == fingerprint(source)
+
+
+class _Batch:
+    """One run: what the pipeline gives goes to the journal, until it is all or something says stop."""
+
+    def __init__(
+        self, client: AsyncClient, journal: Journal, watcher: Watcher | None, summary: Summary, todo: int
+    ) -> None:
+        self.summary = summary
+        self._client, self._journal, self._watcher, self._todo = client, journal, watcher, todo
+        self._guard = WeightsGuard(client, journal, summary.weights)
+        self._failures = 0  # server errors since the last source that had none
+
+    async def run(self, todo: Sequence[Path], settings: Settings) -> None:
+        """Scores what is to do."""
+        begun = time.monotonic()
+        pipeline = Pipeline(self._client, settings, self.summary.weights)
+        scoring = asyncio.create_task(pipeline.run(todo, self._take))
+        guarding = asyncio.create_task(self._guard.watch())
+        try:
+            await asyncio.wait({scoring, guarding}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (guarding, scoring):
+                if task.done():
+                    task.result()
+        finally:
+            for task in (scoring, guarding):
+                task.cancel()
+            await asyncio.gather(scoring, guarding, return_exceptions=True)
+        await self._guard.check()
+        self.summary.seconds = time.monotonic() - begun
+
+    def rows(self, by_key: dict[str, Path]) -> Iterator[Row]:
+        """The table's rows, one at a time; counts them."""
+        for key, source in by_key.items():
+            row = {**self._journal.row(key), "path": str(source)}
+            self.summary.count(row)
+            yield row
+
+    def _take(self, source: Path, scored: Scored) -> None:
+        error = scored.error
+        if isinstance(error, ServerUnavailableError) and not isinstance(error, ServerBusyError):
+            raise self._stopped(error) from error
+        key = _key(source)
+        self._journal.add(key, scored)
+        self._guard.scored(key)
+        self.summary.scored_now += 1
+        self.summary.frames_now += scored.row["frames"]
+        if self._watcher is not None:
+            self._watcher.advance(failed=error is not None)
+        self._failures = self._failures + 1 if isinstance(error, ServerError) else 0
+        if error is not None and self._failures >= MOST_SERVER_ERRORS:
+            raise self._stopped(error) from error
+
+    def _stopped(self, error: Exception) -> BatchStoppedError:
+        done = f"{self.summary.scored_now:,} of {self._todo:,}"
+        return BatchStoppedError(f"stopped after {done} sources: {error}. Start again to go on from there")

@@ -1,0 +1,334 @@
+"""The parts of a batch that need no server: tables, journal, fingerprints, progress, usage."""
+
+import contextlib
+import csv
+import fcntl
+import io
+import json
+import os
+import resource
+import sys
+import time
+
+import pytest
+from arro3.io import read_parquet
+from click.testing import CliRunner
+from eulernet_client import AsyncClient, commands
+from eulernet_client.batch import COLUMNS, Settings, Summary, score_batch
+from eulernet_client.batch.command import summary_text
+from eulernet_client.batch.journal import Journal, fingerprint
+from eulernet_client.batch.progress import BatchProgress, rate_text
+from eulernet_client.batch.row import Scored, error_row
+from eulernet_client.batch.table import check_table, write_table
+from eulernet_client.errors import JournalError, NoFaceError, OtherWeightsError, TableError
+from rich.console import Console
+
+NOWHERE = "127.0.0.1:9"  # the discard port: closed
+
+
+def rows_of(out):
+    """The table's rows, whatever it is written as, with values as in the JSON Lines."""
+    if out.suffix == ".jsonl":
+        return [json.loads(line) for line in out.read_text().splitlines()]
+    if out.suffix == ".parquet":
+        table = read_parquet(out).read_all()
+        columns = [table.column(name).to_pylist() for name in table.schema.names]
+        return [dict(zip(table.schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
+    with out.open(newline="", encoding="utf-8") as file:
+        return [{name: _from_csv(name, value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _from_csv(name, value):
+    if COLUMNS[name] in ("texts", "numbers", "number", "count"):
+        return json.loads(value) if value else None
+    return value or None
+
+
+def row_named(path, **changes):
+    return {**error_row(path, NoFaceError(f"{path}: frame 0: no face found"), None, "untrained", 0.1234), **changes}
+
+
+WEIRD = ["plain.mp4", 'a "quoted", name\n.mp4', "esc\x1b[31m.mp4", "Größe/顔.mp4"]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+def test_tables_hold_what_they_are_given(tmp_path, suffix):
+    good = {"verdict": "live", "liveness": 1 / 3, "clip_liveness": [1 / 7, 0.5], "box": [1.25, 2.0, 3.0, 4.5]}
+    rows = [row_named(WEIRD[0], **good, frames=8, warnings=["a, b", "c"], error=None, error_type=None)]
+    rows += [row_named(path) for path in WEIRD[1:]]
+    out = tmp_path / f"t{suffix}"
+    write_table(out, iter([*rows, row_named("bad\udcff.mp4")]))
+    assert rows_of(out) == [*rows, row_named("bad\\udcff.mp4")]
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_parquet_columns_keep_their_types_without_rows_and_over_row_groups(tmp_path, monkeypatch):
+    from eulernet_client.batch import table
+
+    monkeypatch.setattr(table, "GROUP_ROWS", 100)
+    types = set()
+    for count in (0, 250):
+        write_table(tmp_path / "t.parquet", (row_named(f"{i}.mp4") for i in range(count)))
+        read = read_parquet(tmp_path / "t.parquet").read_all()
+        assert read.num_rows == count
+        types.add(str([(field.name, str(field.type)) for field in map(read.schema.field, read.schema.names)]))
+    assert len(types) == 1
+    assert rows_of(tmp_path / "t.parquet")[249]["path"] == "249.mp4"
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+def test_table_that_fails_half_way_leaves_the_old_one(tmp_path, suffix):
+    out = tmp_path / f"t{suffix}"
+    write_table(out, [row_named("a.mp4")])
+    before = out.read_bytes()
+
+    def broken():
+        yield row_named("b.mp4")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(TableError, match="can't be written .No space left on device."):
+        write_table(out, broken())
+    assert out.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@contextlib.contextmanager
+def no_more_than(size):
+    """The system refuses to let files grow over so many bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+@pytest.mark.parametrize("count", [1, 200])  # the lines of one row have room; what Parquet puts around them has not
+def test_table_without_room_is_told(tmp_path, suffix, count, capfd):
+    out = tmp_path / f"t{suffix}"
+    limit = 150 if count == 1 and suffix != ".parquet" else 1000
+    with no_more_than(limit), pytest.raises(TableError, match=r"can't be written \(File too large\); choose another"):
+        write_table(out, (row_named(f"{i}.mp4") for i in range(count)))
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("t.xlsx", r"ends in .parquet, .csv, .jsonl"),
+        ("t", r"ends in .parquet"),
+        ("no/such/t.csv", "folder does not exist"),
+        ("folder.csv", "is a folder"),
+    ],
+)
+def test_tables_that_can_not_be_written_are_told_first(tmp_path, name, says):
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(TableError, match=says):
+        check_table(tmp_path / name)
+
+
+def test_missing_parquet_writer_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "arro3", None)
+    with pytest.raises(TableError, match=r"pip install 'eulernet\[parquet\]', or give .csv"):
+        check_table(tmp_path / "t.parquet")
+    check_table(tmp_path / "t.csv")
+
+
+async def test_table_of_unknown_origin_is_not_replaced(tmp_path):
+    (tmp_path / "t.csv").write_text("mine\n")
+    async with AsyncClient(NOWHERE) as client:
+        with pytest.raises(TableError, match="is there already, and no journal beside it"):
+            await score_batch(client, [], tmp_path / "t.csv")
+    assert (tmp_path / "t.csv").read_text() == "mine\n"
+
+
+def journal_at(path, **changes):
+    return Journal(path, **{"weights": "untrained", "clips": 1, **changes})
+
+
+def scored(path, final=True):
+    return Scored(row_named(path), "mark", final, None)
+
+
+def test_journal_remembers_the_newest_and_forgets_the_void(tmp_path):
+    with journal_at(tmp_path / "j") as journal:
+        for path in ("/a", "/b\udcff", "/c", "/a"):
+            journal.add(path, scored(path, final=path != "/c"))
+        journal.add("/b\udcff", Scored(row_named("new"), "later", True, None))
+        journal.void(["/a", "/never"])
+        assert journal.row("/c")["path"] == "/c"
+    with journal_at(tmp_path / "j") as journal:
+        assert sorted(journal.entries) == ["/b\udcff", "/c"]
+        assert journal.row("/b\udcff")["path"] == "new"
+        assert [journal.entries[key].final for key in ("/b\udcff", "/c")] == [True, False]
+        assert journal.entries["/b\udcff"].mark == "later"
+
+
+@pytest.mark.parametrize("torn", [b"{", b'{"key": "/x", "mark": "m", "fin', b"\0" * 600, b'{"key": "/x"}\n', b"7\n"])
+def test_journal_cuts_off_what_is_broken_at_its_end(tmp_path, torn):
+    with journal_at(tmp_path / "j") as journal:
+        journal.add("/a", scored("/a"))
+    whole = (tmp_path / "j").read_bytes()
+    (tmp_path / "j").write_bytes(whole + torn)
+    with journal_at(tmp_path / "j") as journal:
+        journal.add("/b", scored("/b"))
+    with journal_at(tmp_path / "j") as journal:
+        assert [journal.row(key)["path"] for key in journal.entries] == ["/a", "/b"]
+    assert (tmp_path / "j").read_bytes().startswith(whole)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "says"),
+    [
+        ({"weights": "other"}, OtherWeightsError, "of the weights 'untrained', the server has 'other'; scores of two"),
+        ({"clips": 3}, JournalError, "its scores are of --clips 1, this run has --clips 3; choose another --out, or"),
+    ],
+)
+def test_journal_of_other_settings_is_refused_and_untouched(tmp_path, changes, kind, says):
+    with journal_at(tmp_path / "j") as journal:
+        journal.add("/a", scored("/a"))
+    before = (tmp_path / "j").read_bytes()
+    with pytest.raises(kind, match=says):
+        journal_at(tmp_path / "j", **changes)
+    assert (tmp_path / "j").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("my notes\n", "not a journal of scores"),
+        ('{"a": 1}\n', "not a journal of scores"),
+        ("7", "not a journal of scores"),
+        ('{"eulernet_journal": 99, "weights": "", "clips": 1}\n', "of format 99, this version writes 1"),
+    ],
+)
+def test_file_that_is_no_journal_is_refused_and_untouched(tmp_path, text, says):
+    (tmp_path / "j").write_text(text)
+    with pytest.raises(JournalError, match=says):
+        journal_at(tmp_path / "j")
+    assert (tmp_path / "j").read_text() == text
+
+
+def test_two_runs_do_not_write_one_journal(tmp_path):
+    with journal_at(tmp_path / "j"), pytest.raises(JournalError, match="another run is writing it"):
+        journal_at(tmp_path / "j")
+    with journal_at(tmp_path / "j"):
+        pass
+
+
+def test_journal_that_the_system_refuses(tmp_path):
+    with pytest.raises(JournalError, match="can't be opened"):
+        journal_at(tmp_path / "gone" / "j")
+    with (tmp_path / "j").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        with pytest.raises(JournalError, match="another run"):
+            journal_at(tmp_path / "j")
+
+
+def test_journal_without_room_says_so_and_goes_on_when_there_is_some(tmp_path):
+    with journal_at(tmp_path / "j") as journal:
+        journal.add("/a", scored("/a"))
+        with (
+            no_more_than((tmp_path / "j").stat().st_size + 9),
+            pytest.raises(JournalError, match=r"can't be written \(No space left on device\); make room and start"),
+        ):
+            journal.add("/b", scored("/b"))
+    with journal_at(tmp_path / "j") as journal:
+        assert list(journal.entries) == ["/a"]
+
+
+def test_fingerprints_follow_the_source_and_nothing_else(tmp_path, make):
+    folder = make.folder(tmp_path / "frames", [f"{i}.jpg" for i in range(10)])
+    video = tmp_path / "v.mp4"
+    video.write_bytes(b"x" * 9)
+    marks = {fingerprint(folder), fingerprint(video)}
+    for name in ("scores.csv", ".0.jpg", "a.png"):  # a table in the folder itself; what is no frame
+        (folder / name).write_text("x")
+    assert fingerprint(folder) in marks
+    (folder / "0.jpg").rename(folder / "a0.jpg")
+    marks.add(fingerprint(folder))
+    video.write_bytes(b"x" * 10)
+    marks.add(fingerprint(video))
+    os.utime(video, ns=(0, 5))
+    marks.add(fingerprint(video))
+    assert len(marks) == 5
+    assert fingerprint(tmp_path / "gone") == ""
+
+
+def test_progress_off_a_terminal_is_a_line_now_and_then():
+    console = Console(file=io.StringIO(), width=100)
+    with BatchProgress(console, line_every_s=0) as progress:
+        progress.begin(1200, 200)
+        for number in range(3):
+            time.sleep(0.01)
+            progress.advance(failed=number == 1)
+    already, *_, last = console.file.getvalue().splitlines()
+    assert already == "200 of 1,200 sources are scored already"
+    assert last.startswith("203 of 1,200 done (1 not scored), ")
+    assert 0 < float(last.split(", ")[1].removesuffix("/s")) <= 100
+    assert last.endswith(" left")
+
+
+def test_progress_on_a_terminal_is_a_bar():
+    console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
+    with BatchProgress(console) as progress:
+        progress.begin(12, 0)
+        for _ in range(4):
+            progress.advance(failed=True)
+            time.sleep(0.11)
+    drawn = console.file.getvalue()
+    assert "4/12" in drawn
+    assert "4 not scored" in drawn
+    assert " left" in drawn
+
+
+@pytest.mark.parametrize(("per_s", "text"), [(None, "-/s"), (0, "-/s"), (12.345, "12.3/s"), (0.05, "3.0/min")])
+def test_rates(per_s, text):
+    assert rate_text(per_s) == text
+
+
+def test_summary_for_people():
+    summary = Summary("t.csv", "untrained", seconds=2.0)
+    for row in [row_named("a.mp4"), row_named("b.mp4"), row_named("c.mp4", verdict="live")]:
+        summary.count(row)
+    assert summary_text(summary).splitlines() == [
+        "weights: untrained (verdicts mean nothing yet)",
+        "t.csv: 3 rows: 1 live, 0 attack, 2 not scored",
+        "not scored: 2 NoFaceError",
+        "this run: nothing new to score",
+    ]
+    summary.scored_now, summary.frames_now = 1500, 6000
+    assert summary_text(summary).endswith("this run: 1,500 sources in 2.0 s, 750.0 sources/s, 3000.0 frames/s")
+    assert json.loads(json.dumps(summary.to_dict()))["errors"] == {"NoFaceError": 2}
+
+
+@pytest.mark.parametrize("changes", [{"clips": 0}, {"jobs": 0}, {"concurrency": -1}])
+def test_settings_name_what_is_wrong(changes):
+    with pytest.raises(ValueError, match=f"{next(iter(changes))}=.*: must be at least 1"):
+        Settings(**changes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--out", "t.xlsx"], "give a name that ends in .parquet, .csv, .jsonl"),
+        (["--out", "no/such/t.csv"], "its folder does not exist"),
+        (["--out", "t.csv", "--report", "r.html"], "not with --out"),
+        (["--out", "t.csv", "--jobs", "0"], "--jobs"),
+        (["--jobs", "2"], "are for --out"),
+        (["--concurrency", "2"], "are for --out"),
+    ],
+)
+def test_wrong_usage(arguments, says):
+    result = CliRunner().invoke(commands.score, ["a.mp4", "--url", NOWHERE, *arguments])
+    assert result.exit_code == 2
+    assert says in " ".join(result.output.replace("│", " ").split())
+
+
+def test_errors_of_a_batch_are_told_in_a_line(tmp_path):
+    result = CliRunner().invoke(commands.score, ["a.mp4", "--url", NOWHERE, "--out", str(tmp_path / "t.csv")])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {NOWHERE}: no server answers")
+    assert result.stdout == ""
