@@ -1,0 +1,232 @@
+"""Carries out a plan: workers or arrivals, each keeping the schedule that pacer.py gives it, every outcome recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from itertools import count, cycle
+
+from eulernet_client._contract import CLIP_FRAMES
+from eulernet_client.errors import EulerNetError, RequestTimeoutError, ServerBusyError
+from eulernet_client.loadtest.metrics import Metrics, Outcome, Sample, Window
+from eulernet_client.loadtest.pacer import Clock, MonotonicClock, at_once, constant, due, poisson
+from eulernet_client.loadtest.plan import Arrivals, Mode, Plan
+from eulernet_client.loadtest.target import Target, TargetStream
+from eulernet_client.loadtest.traffic import Traffic
+
+PAUSE_S = 0.1  # of a closed loop's worker after a failure: a dead server must not be asked as fast as it refuses
+MOST_IN_FLIGHT = (
+    1000  # clip calls; those that wait for a place are not forgotten: they are late from when they were due
+)
+LEAD_S = 0.05  # before the first request, so that all workers stand ready
+
+
+class Attack:
+    """One run of a plan.
+
+    Args:
+        plan: what to send, and when.
+        traffic: the pictures.
+        target: where to.
+        drain_s: time for the answers that are due when the window closes; what lacks then is unanswered.
+        clock: the machine's.
+    """
+
+    def __init__(
+        self, plan: Plan, traffic: Traffic, target: Target, drain_s: float, clock: Clock | None = None
+    ) -> None:
+        self._plan, self._traffic, self._target, self._drain_s = plan, traffic, target, drain_s
+        self._clock = clock or MonotonicClock()
+        self._begin_s = self._clock.now_s() + LEAD_S
+        measured_s = self._begin_s + plan.warm_up_s
+        self._end_s = measured_s + plan.duration_s
+        self.metrics = Metrics(plan, Window(measured_s, self._end_s))
+        self._clips: Iterator[tuple[bytes, ...]] = cycle(traffic.clips())
+        self._stream_numbers = count()
+        self._in_flight = asyncio.Semaphore(MOST_IN_FLIGHT)
+        self._endings: set[asyncio.Future[None]] = set()
+        self._random = random.Random(plan.seed)
+
+    @property
+    def elapsed(self) -> float:
+        """How much of the run, warm-up included, is over: 0 to 1."""
+        return min(1.0, max(0.0, (self._clock.now_s() - self._begin_s) / (self._end_s - self._begin_s)))
+
+    async def run(self) -> Metrics:
+        """Sends all that the plan holds; returns when all is answered or given up."""
+        if self._plan.rate_hz is not None:
+            await self._arrivals(self._plan.rate_hz)
+        else:
+            worker = self._clip_worker if self._plan.mode is Mode.CLIPS else self._stream_worker
+            assert self._plan.concurrency is not None  # Plan sees to it
+            await self._finish([asyncio.ensure_future(worker()) for _ in range(self._plan.concurrency)])
+        return self.metrics
+
+    async def _finish(self, tasks: Collection[asyncio.Future[None]]) -> None:
+        """Waits for the tasks until `drain_s` after the end, then cancels what is left, which records it."""
+        try:
+            left_s = self._end_s + self._drain_s - self._clock.now_s()
+            if tasks:
+                await asyncio.wait(tasks, timeout=max(0.0, left_s))
+        finally:
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            endings = await asyncio.gather(*self._endings, return_exceptions=True)
+        for result in (*results, *endings):
+            if isinstance(result, Exception):  # a bug of this program: servers' errors are recorded
+                raise result
+
+    async def _arrivals(self, rate_hz: float) -> None:
+        """The open loop: clips or streams begin on schedule, whatever became of those before."""
+        plan = self._plan
+        offsets = poisson(rate_hz, plan.seed) if plan.arrivals is Arrivals.POISSON else constant(rate_hz)
+        arrive = self._arriving_clip if plan.mode is Mode.CLIPS else self._arriving_stream
+        tasks: set[asyncio.Future[None]] = set()
+
+        def forget(task: asyncio.Future[None]) -> None:
+            if task.cancelled() or task.exception() is None:
+                tasks.discard(task)
+
+        try:
+            async for intended_s in due(offsets, self._clock, self._begin_s, self._end_s):
+                task = asyncio.ensure_future(arrive(intended_s))
+                tasks.add(task)
+                task.add_done_callback(forget)
+        finally:
+            await self._finish(tuple(tasks))
+
+    async def _arriving_clip(self, intended_s: float) -> None:
+        await self._measured(intended_s, self._clip_in_turn)
+
+    async def _arriving_stream(self, intended_s: float) -> None:
+        await self._streams(self._frames(intended_s), one=True)
+
+    async def _clip_worker(self) -> None:
+        async for intended_s in at_once(self._clock, self._begin_s, self._end_s):
+            sample = await self._measured(intended_s, self._clip_in_turn)
+            if not sample.outcome.answered:
+                await asyncio.sleep(PAUSE_S)
+
+    async def _clip_in_turn(self, sent: Callable[[], None]) -> bool:
+        async with self._in_flight:
+            sent()
+            return await self._target.clip(next(self._clips))
+
+    async def _stream_worker(self) -> None:
+        # Cameras do not fire together: each has a phase of its own.
+        phase_s = 0.0 if self._plan.fps is None else self._random.random() / self._plan.fps
+        await self._streams(self._frames(self._begin_s + phase_s), one=False)
+
+    def _frames(self, begin_s: float) -> AsyncIterator[float]:
+        """The schedule of a stream's frames, to the end of the run."""
+        if self._plan.fps is None:
+            return at_once(self._clock, begin_s, self._end_s)
+        return due(constant(self._plan.fps), self._clock, begin_s, self._end_s)
+
+    async def _streams(self, schedule: AsyncIterator[float], one: bool) -> None:
+        """Plays streams on a schedule of frames. One that is lost goes on as a new one with the next frame.
+
+        `one`: stop after as many frames as one stream has; else stream after stream.
+        """
+        player: _Player | None = None
+        frames, most_frames = 0, None
+        try:
+            async for intended_s in schedule:
+                if player is None:
+                    player = _Player(self._target.stream(), self._traffic, next(self._stream_numbers), self._plan)
+                    most_frames = most_frames or player.length
+                frames += 1
+                final = one and frames == most_frames
+                sample = await self._measured(intended_s, player.sender(final))
+                if player.over(sample, self.metrics):
+                    self._end(player)
+                    player = None
+                if final:
+                    return
+                if not sample.outcome.answered and self._plan.fps is None:
+                    await asyncio.sleep(PAUSE_S)
+        except asyncio.CancelledError:
+            await self._record_unsent(schedule)
+            raise
+        finally:
+            if player is not None:
+                self._end(player)
+
+    async def _record_unsent(self, schedule: AsyncIterator[float]) -> None:
+        """Frames that were due before the end of the run and still wait behind their stream's last one."""
+        if self._clock.now_s() >= self._end_s:
+            async for intended_s in schedule:
+                self.metrics.record(Sample(intended_s, None, self._clock.now_s(), Outcome.UNANSWERED))
+
+    def _end(self, player: _Player) -> None:
+        """Frees the stream's slot beside the run: the next stream does not wait for it."""
+        ending = asyncio.ensure_future(player.stream.close())
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+
+    async def _measured(self, intended_s: float, send: Callable[[Callable[[], None]], Awaitable[bool]]) -> Sample:
+        """Sends one request and records what came of it. `send` is told when it really goes out."""
+        sent_s: float | None = None
+
+        def sent() -> None:
+            nonlocal sent_s
+            sent_s = self._clock.now_s()
+
+        def record(outcome: Outcome, error: BaseException | None = None) -> Sample:
+            name = "" if error is None else type(error).__name__
+            sample = Sample(intended_s, sent_s, self._clock.now_s(), outcome, name)
+            self.metrics.record(sample)
+            return sample
+
+        try:
+            scored = await send(sent)
+        except ServerBusyError as error:
+            return record(Outcome.REJECTED, error)
+        except RequestTimeoutError as error:
+            return record(Outcome.UNANSWERED, error)
+        except EulerNetError as error:
+            return record(Outcome.FAILED, error)
+        except asyncio.CancelledError:
+            record(Outcome.UNANSWERED)
+            raise
+        late_s = self._plan.late_after_s
+        late = late_s is not None and self._clock.now_s() - intended_s > late_s
+        return record(Outcome.UNSCORED if not scored else Outcome.LATE if late else Outcome.OK)
+
+
+class _Player:
+    """One stream's place in its source, and in its present clip."""
+
+    def __init__(self, stream: TargetStream, traffic: Traffic, number: int, plan: Plan) -> None:
+        self.stream = stream
+        self._source = traffic.source(number)
+        self.length = plan.stream_frames or len(self._source.jpegs)
+        self._frame = 0
+        self._last = False
+        self._clip: list[Sample] = []
+
+    def sender(self, final: bool) -> Callable[[Callable[[], None]], Awaitable[bool]]:
+        """What sends the next frame: the stream's last one at its length, or where `final`."""
+        jpeg = self._source.frame(self._frame)
+        self._frame += 1
+        self._last = final or self._frame == self.length
+
+        async def send(sent: Callable[[], None]) -> bool:
+            sent()
+            return await self.stream.frame(jpeg, self._last)
+
+        return send
+
+    def over(self, sample: Sample, metrics: Metrics) -> bool:
+        """Takes the frame's outcome. Returns whether the stream is over, by its last frame or by a loss."""
+        if not sample.outcome.answered:
+            return True
+        self._clip.append(sample)
+        if len(self._clip) == CLIP_FRAMES:
+            first = self._clip[0]
+            assert first.sent_s is not None  # it was answered
+            metrics.record_clip(first.intended_s, first.sent_s, sample.done_s)
+            self._clip.clear()
+        return self._last

@@ -1,0 +1,195 @@
+"""Finds Triton's perf_analyzer, runs the real binary, reads its CSV.
+
+The separate wheel of that name needs glibc 2.38. The one inside the Linux wheels of tritonclient, which later releases
+have left out, runs from 2.34 on. It is linked to libb64 and libcudart under plain names, which nvidia-pytriton brings
+under names of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from eulernet_client._transport import LOOPBACK
+from eulernet_client.errors import PerfAnalyzerError
+from eulernet_client.loadtest.metrics import Latency
+from eulernet_client.loadtest.plan import Mode
+from eulernet_client.loadtest.results import Run, perf_analyzer_run
+
+NAME = "perf_analyzer"
+REQUIREMENT = "tritonclient==2.51.0"
+WHEEL_TAGS = ("--platform=manylinux1_x86_64", "--only-binary=:all:", "--no-deps")
+MEMBER = "tritonclient-2.51.0.data/data/bin/perf_analyzer"
+SHA256 = "a8e3fa6d2fcd535770f18fa3c9baf21aee85697352637d24c6b2818401c95a34"
+DOWNLOAD_TIMEOUT_S = 600.0
+BORROWED = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.so.12*"}
+WINDOWS = 3  # perf_analyzer averages over three windows
+ANY_SPREAD_PERCENT = 999  # it repeats until they agree; how much they do not is for the reader to see
+EXTRA_S = 60.0
+PROXIES = {"http_proxy", "https_proxy", "grpc_proxy", "all_proxy"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of the tool: `duration_s` in all, `data` its real-data JSON."""
+
+    mode: Mode
+    concurrency: int
+    duration_s: float
+    url: str
+    data: Path
+
+    def arguments(self, csv_path: Path) -> list[str]:
+        """The command line after the program's name; the same on a GPU cluster."""
+        return [
+            *("-m", self.mode.model, "-i", "grpc", "-u", self.url),
+            *("--input-data", str(self.data)),
+            *("--concurrency-range", str(self.concurrency)),
+            *("--measurement-interval", str(round(1000 * self.duration_s / WINDOWS))),
+            *("--stability-percentage", str(ANY_SPREAD_PERCENT), "--max-trials", str(WINDOWS)),
+            *("-f", str(csv_path)),
+        ]
+
+
+def find(given: Path | None, kept: Path) -> Path:
+    """The binary: the one `given`; on PATH; beside this Python; in the folder `kept`, fetched there if need be.
+
+    Raises:
+        PerfAnalyzerError: there is none.
+    """
+    if given is not None:
+        if not os.access(given, os.X_OK) or not given.is_file():
+            raise PerfAnalyzerError(f"{given}: no program; give perf_analyzer's path")
+        return given
+    for found in (shutil.which(NAME), shutil.which(NAME, path=str(Path(sys.executable).parent))):
+        if found:
+            return Path(found)
+    binary = kept / NAME
+    if not binary.is_file() or _sha256(binary.read_bytes()) != SHA256:
+        fetch(binary)
+    return binary
+
+
+def fetch(binary: Path) -> None:
+    """Takes the binary out of a pinned tritonclient wheel, which is not installed. Raises: PerfAnalyzerError."""
+    by_hand = "or install perf_analyzer by hand and name it with --perf-analyzer"
+    with tempfile.TemporaryDirectory(prefix="eulernet-wheel-") as folder:
+        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", *WHEEL_TAGS]
+        try:
+            done = subprocess.run(
+                [*command, "--dest", folder, REQUIREMENT],
+                capture_output=True,
+                text=True,
+                timeout=DOWNLOAD_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise PerfAnalyzerError(f"{REQUIREMENT}: no answer; check the network, {by_hand}") from error
+        wheels = sorted(Path(folder).glob("*.whl"))
+        if done.returncode or len(wheels) != 1:
+            reason = (done.stderr.strip() or "no wheel came").splitlines()[-1]
+            raise PerfAnalyzerError(f"{REQUIREMENT}: download failed ({reason}); check the network, {by_hand}")
+        with zipfile.ZipFile(wheels[0]) as archive:
+            content = archive.read(MEMBER)
+    if _sha256(content) != SHA256:
+        raise PerfAnalyzerError(
+            f"{REQUIREMENT}: {MEMBER} has another sha256 than {SHA256}; use another index, {by_hand}"
+        )
+    binary.parent.mkdir(parents=True, exist_ok=True)
+    partial = binary.with_suffix(".part")
+    partial.write_bytes(content)
+    partial.chmod(0o755)
+    partial.replace(binary)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@contextlib.contextmanager
+def libraries() -> Iterator[dict[str, str]]:
+    """The environment in which the binary finds its libraries, as long as the block lasts."""
+    environment = dict(os.environ)
+    spec = find_spec("pytriton")  # finds, and does not import
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    with tempfile.TemporaryDirectory(prefix="eulernet-perf-") as folder:
+        for place in places:
+            for name, pattern in BORROWED.items():
+                for library in sorted((Path(place).parent / "nvidia_pytriton.libs").glob(pattern))[:1]:
+                    (Path(folder) / name).symlink_to(library)
+        # Behind the system's own: what is installed there is what the binary was built for.
+        path = [environment.get("LD_LIBRARY_PATH", ""), folder]
+        environment["LD_LIBRARY_PATH"] = ":".join(filter(None, path))
+        yield environment
+
+
+def measure(binary: Path, job: Job, csv_path: Path) -> Run:
+    """Runs the tool and reads what it measured.
+
+    Raises:
+        PerfAnalyzerError: it did not start, or measured nothing; with its own words.
+    """
+    with libraries() as environment:
+        if job.url.startswith(LOOPBACK):
+            environment = {key: value for key, value in environment.items() if key.lower() not in PROXIES}
+        csv_path.unlink(missing_ok=True)
+        try:
+            done = subprocess.run(
+                [str(binary), *job.arguments(csv_path)],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=2 * job.duration_s + EXTRA_S,
+                check=False,
+            )
+        except OSError as error:
+            raise PerfAnalyzerError(
+                f"{binary}: can't be run ({error.strerror}); name another --perf-analyzer"
+            ) from error
+        except subprocess.TimeoutExpired as error:
+            raise PerfAnalyzerError(f"{binary}: no end after {error.timeout:g} s; is the server answering?") from error
+    if done.returncode or not csv_path.is_file():
+        raise PerfAnalyzerError(f"{binary}: {_reason(done)}")
+    return read_csv(csv_path.read_text(encoding="utf-8"), job)
+
+
+def _reason(done: subprocess.CompletedProcess[str]) -> str:
+    text = [line.strip() for line in (done.stdout + "\n" + done.stderr).splitlines() if line.strip()]
+    words = " | ".join(text[-3:]) or f"ended with status {done.returncode} and said nothing"
+    if "error while loading shared libraries" in words:
+        return f"{words}; pip install 'eulernet[serve]' brings libb64 and libcudart, or install them"
+    return words
+
+
+# The columns that a request's mean time is made of.
+_SERVER = ("Queue", "Compute Input", "Compute Infer", "Compute Output")
+PARTS = ("Client Send", "Network+Server Send/Recv", "Client Recv", *(f"Server {part}" for part in _SERVER))
+
+
+def read_csv(text: str, job: Job) -> Run:
+    """The row of the tool's CSV that has the job's concurrency. Raises: PerfAnalyzerError."""
+    for row in csv.DictReader(text.splitlines()):
+        try:
+            if int(row["Concurrency"]) != job.concurrency:
+                continue
+            tail = {q: float(row[f"p{q} latency"]) / 1000 for q in (50, 90, 95, 99)}
+            mean_ms = sum(float(row[part]) for part in PARTS) / 1000
+            rate_hz = float(row["Inferences/Second"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise PerfAnalyzerError(f"perf_analyzer's CSV has no {error} that can be read: {text[:200]!r}") from error
+        latency = Latency(None, mean_ms, tail[50], tail[90], tail[95], tail[99], None, None, tuple(tail.items()))
+        return perf_analyzer_run(job.mode, job.concurrency, job.duration_s, rate_hz, latency)
+    raise PerfAnalyzerError(f"perf_analyzer's CSV has no row of concurrency {job.concurrency}: {text[:200]!r}")

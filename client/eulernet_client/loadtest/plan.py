@@ -1,0 +1,97 @@
+"""What to send and for how long: one run of a load test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from eulernet_client._contract import CLIP_FRAMES, CLIP_MODEL, STREAM_MODEL
+
+
+class Mode(str, Enum):
+    """Which ensemble is called."""
+
+    CLIPS = "clips"
+    STREAMS = "streams"
+
+    @property
+    def model(self) -> str:
+        """The ensemble's name."""
+        return CLIP_MODEL if self is Mode.CLIPS else STREAM_MODEL
+
+    @property
+    def frames_per_request(self) -> int:
+        return CLIP_FRAMES if self is Mode.CLIPS else 1
+
+
+class Arrivals(str, Enum):
+    """How open-loop arrivals are spread."""
+
+    POISSON = "poisson"
+    CONSTANT = "constant"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run. Exactly one of `concurrency` and `rate_hz` is given.
+
+    Attributes:
+        mode: clip calls, or streams of single frames.
+        concurrency: closed loop: so many clip calls, or streams, at all times.
+        rate_hz: open loop: so many clips, or streams, begin a second, whatever the server does.
+        arrivals: spread of the open loop's arrivals.
+        fps: frames of a stream are due so often, one in flight at a time; None: each when the last one is answered,
+            which an open loop of streams can't do, as its frames would wait for answers.
+        stream_frames: length of a stream; None: its source's.
+        duration_s: length of the measured window.
+        warm_up_s: load before it that counts nowhere.
+        late_s: an answer later than this after the intended send is late; None: one frame's time where frames are
+            paced, else never.
+        seed: of the Poisson arrivals and of the streams' phases.
+    """
+
+    mode: Mode = Mode.STREAMS
+    concurrency: int | None = None
+    rate_hz: float | None = None
+    arrivals: Arrivals = Arrivals.POISSON
+    fps: float | None = None
+    stream_frames: int | None = None
+    duration_s: float = 10.0
+    warm_up_s: float = 2.0
+    late_s: float | None = None
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if (self.concurrency is None) == (self.rate_hz is None):
+            raise ValueError(f"concurrency={self.concurrency}, rate_hz={self.rate_hz}: give one of them")
+        for name in ("concurrency", "rate_hz", "fps", "stream_frames", "duration_s", "late_s"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name}={value}: must be above 0")
+        if self.warm_up_s < 0:
+            raise ValueError(f"warm_up_s={self.warm_up_s}: must not be below 0")
+        if self.mode is Mode.CLIPS and (self.fps is not None or self.stream_frames is not None):
+            raise ValueError("fps and stream_frames are of streams; a clip call has neither")
+        if self.mode is Mode.STREAMS and self.rate_hz is not None and self.fps is None:
+            raise ValueError("fps=None: streams that arrive at a rate have frames that are due at one, such as 10")
+
+    @property
+    def closed(self) -> bool:
+        """Whether the next request waits for an answer and for nothing else, so that no send has a time of its own."""
+        return self.rate_hz is None and self.fps is None
+
+    @property
+    def late_after_s(self) -> float | None:
+        """From when on an answer is late."""
+        if self.late_s is not None:
+            return self.late_s
+        return None if self.fps is None else 1 / self.fps
+
+    @property
+    def load(self) -> str:
+        """The load in words: `8 streams at 10 fps`."""
+        paced = f" at {self.fps:g} fps" if self.fps is not None else ""
+        if self.rate_hz is not None:
+            return f"{self.rate_hz:g} {self.mode.value}/s, {self.arrivals.value}{paced}"
+        one = self.mode.value.removesuffix("s")
+        return f"{self.concurrency} {one if self.concurrency == 1 else self.mode.value}{paced}"
