@@ -1,0 +1,77 @@
+// DIIRF (SEKE 2022 slides, equations 1 to 3), the biquad of direct form II transposed, and what FCAM makes of a frame.
+// Compiles for the device and, with any C++17 compiler and no CUDA at all, for the host: tests hold it against scipy.
+#ifndef EULERNET_BIQUAD_CUH
+#define EULERNET_BIQUAD_CUH
+
+#include <cmath>
+
+#ifdef __CUDACC__
+#define EULERNET_HOST_DEVICE __host__ __device__ __forceinline__
+#else
+#define EULERNET_HOST_DEVICE inline
+#endif
+
+namespace eulernet
+{
+
+// STATUS of a frame, as everywhere in the pipeline: from kRelocated on the old state means nothing, from kUnusable on
+// there is no face to filter.
+constexpr int kRelocated = 2;
+constexpr int kUnusable = 4;
+
+constexpr int kCoefficients = 5; // a row of the tensor `coefficients`
+
+template <class Real>
+struct Coefficients
+{
+    Real b0, b1, b2, a1, a2; // a0 = 1
+
+    EULERNET_HOST_DEVICE static Coefficients of(const float* row)
+    {
+        return {Real(row[0]), Real(row[1]), Real(row[2]), Real(row[3]), Real(row[4])};
+    }
+};
+
+template <class Real>
+struct State
+{
+    Real h1, h2;
+};
+
+// y[n] = b0 x[n] + h1[n-1];  h1[n] = b1 x[n] + h2[n-1] - a1 y[n];  h2[n] = b2 x[n] - a2 y[n]
+template <class Real>
+EULERNET_HOST_DEVICE Real biquad(const Coefficients<Real>& c, Real x, State<Real>& state)
+{
+    const Real y = c.b0 * x + state.h1;
+    state.h1 = c.b1 * x + state.h2 - c.a1 * y;
+    state.h2 = c.b2 * x - c.a2 * y;
+    return y;
+}
+
+// 1 / (1 + e^-y). Not the fast intrinsics: one of these a pixel and map hides behind the memory, and they would cost
+// the relative error of small gates.
+template <class Real>
+EULERNET_HOST_DEVICE Real sigmoid(Real y)
+{
+    return Real(1) / (Real(1) + std::exp(-y));
+}
+
+// The gate of one pixel of one frame. An unusable frame's gate comes from the filter as if the frame counted, but
+// leaves the state as it was. States are selected, never multiplied by 0, so that a NaN dropped is gone.
+template <class Real>
+EULERNET_HOST_DEVICE Real gate_of_frame(const Coefficients<Real>& c, Real compressed, int status, State<Real>& state)
+{
+    const bool usable = status < kUnusable;
+    const bool restart = usable && status >= kRelocated;
+    State<Real> next = restart ? State<Real>{Real(0), Real(0)} : state;
+    const Real y = biquad(c, compressed, next);
+    if (usable)
+    {
+        state = next;
+    }
+    return sigmoid(y);
+}
+
+} // namespace eulernet
+
+#endif

@@ -1,0 +1,148 @@
+// Runs CUDA kernels on the host, thread by thread, as plain C++: every thread of a block is a coroutine that runs until
+// it meets a barrier or a shuffle. Slow, and says nothing about races or speed; it runs the kernels' own source, index
+// arithmetic and all, where there is no device. Include before the kernels.
+#ifndef CUDA_ON_HOST_H
+#define CUDA_ON_HOST_H
+
+#include <algorithm>
+#include <cstdlib>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime_api.h>
+#include <ucontext.h>
+
+// One block runs at a time, so a block's shared memory can be static. The other words are empty without nvcc.
+#undef __shared__
+#define __shared__ static
+#undef __forceinline__
+#define __forceinline__ inline
+#undef __launch_bounds__
+#define __launch_bounds__(...)
+
+using std::max;
+using std::min;
+
+struct Index
+{
+    unsigned x;
+};
+inline Index threadIdx, blockIdx;
+
+namespace cuda_on_host
+{
+
+constexpr int kWarp = 32;
+constexpr int kStackBytes = 64 * 1024;
+
+struct Thread
+{
+    ucontext_t context;
+    std::vector<char> stack = std::vector<char>(kStackBytes);
+    float given;
+    unsigned meetings; // shuffles so far
+    bool done;
+};
+
+inline std::vector<Thread> threads;
+inline ucontext_t scheduler;
+inline const std::function<void()>* body;
+
+inline void yield()
+{
+    swapcontext(&threads[threadIdx.x].context, &scheduler);
+}
+
+inline void run_thread()
+{
+    (*body)();
+    threads[threadIdx.x].done = true;
+    yield();
+}
+
+// One block. A thread runs until it yields; then it is the next one's turn, so a full turn is a barrier of the block
+// (in a kernel that has barriers or shuffles, but not both).
+inline void run_block(unsigned count, const std::function<void()>& kernel)
+{
+    body = &kernel;
+    threads.resize(count);
+    for (Thread& thread : threads)
+    {
+        thread.meetings = 0;
+        thread.done = false;
+        getcontext(&thread.context);
+        thread.context.uc_stack.ss_sp = thread.stack.data();
+        thread.context.uc_stack.ss_size = thread.stack.size();
+        thread.context.uc_link = nullptr;
+        makecontext(&thread.context, run_thread, 0);
+    }
+    for (unsigned alive = count; alive > 0;)
+    {
+        alive = 0;
+        for (unsigned i = 0; i < count; ++i)
+        {
+            if (!threads[i].done)
+            {
+                threadIdx.x = i;
+                swapcontext(&scheduler, &threads[i].context);
+                alive += !threads[i].done;
+            }
+        }
+    }
+}
+
+// What the partner gave. All lanes of a warp must be at the same shuffle: if one is not, the kernel would hang or read
+// garbage on a device, and ends the process here.
+inline float exchange(unsigned lanes, float value, unsigned partner)
+{
+    Thread& self = threads[threadIdx.x];
+    const unsigned first = threadIdx.x / kWarp * kWarp;
+    self.given = value;
+    ++self.meetings;
+    yield();
+    for (unsigned lane = 0; lane < kWarp; ++lane)
+    {
+        if (lanes != 0xffffffffu || threads[first + lane].meetings != self.meetings)
+        {
+            std::abort();
+        }
+    }
+    const float got = threads[first + partner % kWarp].given;
+    yield();
+    return got;
+}
+
+// Stands for a launch; the error code is CUDA's "success".
+struct Launch
+{
+    template <class Kernel, class Arguments>
+    int operator()(Kernel kernel, unsigned blocks, unsigned threads_a_block, Arguments arguments) const
+    {
+        for (unsigned block = 0; block < blocks; ++block)
+        {
+            blockIdx.x = block;
+            run_block(threads_a_block, [&] { kernel(arguments); });
+        }
+        return 0;
+    }
+};
+
+} // namespace cuda_on_host
+
+inline void __syncthreads()
+{
+    cuda_on_host::yield();
+}
+inline float __shfl_sync(unsigned lanes, float value, int lane)
+{
+    return cuda_on_host::exchange(lanes, value, unsigned(lane));
+}
+inline float __shfl_xor_sync(unsigned lanes, float value, int mask)
+{
+    return cuda_on_host::exchange(lanes, value, threadIdx.x % cuda_on_host::kWarp ^ unsigned(mask));
+}
+
+#endif

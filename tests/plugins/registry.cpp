@@ -1,0 +1,518 @@
+// Loads the plugin library into the registry of a real TensorRT runtime (lean or full) and calls whatever TensorRT
+// calls, without a device.
+//   registry TENSORRT.so PLUGINS.so       every check
+//   registry TENSORRT.so --autoload X.so  loads X as a server loads a library, and looks for the creators
+// Prints "ok NAME" or "FAILED NAME: detail" a line; exit status 0 where all went well.
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <NvInferRuntime.h>
+#include <dlfcn.h>
+
+namespace
+{
+
+using namespace nvinfer1;
+
+constexpr const char* kNamespace = "eulernet";
+int failures = 0;
+
+void check(const std::string& name, bool well, const std::string& detail = "")
+{
+    std::printf(well ? "ok %s\n" : "FAILED %s: %s\n", name.c_str(), detail.c_str());
+    std::fflush(stdout);
+    failures += well ? 0 : 1;
+}
+
+// Collects what the plugin says.
+class Messages final : public ILogger, public ILoggerFinder
+{
+public:
+    void log(Severity severity, AsciiChar const* message) noexcept override
+    {
+        text += severity <= Severity::kERROR ? std::string(message) + "\n" : "";
+    }
+    ILogger* findLogger() override
+    {
+        return this;
+    }
+    std::string take()
+    {
+        return std::exchange(text, "");
+    }
+
+private:
+    std::string text;
+};
+
+// Dimension expressions as far as these plugins need them: names and numbers.
+class Size final : public IDimensionExpr, private apiv::VDimensionExpr
+{
+public:
+    explicit Size(int64_t value)
+        : value_(value)
+    {
+        mImpl = this;
+    }
+    bool isConstant() const noexcept override
+    {
+        return value_ >= 0;
+    }
+    int64_t getConstantValue() const noexcept override
+    {
+        return value_;
+    }
+    bool isSizeTensor() const noexcept override
+    {
+        return false;
+    }
+
+private:
+    int64_t value_; // -1: a variable
+};
+
+class Sizes final : public IExprBuilder, private apiv::VExprBuilder
+{
+public:
+    Sizes()
+    {
+        mImpl = this;
+    }
+    IDimensionExpr const* constant(int64_t value) noexcept override
+    {
+        all_.push_back(std::make_unique<Size>(value));
+        return all_.back().get();
+    }
+    IDimensionExpr const* operation(DimensionOperation, IDimensionExpr const&, IDimensionExpr const&) noexcept override
+    {
+        return constant(-1);
+    }
+    IDimensionExpr const* declareSizeTensor(int32_t, IDimensionExpr const&, IDimensionExpr const&) override
+    {
+        return constant(-1);
+    }
+    DimsExprs exprs(std::vector<int64_t> const& sizes)
+    {
+        DimsExprs exprs{};
+        exprs.nbDims = int32_t(sizes.size());
+        for (std::size_t i = 0; i < sizes.size(); ++i)
+        {
+            exprs.d[i] = constant(sizes[i]);
+        }
+        return exprs;
+    }
+
+private:
+    std::vector<std::unique_ptr<Size>> all_;
+};
+
+PluginTensorDesc describe(std::vector<int64_t> const& sizes, DataType type, TensorFormat format = TensorFormat::kLINEAR)
+{
+    PluginTensorDesc desc{};
+    desc.dims.nbDims = int32_t(sizes.size());
+    std::copy(sizes.begin(), sizes.end(), desc.dims.d);
+    desc.type = type;
+    desc.format = format;
+    return desc;
+}
+
+// Tensors of an op: inputs, then y, h1_out, h2_out.
+struct Op
+{
+    const char* name;
+    std::vector<PluginTensorDesc> tensors;
+    std::vector<int64_t> wrong_x; // sizes of x that contradict the other inputs
+
+    int inputs() const
+    {
+        return int(tensors.size()) - 3;
+    }
+};
+
+constexpr auto kF = DataType::kFLOAT;
+constexpr auto kI = DataType::kINT32;
+
+std::vector<Op> ops(DataType x)
+{
+    const std::vector<int64_t> state{2, 4, 8, 8};
+    const auto h = describe(state, kF);
+    const auto sequence = describe({2, 3, 4, 8, 8}, x), frames = describe({6, 32, 8, 8}, x);
+    const auto coefficients = describe({4, 5}, kF);
+    return {{"DIIRF", {sequence, h, h, coefficients, sequence, h, h}, {2, 3, 3, 8, 8}},
+        {"DIIRFGate", {frames, describe({4, 32}, kF), h, h, coefficients, describe({2, 3}, kI), frames, h, h},
+            {6, 30, 8, 8}}};
+}
+
+std::vector<DynamicPluginTensorDesc> dynamic(std::vector<PluginTensorDesc> const& tensors)
+{
+    std::vector<DynamicPluginTensorDesc> out;
+    for (auto const& each : tensors)
+    {
+        out.push_back({each, each.dims, each.dims, each.dims});
+    }
+    return out;
+}
+
+class Checks
+{
+public:
+    Checks(IPluginRegistry& registry, Messages& messages, bool device)
+        : registry_(registry)
+        , messages_(messages)
+        , device_(device)
+    {
+    }
+
+    void run(Op const& op)
+    {
+        op_ = &op;
+        creator_ = static_cast<IPluginCreatorV3One*>(registry_.getCreator(op.name, "1", kNamespace));
+        expect("found under its namespace", creator_ != nullptr);
+        expect("not found under another", registry_.getCreator(op.name, "1", "") == nullptr);
+        if (creator_ == nullptr)
+        {
+            return;
+        }
+        expect("is of IPluginCreatorV3One", creator_->getInterfaceInfo().major == 1
+                && std::strcmp(creator_->getInterfaceInfo().kind, "PLUGIN CREATOR_V3ONE") == 0);
+        const auto* names = creator_->getFieldNames();
+        expect("advertises no fields", names != nullptr && names->nbFields == 0);
+        wrong_fields();
+        const PluginFieldCollection none{0, nullptr};
+        const std::unique_ptr<IPluginV3> made(creator_->createPlugin("a", &none, TensorRTPhase::kBUILD));
+        expect("created from no fields", made != nullptr, messages_.take());
+        if (made == nullptr)
+        {
+            return;
+        }
+        const std::unique_ptr<IPluginV3> cloned(made->clone());
+        expect("cloned", cloned != nullptr);
+        build_phase(*cloned);
+        runtime_phase(*cloned);
+    }
+
+private:
+    void expect(const std::string& name, bool well, const std::string& detail = "")
+    {
+        check(std::string(op_->name) + " " + name, well, detail);
+    }
+
+    // Wants a failure, and a message with the op's name and `words`.
+    void refused(const std::string& name, bool failed, const std::string& words)
+    {
+        const std::string said = messages_.take();
+        const bool told = said.find(op_->name) != std::string::npos && said.find(words) != std::string::npos;
+        expect("refuses " + name, failed && told, failed ? "said: " + said : "accepted");
+    }
+
+    void wrong_fields()
+    {
+        const int32_t one = 1, two = 2;
+        const float real = 1.0f;
+        const char* version = "serialization_version";
+        struct Row
+        {
+            const char* name;
+            PluginField field;
+            const char* words;
+        };
+        const Row rows[] = {
+            {"an unknown field", {"gain", &one, PluginFieldType::kINT32, 1}, "gain"},
+            {"a field of the wrong type", {version, &real, PluginFieldType::kFLOAT32, 1}, "one int32"},
+            {"a field of the wrong length", {version, &one, PluginFieldType::kINT32, 2}, "one int32"},
+            {"a field without data", {version, nullptr, PluginFieldType::kINT32, 1}, "one int32"},
+            {"a field without name", {nullptr, &one, PluginFieldType::kINT32, 1}, "no name"},
+            {"another version's plan", {version, &two, PluginFieldType::kINT32, 1}, "build the plan again"},
+        };
+        for (auto const& row : rows)
+        {
+            const PluginFieldCollection fields{1, &row.field};
+            refused(row.name, creator_->createPlugin("a", &fields, TensorRTPhase::kRUNTIME) == nullptr, row.words);
+        }
+        const PluginFieldCollection none{0, nullptr}, lost{1, nullptr};
+        const auto made = [&](PluginFieldCollection const* fields, TensorRTPhase phase) {
+            return creator_->createPlugin("a", fields, phase) != nullptr;
+        };
+        refused("a plan without fields", !made(&none, TensorRTPhase::kRUNTIME), version);
+        refused("no collection", !made(nullptr, TensorRTPhase::kBUILD), "no field");
+        refused("lost fields", !made(&lost, TensorRTPhase::kBUILD), "no field");
+    }
+
+    void build_phase(IPluginV3& plugin)
+    {
+        auto* core = static_cast<IPluginV3OneCore*>(plugin.getCapabilityInterface(PluginCapabilityType::kCORE));
+        const auto said = core == nullptr
+            ? std::string()
+            : std::string(core->getPluginNamespace()) + "::" + core->getPluginName() + " " + core->getPluginVersion();
+        expect("says who it is", said == std::string(kNamespace) + "::" + op_->name + " 1", said);
+        build_ = static_cast<IPluginV3OneBuild*>(plugin.getCapabilityInterface(PluginCapabilityType::kBUILD));
+        expect("has a build interface", build_ != nullptr && build_->getNbOutputs() == 3);
+        expect("lets its timings be cached", build_->getTimingCacheID() != nullptr);
+        types();
+        shapes();
+        formats();
+        auto tensors = dynamic(op_->tensors);
+        const int n = op_->inputs();
+        expect("configured", build_->configurePlugin(tensors.data(), n, tensors.data() + n, 3) == 0, messages_.take());
+        expect("needs no workspace", build_->getWorkspaceSize(tensors.data(), n, tensors.data() + n, 3) == 0);
+        refused("a configuration with too few inputs",
+            build_->configurePlugin(tensors.data(), n - 1, tensors.data() + n, 3) != 0, "inputs");
+        refused("a configuration of nothing", build_->configurePlugin(nullptr, n, nullptr, 3) != 0, "null pointer");
+    }
+
+    void types()
+    {
+        const int n = op_->inputs();
+        std::vector<DataType> in, out(3, DataType::kBOOL);
+        for (int i = 0; i < n; ++i)
+        {
+            in.push_back(op_->tensors[i].type);
+        }
+        const bool well = build_->getOutputDataTypes(out.data(), 3, in.data(), n) == 0;
+        expect("tells its types", well && out[0] == in[0] && out[1] == kF && out[2] == kF, messages_.take());
+        in[0] = DataType::kINT8;
+        refused("x of int8", build_->getOutputDataTypes(out.data(), 3, in.data(), n) != 0, "fp32, fp16 or bf16");
+        in[0] = kF;
+        in[n - 1] = DataType::kHALF;
+        refused("a last input of fp16", build_->getOutputDataTypes(out.data(), 3, in.data(), n) != 0, "needs");
+    }
+
+    int output_shapes(std::vector<std::vector<int64_t>> const& sizes, DimsExprs* out)
+    {
+        std::vector<DimsExprs> in;
+        for (auto const& each : sizes)
+        {
+            in.push_back(builder_.exprs(each));
+        }
+        return build_->getOutputShapes(in.data(), int32_t(in.size()), nullptr, 0, out, 3, builder_);
+    }
+
+    void shapes()
+    {
+        std::vector<std::vector<int64_t>> sizes;
+        for (int i = 0; i < op_->inputs(); ++i)
+        {
+            auto const& dims = op_->tensors[i].dims;
+            sizes.emplace_back(dims.d, dims.d + dims.nbDims);
+        }
+        DimsExprs out[3]{};
+        bool same = output_shapes(sizes, out) == 0;
+        for (int i = 0; same && i < 3; ++i)
+        {
+            auto const& dims = op_->tensors[op_->inputs() + i].dims;
+            same = out[i].nbDims == dims.nbDims;
+            for (int axis = 0; same && axis < dims.nbDims; ++axis)
+            {
+                same = out[i].d[axis]->getConstantValue() == dims.d[axis];
+            }
+        }
+        expect("tells its shapes", same, messages_.take());
+        auto open = sizes;
+        for (auto& each : open)
+        {
+            each[0] = each.size() == 2 && &each != &open.back() ? each[0] : -1;
+        }
+        open.back()[0] = op_->inputs() == 6 ? -1 : open.back()[0];
+        expect("tells its shapes with a batch unknown", output_shapes(open, out) == 0, messages_.take());
+        auto wrong = sizes;
+        wrong[0] = op_->wrong_x;
+        refused("sizes that contradict each other", output_shapes(wrong, out) != 0, "x");
+        wrong = sizes;
+        wrong[0].pop_back();
+        refused("x of a dimension too few", output_shapes(wrong, out) != 0, "dimensions");
+        wrong = sizes;
+        wrong[op_->inputs() == 6 ? 4 : 3][1] = 6;
+        refused("six coefficients", output_shapes(wrong, out) != 0, "coefficients");
+        if (op_->inputs() == 6)
+        {
+            wrong = sizes;
+            wrong[5] = {2, 4};
+            refused("status of more frames than x", output_shapes(wrong, out) != 0, "status");
+            wrong = sizes;
+            wrong[1][0] = wrong[4][0] = wrong[2][1] = wrong[3][1] = 5;
+            refused("maps that do not divide the channels", output_shapes(wrong, out) != 0, "divide");
+        }
+    }
+
+    bool supports(std::vector<PluginTensorDesc> const& tensors)
+    {
+        const auto all = dynamic(tensors);
+        bool well = true;
+        for (int i = 0; well && i < int(all.size()); ++i)
+        {
+            well = build_->supportsFormatCombination(i, all.data(), op_->inputs(), 3);
+        }
+        return well;
+    }
+
+    void formats()
+    {
+        const int y = op_->inputs();
+        expect("takes the plain format", supports(op_->tensors), messages_.take());
+        auto tensors = op_->tensors;
+        tensors[y].type = tensors[0].type == kF ? DataType::kHALF : kF;
+        expect("wants y in the type of x", !supports(tensors));
+        tensors = op_->tensors;
+        tensors[2].type = DataType::kHALF;
+        expect("keeps its state in fp32", !supports(tensors));
+        tensors = op_->tensors;
+        tensors[0].format = tensors[y].format = TensorFormat::kCHW32;
+        expect("takes no other vectors", !supports(tensors));
+        tensors[0].format = tensors[y].format = tensors[0].type == kF ? TensorFormat::kHWC : TensorFormat::kHWC8;
+        expect("takes channels last if it is DIIRFGate", supports(tensors) == (op_->inputs() == 6));
+        tensors[y].format = TensorFormat::kLINEAR;
+        expect("wants y in the format of x", !supports(tensors));
+        tensors[y].format = tensors[0].format;
+        tensors[0].dims.d[1] = tensors[y].dims.d[1] = 12;
+        expect("takes no padded channels", !supports(tensors));
+        const auto all = dynamic(op_->tensors);
+        refused("a position that is none", !build_->supportsFormatCombination(99, all.data(), y, 3), "position");
+    }
+
+    void runtime_phase(IPluginV3& plugin)
+    {
+        auto* before = static_cast<IPluginV3OneRuntime*>(plugin.getCapabilityInterface(PluginCapabilityType::kRUNTIME));
+        const auto* fields = before->getFieldsToSerialize();
+        expect("serializes", fields != nullptr && fields->nbFields == 1);
+        // Through bytes of its own, as through a plan.
+        const int32_t stored = *static_cast<int32_t const*>(fields->fields[0].data);
+        const PluginField field{"serialization_version", &stored, PluginFieldType::kINT32, 1};
+        const PluginFieldCollection copy{1, &field};
+        const std::unique_ptr<IPluginV3> again(creator_->createPlugin("a", &copy, TensorRTPhase::kRUNTIME));
+        expect("created again from what it serialized", again != nullptr, messages_.take());
+        if (again == nullptr)
+        {
+            return;
+        }
+        auto* shared = static_cast<IPluginV3OneRuntime*>(again->getCapabilityInterface(PluginCapabilityType::kRUNTIME));
+        const std::unique_ptr<IPluginV3> attached(shared->attachToContext(nullptr));
+        expect("attached to a context", attached != nullptr);
+        auto* runtime
+            = static_cast<IPluginV3OneRuntime*>(attached->getCapabilityInterface(PluginCapabilityType::kRUNTIME));
+        const int n = op_->inputs();
+        auto tensors = op_->tensors;
+        const int heard = runtime->onShapeChange(tensors.data(), n, tensors.data() + n, 3);
+        expect("hears of shapes", heard == 0, messages_.take());
+        tensors[0] = describe(op_->wrong_x, tensors[0].type);
+        refused("shapes that contradict each other",
+            runtime->onShapeChange(tensors.data(), n, tensors.data() + n, 3) != 0, "x");
+        enqueue(*runtime);
+    }
+
+    void enqueue(IPluginV3OneRuntime& runtime)
+    {
+        const int n = op_->inputs();
+        std::vector<float> memory(1 << 16);
+        std::vector<void const*> in(n, memory.data());
+        std::vector<void*> out(3, memory.data());
+        const auto call = [&](std::vector<PluginTensorDesc> const& tensors) {
+            return runtime.enqueue(tensors.data(), tensors.data() + n, in.data(), out.data(), nullptr, nullptr);
+        };
+        if (!device_)
+        {
+            const int code = call(op_->tensors);
+            refused("to compute without a driver, error " + std::to_string(code), code != 0, "cudaError");
+        }
+        auto tensors = op_->tensors;
+        tensors[0] = describe(op_->wrong_x, tensors[0].type);
+        refused("to compute with wrong shapes", call(tensors) != 0, "x");
+        tensors = op_->tensors;
+        tensors[0].dims.d[0] = int64_t(1) << 40;
+        refused("to compute with a size beyond int", call(tensors) != 0, "x");
+        in[1] = nullptr;
+        refused("to compute without an input", call(op_->tensors) != 0, "null pointer");
+        in[1] = memory.data();
+        out[2] = nullptr;
+        refused("to compute without an output", call(op_->tensors) != 0, "null pointer");
+        tensors = op_->tensors;
+        for (int i = 0; i < int(tensors.size()); ++i)
+        {
+            const bool batched = tensors[i].dims.nbDims > 2 || (n == 6 && i == 5);
+            tensors[i].dims.d[0] = batched ? 0 : tensors[i].dims.d[0];
+        }
+        expect("has nothing to do for an empty batch", call(tensors) == 0, messages_.take());
+    }
+
+    IPluginRegistry& registry_;
+    Messages& messages_;
+    bool const device_;
+    Op const* op_ = nullptr;
+    IPluginCreatorV3One* creator_ = nullptr;
+    IPluginV3OneBuild* build_ = nullptr;
+    Sizes builder_;
+};
+
+bool has_device()
+{
+    void* driver = dlopen("libcuda.so.1", RTLD_NOW);
+    const auto init = driver ? reinterpret_cast<int (*)(unsigned)>(dlsym(driver, "cuInit")) : nullptr;
+    return init != nullptr && init(0) == 0;
+}
+
+int run(IPluginRegistry& registry, const char* path)
+{
+    Messages messages;
+    const auto handle = registry.loadLibrary(path);
+    check("the registry loads the library", handle != nullptr);
+    void* library = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
+    using Setter = void (*)(ILoggerFinder*);
+    const auto set = library ? reinterpret_cast<Setter>(dlsym(library, "setLoggerFinder")) : nullptr;
+    check("the library exports setLoggerFinder", set != nullptr);
+    if (set == nullptr)
+    {
+        return 1;
+    }
+    set(&messages);
+    for (const auto x : {DataType::kFLOAT, DataType::kHALF, DataType::kBF16})
+    {
+        std::printf("x of data type %d\n", int(x));
+        for (auto const& op : ops(x))
+        {
+            Checks(registry, messages, has_device()).run(op);
+        }
+    }
+    set(nullptr);
+    registry.deregisterLibrary(handle);
+    check("the registry lets the library go", registry.getCreator("DIIRF", "1", kNamespace) == nullptr);
+    return failures != 0;
+}
+
+int run_autoload(IPluginRegistry& registry, const char* path)
+{
+    check("dlopen", dlopen(path, RTLD_LAZY | RTLD_LOCAL) != nullptr, "see dlerror");
+    for (const char* name : {"DIIRF", "DIIRFGate"})
+    {
+        auto* creator = static_cast<IPluginCreatorV3One*>(registry.getCreator(name, "1", kNamespace));
+        check(std::string(name) + " registered itself", creator != nullptr);
+        const PluginFieldCollection none{0, nullptr};
+        std::unique_ptr<IPluginV3> plugin(creator ? creator->createPlugin("a", &none, TensorRTPhase::kBUILD) : nullptr);
+        check(std::string(name) + " is created", plugin != nullptr);
+    }
+    return failures != 0;
+}
+
+} // namespace
+
+int main(int count, char** arguments)
+{
+    if (count < 3)
+    {
+        std::fprintf(stderr, "usage: registry TENSORRT.so [--autoload] PLUGINS.so\n");
+        return 2;
+    }
+    void* tensorrt = dlopen(arguments[1], RTLD_NOW | RTLD_GLOBAL);
+    using Getter = IPluginRegistry* (*)();
+    const auto get = tensorrt ? reinterpret_cast<Getter>(dlsym(tensorrt, "getPluginRegistry")) : nullptr;
+    if (get == nullptr || get() == nullptr)
+    {
+        std::fprintf(stderr, "%s has no plugin registry: %s\n", arguments[1], tensorrt ? "" : dlerror());
+        return 1;
+    }
+    const bool autoload = std::strcmp(arguments[2], "--autoload") == 0;
+    return autoload && count > 3 ? run_autoload(*get(), arguments[3]) : run(*get(), arguments[2]);
+}
