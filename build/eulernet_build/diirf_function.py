@@ -22,19 +22,19 @@ def diirf_function(frames: int) -> FunctionProto:
     """
     if frames < 1:
         raise ValueError(f"DIIRF over {frames} frames: at least 1 is needed")
-    coefficients = ["b0", "b1", "b2", "a1", "a2"]
     nodes = [
-        _constant("time_axis", [1]),
-        _constant("per_channel", [1, -1, 1, 1]),
-        helper.make_node("Split", ["coefficients"], [f"{c}_column" for c in coefficients], axis=1, num_outputs=5),
-        *(helper.make_node("Reshape", [f"{c}_column", "per_channel"], [c]) for c in coefficients),
+        integers("time_axis", [1]),
+        *coefficient_nodes(),
         helper.make_node("Split", ["x"], [f"x{t}_framed" for t in range(frames)], axis=1, num_outputs=frames),
     ]
     h1, h2 = "h1", "h2"
     for t in range(frames):
         last = t == frames - 1
         new1, new2 = ("h1_out", "h2_out") if last else (f"h1_{t}", f"h2_{t}")
-        nodes += [helper.make_node("Squeeze", [f"x{t}_framed", "time_axis"], [f"x{t}"]), *_frame(t, h1, h2, new1, new2)]
+        nodes += [
+            helper.make_node("Squeeze", [f"x{t}_framed", "time_axis"], [f"x{t}"]),
+            *frame_nodes(t, h1, h2, new1, new2),
+        ]
         nodes.append(helper.make_node("Unsqueeze", [f"y{t}", "time_axis"], [f"y{t}_framed"]))
         h1, h2 = new1, new2
     nodes.append(helper.make_node("Concat", [f"y{t}_framed" for t in range(frames)], ["y"], axis=1))
@@ -49,8 +49,18 @@ def diirf_function(frames: int) -> FunctionProto:
     )
 
 
-def _frame(t: int, h1: str, h2: str, new1: str, new2: str) -> list[NodeProto]:
-    """The three equations for frame t, from the states named h1, h2 to those named new1, new2."""
+def coefficient_nodes() -> list[NodeProto]:
+    """`coefficients` (K, 5) to b0, b1, b2, a1 and a2, each (1, K, 1, 1)."""
+    names = ["b0", "b1", "b2", "a1", "a2"]
+    return [
+        integers("per_channel", [1, -1, 1, 1]),
+        helper.make_node("Split", ["coefficients"], [f"{c}_column" for c in names], axis=1, num_outputs=5),
+        *(helper.make_node("Reshape", [f"{c}_column", "per_channel"], [c]) for c in names),
+    ]
+
+
+def frame_nodes(t: int, h1: str, h2: str, new1: str, new2: str) -> list[NodeProto]:
+    """The three equations for frame t, from the states named h1, h2 to those named new1, new2: x{t} to y{t}."""
     node, y = helper.make_node, f"y{t}"
     return [
         node("Mul", ["b0", f"x{t}"], [f"b0x{t}"]),
@@ -65,6 +75,7 @@ def _frame(t: int, h1: str, h2: str, new1: str, new2: str) -> list[NodeProto]:
     ]
 
 
-def _constant(name: str, values: list[int]) -> NodeProto:
+def integers(name: str, values: list[int]) -> NodeProto:
+    """A constant int64 tensor of one dimension."""
     tensor = helper.make_tensor(name, onnx.TensorProto.INT64, [len(values)], values)
     return helper.make_node("Constant", [], [name], value=tensor)

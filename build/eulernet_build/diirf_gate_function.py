@@ -1,0 +1,115 @@
+"""The ONNX function body of `eulernet::DIIRFGate`: a whole FCAM (SEKE 2022 slides) in standard operators.
+
+TensorRT takes the plugin of that name instead, which does all of it in one pass over memory; every other runtime runs
+this body. It is unrolled over T, as DIIRF's is.
+"""
+
+from eulernet.diirf import ONNX_DOMAIN, PLUGIN_ATTRIBUTES
+from eulernet.network import RELOCATED, UNUSABLE
+from onnx import FunctionProto, NodeProto, TensorProto, helper
+
+from eulernet_build.diirf_function import OPSET, coefficient_nodes, frame_nodes, integers
+
+GATE_OP = "DIIRFGate"
+INPUTS = ["x", "weight", "h1", "h2", "coefficients", "status"]
+OUTPUTS = ["y", "h1_out", "h2_out"]
+
+
+def diirf_gate_function(frames: int) -> FunctionProto:
+    """The body for sequences of T = `frames`, whose frames lie next to each other.
+
+    Inputs: x float or half (N * T, C, H, W), weight float (K, C), h1 and h2 float (N, K, H, W), coefficients float
+    (K, 5) = b0, b1, b2, a1, a2, status int32 (N, T).
+    Outputs: y as x, h1_out and h2_out float (N, K, H, W). Map k gates the k-th run of C / K consecutive channels.
+
+    All arithmetic is in float, whatever x is. A frame of status UNUSABLE and above is gated as if it were used, and
+    leaves h1 and h2 as they were; one of RELOCATED and above, below UNUSABLE, is filtered from zero state.
+    """
+    if frames < 1:
+        raise ValueError(f"{GATE_OP} over {frames} frames: at least 1 is needed")
+    return helper.make_function(
+        domain=ONNX_DOMAIN,
+        fname=GATE_OP,
+        inputs=INPUTS,
+        outputs=OUTPUTS,
+        nodes=[*_shapes(frames), *_compression(frames), *_filter(frames), *_gating(frames)],
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        attributes=list(PLUGIN_ATTRIBUTES),
+    )
+
+
+def _shapes(frames: int) -> list[NodeProto]:
+    """The shapes that tensors are given; they fold to constants where H and W are known."""
+    node = helper.make_node
+    return [
+        *(integers(name, [value]) for name, value in (("copied", 0), ("one", 1), ("rest", -1), ("frames", frames))),
+        node("Shape", ["weight"], ["maps"], end=1),
+        node("Shape", ["x"], ["sides"], start=2),
+        node("Concat", ["rest", "frames", "maps", "sides"], ["by_frame"], axis=0),
+        node("Concat", ["rest", "maps", "one", "sides"], ["by_map"], axis=0),
+        node("Concat", ["copied", "maps", "rest", "sides"], ["by_run"], axis=0),
+        node("Concat", ["copied", "rest", "sides"], ["by_channel"], axis=0),
+    ]
+
+
+def _compression(frames: int) -> list[NodeProto]:
+    """x to x0 and on, float (N, K, H, W) each."""
+    node = helper.make_node
+    return [
+        integers("kernel_axes", [2, 3]),
+        node("Cast", ["x"], ["x_float"], to=TensorProto.FLOAT),
+        node("Unsqueeze", ["weight", "kernel_axes"], ["kernel"]),
+        node("Conv", ["x_float", "kernel"], ["compressed"], kernel_shape=[1, 1]),
+        node("Reshape", ["compressed", "by_frame"], ["framed"]),
+        node("Split", ["framed"], [f"x{t}_framed" for t in range(frames)], axis=1, num_outputs=frames),
+        *(node("Squeeze", [f"x{t}_framed", "one"], [f"x{t}"]) for t in range(frames)),
+    ]
+
+
+def _filter(frames: int) -> list[NodeProto]:
+    """x0 and on to y0 and on, the state held and dropped by status."""
+    node = helper.make_node
+    nodes = [
+        *coefficient_nodes(),
+        node("Constant", [], ["zero"], value=helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0])),
+        *(
+            node("Constant", [], [name], value=helper.make_tensor(name, TensorProto.INT32, [], [value]))
+            for name, value in (("unusable_from", UNUSABLE), ("relocated_from", RELOCATED))
+        ),
+        node("Less", ["status", "unusable_from"], ["usable"]),
+        node("GreaterOrEqual", ["status", "relocated_from"], ["elsewhere"]),
+        node("And", ["usable", "elsewhere"], ["restart"]),
+        integers("pixel_axes", [2, 3]),
+    ]
+    h1, h2 = "h1", "h2"
+    for t in range(frames):
+        last = t == frames - 1
+        next1, next2 = ("h1_out", "h2_out") if last else (f"h1_{t}", f"h2_{t}")
+        nodes.append(integers(f"frame{t}", [t]))
+        for name in ("usable", "restart"):
+            nodes.append(node("Gather", [name, f"frame{t}"], [f"{name}{t}_flat"], axis=1))
+            nodes.append(node("Unsqueeze", [f"{name}{t}_flat", "pixel_axes"], [f"{name}{t}"]))
+        nodes += [
+            node("Where", [f"restart{t}", "zero", h1], [f"h1_before{t}"]),
+            node("Where", [f"restart{t}", "zero", h2], [f"h2_before{t}"]),
+            *frame_nodes(t, f"h1_before{t}", f"h2_before{t}", f"h1_new{t}", f"h2_new{t}"),
+            node("Where", [f"usable{t}", f"h1_new{t}", h1], [next1]),
+            node("Where", [f"usable{t}", f"h2_new{t}", h2], [next2]),
+        ]
+        h1, h2 = next1, next2
+    return nodes
+
+
+def _gating(frames: int) -> list[NodeProto]:
+    """y0 and on, and x, to y."""
+    node = helper.make_node
+    return [
+        *(node("Unsqueeze", [f"y{t}", "one"], [f"y{t}_framed"]) for t in range(frames)),
+        node("Concat", [f"y{t}_framed" for t in range(frames)], ["filtered"], axis=1),
+        node("Reshape", ["filtered", "by_map"], ["filtered_maps"]),
+        node("Sigmoid", ["filtered_maps"], ["gate"]),
+        node("Reshape", ["x_float", "by_run"], ["x_runs"]),
+        node("Mul", ["x_runs", "gate"], ["y_runs"]),
+        node("Reshape", ["y_runs", "by_channel"], ["y_float"]),
+        node("CastLike", ["y_float", "x"], ["y"]),
+    ]

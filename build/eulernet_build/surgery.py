@@ -1,0 +1,340 @@
+"""Graph surgery for TensorRT: each FCAM's chain of an exported graph becomes one node `eulernet::DIIRFGate`.
+
+A chain is found by what its nodes do, never by their names:
+
+    features   x ─ Conv 1x1 ─ Reshape [─ Slice t] ─ DIIRF t [─ Concat] ─ Reshape ─ Sigmoid
+               ─ Unsqueeze ─ Expand ─ Reshape, and that times x is y
+    state      h ─ Where(restart t, 0, h) ─ DIIRF t ─ Where(usable t, new h, h) ─ h of frame t + 1
+
+usable is STATUS < 4, restart is 2 <= STATUS < 4, as in `eulernet.fcam`. What stands in brackets is missing for T = 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from eulernet.diirf import ONNX_DOMAIN, ONNX_OP, PLUGIN_ATTRIBUTES
+from eulernet.network import RELOCATED, UNUSABLE
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from eulernet_build.diirf_function import DOMAIN_VERSION, OPSET
+from eulernet_build.diirf_gate_function import GATE_OP, diirf_gate_function
+from eulernet_build.parity import Tensors, compare, onnxruntime_runner
+
+STATUSES = 18  # every sum of STATUS's flags up to 16, and one more
+EXPORTED = "give a graph that `eulernet export` wrote from a network with FCAM"
+
+
+class SurgeryError(Exception):
+    """The graph does not hold what is to be replaced; the message names the node and what was expected."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One FCAM as it lies in a graph.
+
+    x: (N * T, C, H, W); weight: (K, C); coefficients: (K, 5); status: (N, T); before: h1 and h2 that enter, after: h1
+    and h2 that leave, None where nothing reads it; y: as x; frames: T.
+    """
+
+    x: gs.Tensor
+    weight: NDArray[np.float32]
+    coefficients: NDArray[np.float32]
+    status: gs.Tensor
+    before: tuple[gs.Tensor, gs.Tensor]
+    after: tuple[gs.Tensor | None, gs.Tensor | None]
+    y: gs.Tensor
+    frames: int
+
+
+def fuse(model: ModelProto) -> ModelProto:
+    """The same graph with constants folded, and one DIIRFGate in place of each FCAM.
+
+    Inputs, outputs and metadata stay as they are; the function body of DIIRFGate is added, that of DIIRF goes.
+
+    Raises:
+        SurgeryError: there is no FCAM, or one that is not the pattern.
+    """
+    graph = imported(model)
+    graph.fold_constants().cleanup().toposort()
+    chains = find_chains(graph)
+    frames = {chain.frames for chain in chains}
+    if len(frames) > 1:
+        raise SurgeryError(f"FCAMs over {sorted(frames)} frames: one function body serves all, so they must agree")
+    for i, chain in enumerate(chains):
+        _replace(graph, chain, f"fcams.{i}.gate")
+    graph.cleanup().toposort()
+    for node in _filters(graph):
+        raise SurgeryError(f"node {node.name}: its answer is also read outside its FCAM; {EXPORTED}")
+    fused = exported(graph, model)
+    kept = [function for function in model.functions if (function.domain, function.name) != (ONNX_DOMAIN, ONNX_OP)]
+    del fused.functions[:]
+    fused.functions.extend([*kept, diirf_gate_function(frames.pop())])
+    onnx.checker.check_model(fused, full_check=True)
+    return fused
+
+
+def check_fused(model: ModelProto, fused: ModelProto, label: str, seed: int = 0) -> float:
+    """Run both graphs in ONNX Runtime on random faces and states, with every status that there is.
+
+    Returns: the largest difference.
+    Raises: ParityError where they differ.
+    """
+    inputs = random_inputs(model, seed)
+    return compare(onnxruntime_runner(model)(inputs), onnxruntime_runner(fused)(inputs), f"the fused {label}")
+
+
+def random_inputs(model: ModelProto, seed: int = 0, rows: int | None = None) -> Tensors:
+    """Inputs for an exported graph: noise for faces, states between -1 and 1, every STATUS from 0 to 17 in turn.
+
+    Args:
+        model: of one step or of a clip.
+        seed: of the noise.
+        rows: sequences or clips; by default as many as all statuses take.
+    """
+    frames = next(each.type.tensor_type.shape.dim[1].dim_value for each in model.graph.input if each.name == "STATUS")
+    rows = rows or -(-STATUSES // frames)
+    rng = np.random.default_rng(seed)
+    inputs: Tensors = {}
+    for value in model.graph.input:
+        kind = value.type.tensor_type
+        shape = [rows, *(side.dim_value for side in kind.shape.dim[1:])]
+        if kind.elem_type == onnx.TensorProto.UINT8:
+            inputs[value.name] = rng.integers(0, 256, shape, dtype=np.uint8)
+        elif kind.elem_type == onnx.TensorProto.FLOAT:
+            inputs[value.name] = rng.uniform(-1, 1, shape).astype(np.float32)
+        elif value.name == "STATUS":
+            inputs[value.name] = (rng.permutation(rows * frames).reshape(shape) % STATUSES).astype(np.int32)
+        else:
+            inputs[value.name] = rng.integers(0, 9, shape, dtype=np.int32)
+    return inputs
+
+
+def imported(model: ModelProto) -> gs.Graph:
+    """The model as a graph to be worked on; the model itself stays as it is."""
+    return gs.import_onnx(ModelProto.FromString(model.SerializeToString()))
+
+
+def exported(graph: gs.Graph, model: ModelProto) -> ModelProto:
+    """The graph as a model, with what onnx-graphsurgeon drops of the model that it came from."""
+    written: ModelProto = gs.export_onnx(graph, do_type_check=False)
+    del written.metadata_props[:], written.opset_import[:], written.graph.value_info[:]
+    written.metadata_props.extend(model.metadata_props)
+    written.opset_import.extend(
+        [onnx.helper.make_opsetid("", OPSET), onnx.helper.make_opsetid(ONNX_DOMAIN, DOMAIN_VERSION)]
+    )
+    written.ir_version, written.producer_name = model.ir_version, model.producer_name
+    return written
+
+
+def find_chains(graph: gs.Graph) -> list[Chain]:
+    """The FCAMs of a graph in the order in which they run. Raises: SurgeryError."""
+    by_source: dict[int, list[gs.Node]] = {}
+    for node in _filters(graph):
+        by_source.setdefault(id(_framed(node)), []).append(node)
+    if not by_source:
+        raise SurgeryError(f"no node {ONNX_DOMAIN}::{ONNX_OP} in graph {graph.name}: nothing to fuse; {EXPORTED}")
+    return [_chain(filters) for filters in by_source.values()]
+
+
+def _filters(graph: gs.Graph) -> list[gs.Node]:
+    return [node for node in graph.nodes if node.op == ONNX_OP and node.domain == ONNX_DOMAIN]
+
+
+def _chain(filters: Sequence[gs.Node]) -> Chain:
+    """The FCAM whose frames these DIIRF nodes filter."""
+    reshape = _framed(filters[0]).inputs[0]
+    shape = _constant(_framed(filters[0]).inputs[1], "the shape of the compressed maps")
+    if len(shape) != 5:
+        raise SurgeryError(f"node {reshape.name}: shape {shape.tolist()}, expected (N, T, K, H, W); {EXPORTED}")
+    frames, maps = int(shape[1]), int(shape[2])
+    ordered = sorted(filters, key=lambda node: _frame_index(node, frames))
+    if [_frame_index(node, frames) for node in ordered] != list(range(frames)):
+        raise SurgeryError(f"node {filters[0].name}: {len(filters)} filters for {frames} frames; {EXPORTED}")
+    conv = _producer(reshape, "Conv")
+    weight = _compression(conv)
+    coefficients = _constant(ordered[0].inputs[3], "filter coefficients")
+    if weight.shape[0] != maps or coefficients.shape != (maps, 5):
+        what = f"{weight.shape[0]} maps and coefficients {coefficients.shape}"
+        raise SurgeryError(f"node {ordered[0].name}: {what}, expected {maps} and ({maps}, 5); {EXPORTED}")
+    if any(node.inputs[3] is not ordered[0].inputs[3] for node in ordered):
+        raise SurgeryError(f"node {ordered[0].name}: its coefficients change from frame to frame; {EXPORTED}")
+    states = [_states(ordered, end) for end in (1, 2)]
+    statuses = {id(status): status for *_, status in states}
+    if len(statuses) > 1:
+        raise SurgeryError(f"node {ordered[0].name}: h1 and h2 follow different statuses; {EXPORTED}")
+    return Chain(
+        x=conv.inputs[0],
+        weight=weight,
+        coefficients=coefficients,
+        status=next(iter(statuses.values())),
+        before=(states[0][0], states[1][0]),
+        after=(states[0][1], states[1][1]),
+        y=_gated(ordered, conv.inputs[0], weight.shape),
+        frames=frames,
+    )
+
+
+def _framed(node: gs.Node) -> gs.Node:
+    """The Reshape to (N, T, K, H, W) that a DIIRF node's frame is from."""
+    before = _producer(node.inputs[0], "Slice", "Reshape")
+    return _producer(before.inputs[0], "Reshape") if before.op == "Slice" else before
+
+
+def _frame_index(node: gs.Node, frames: int) -> int:
+    """t of the frame that a DIIRF node filters."""
+    before = _producer(node.inputs[0], "Slice", "Reshape")
+    if before.op == "Reshape":
+        if frames != 1:
+            raise SurgeryError(f"node {node.name}: filters {frames} frames at once, expected one; {EXPORTED}")
+        return 0
+    start, end, axis, *step = (int(_constant(each, "bounds of a frame").item()) for each in before.inputs[1:])
+    if end != start + 1 or axis != 1 or step not in ([], [1]):
+        raise SurgeryError(f"node {before.name}: slice {start}:{end} of axis {axis}, expected one frame; {EXPORTED}")
+    return start
+
+
+def _compression(conv: gs.Node) -> NDArray[np.float32]:
+    """The weight (K, C) of a convolution that does nothing but mix channels."""
+    weight = _constant(conv.inputs[1], "the weight of the compression")
+    plain = {"group": 1, "auto_pad": "NOTSET"}
+    lists = {"strides": 1, "pads": 0, "dilations": 1, "kernel_shape": 1}
+    odd = [name for name, value in plain.items() if conv.attrs.get(name, value) != value]
+    odd += [name for name, value in lists.items() if set(conv.attrs.get(name, [value])) != {value}]
+    if weight.shape[2:] != (1, 1) or odd or len(conv.inputs) > 2:
+        what = ", ".join([*odd, *(["bias"] if len(conv.inputs) > 2 else [])]) or f"weight {weight.shape}"
+        raise SurgeryError(f"node {conv.name}: {what} unlike a 1x1 convolution without bias; {EXPORTED}")
+    return weight[:, :, 0, 0]
+
+
+def _states(filters: Sequence[gs.Node], end: int) -> tuple[gs.Tensor, gs.Tensor | None, gs.Tensor]:
+    """How a state goes through the frames.
+
+    Args:
+        filters: the DIIRF nodes in the order of their frames.
+        end: 1 for h1, 2 for h2.
+    Returns: the state that enters, the state that leaves (None where nothing reads it), and STATUS.
+    """
+    first = held = _producer(filters[0].inputs[end], "Where").inputs[2]
+    statuses = []
+    after: gs.Tensor | None = None
+    for t, node in enumerate(filters):
+        dropped = _producer(node.inputs[end], "Where")
+        if np.any(_constant(dropped.inputs[1], "the state of a restart")) or dropped.inputs[2] is not held:
+            raise SurgeryError(f"node {dropped.name}: does not choose between 0 and frame {t - 1}'s state; {EXPORTED}")
+        statuses.append(_status(dropped.inputs[0], t, restart=True))
+        readers = node.outputs[end].outputs if len(node.outputs) > end else []
+        if not readers and t == len(filters) - 1:
+            break
+        kept = _reader(node.outputs[end], "Where")
+        if kept.inputs[1] is not node.outputs[end] or kept.inputs[2] is not held:
+            raise SurgeryError(f"node {kept.name}: does not choose between frame {t}'s state and the old; {EXPORTED}")
+        statuses.append(_status(kept.inputs[0], t, restart=False))
+        after = held = kept.outputs[0]
+    if any(status is not statuses[0] for status in statuses):
+        raise SurgeryError(f"node {filters[0].name}: its frames follow different statuses; {EXPORTED}")
+    return first, after if readers else None, statuses[0]
+
+
+def _status(condition: gs.Tensor, t: int, restart: bool) -> gs.Tensor:
+    """STATUS, of whose frame t the condition (N, 1, 1, 1) is made."""
+    axes = 0
+    node = _producer(condition, "Unsqueeze", "Gather")
+    while node.op == "Unsqueeze":
+        added = _constant(node.inputs[1], "axes")
+        axes += len(added) if np.all(added > 0) else 9
+        node = _producer(node.inputs[0], "Unsqueeze", "Gather")
+    frame = _constant(node.inputs[1], "the number of a frame")
+    if axes != 3 or node.attrs.get("axis") != 1 or frame.size != 1 or int(frame.item()) != t:
+        raise SurgeryError(f"node {node.name}: is not the status of frame {t}; {EXPORTED}")
+    if not restart:
+        return _compared(_producer(node.inputs[0], "Less"), UNUSABLE)
+    both = _producer(node.inputs[0], "And")
+    sides = {side.op: side for side in (_producer(each, "Less", "GreaterOrEqual") for each in both.inputs)}
+    if len(sides) == 2:
+        usable = _compared(sides["Less"], UNUSABLE)
+        if _compared(sides["GreaterOrEqual"], RELOCATED) is usable:
+            return usable
+    raise SurgeryError(f"node {both.name}: is not {RELOCATED} <= STATUS < {UNUSABLE}; {EXPORTED}")
+
+
+def _compared(node: gs.Node, limit: int) -> gs.Tensor:
+    """What a comparison holds against `limit`."""
+    if _constant(node.inputs[1], "a limit of STATUS").item() != limit:
+        raise SurgeryError(f"node {node.name}: compares with another limit than {limit}; {EXPORTED}")
+    return node.inputs[0]
+
+
+def _gated(filters: Sequence[gs.Node], x: gs.Tensor, weight_shape: tuple[int, ...]) -> gs.Tensor:
+    """y: the product of x and the sigmoid of what the filters say, each map repeated for its run of channels."""
+    maps, channels = weight_shape
+    answers = [node.outputs[0] for node in filters]
+    if len(answers) == 1:
+        answer = answers[0]
+    else:
+        joined = _reader(answers[0], "Concat")
+        if joined.attrs.get("axis") != 1 or [id(each) for each in joined.inputs] != [id(each) for each in answers]:
+            raise SurgeryError(f"node {joined.name}: does not join the frames in their order; {EXPORTED}")
+        answer = joined.outputs[0]
+    ops = ("Reshape", "Sigmoid", "Unsqueeze", "Expand", "Reshape", "Mul")
+    nodes: list[gs.Node] = []
+    for op in ops:
+        nodes.append(_reader(nodes[-1].outputs[0] if nodes else answer, op))
+    shapes = [_constant(node.inputs[1], "a shape").tolist() for node in nodes if node.op not in ("Sigmoid", "Mul")]
+    sides = shapes[0][2:]
+    if shapes != [[-1, maps, *sides], [2], [1, 1, channels // maps, 1, 1], [-1, channels, *sides]]:
+        what = f"{maps} maps over runs of {channels // maps} channels"
+        raise SurgeryError(f"node {nodes[-1].name}: shapes {shapes} are not those of {what}; {EXPORTED}")
+    if not any(each is x for each in nodes[-1].inputs):
+        raise SurgeryError(
+            f"node {nodes[-1].name}: multiplies another tensor than was compressed, {x.name}; {EXPORTED}"
+        )
+    return nodes[-1].outputs[0]
+
+
+def _replace(graph: gs.Graph, chain: Chain, name: str) -> None:
+    """Puts a DIIRFGate where a chain was; what only the chain read is left without a reader."""
+    outputs = [chain.y, *chain.after]
+    for i, tensor in enumerate(outputs):
+        if tensor is None:
+            outputs[i] = gs.Variable(f"{name}.h{i}", dtype=np.float32)
+        else:
+            tensor.inputs.clear()
+    weight = gs.Constant(f"{name}.weight", np.ascontiguousarray(chain.weight))
+    coefficients = gs.Constant(f"{name}.coefficients", chain.coefficients)
+    inputs = [chain.x, weight, *chain.before, coefficients, chain.status]
+    attributes = dict(PLUGIN_ATTRIBUTES)
+    graph.nodes.append(gs.Node(GATE_OP, name, attributes, inputs=inputs, outputs=outputs, domain=ONNX_DOMAIN))
+
+
+def _producer(tensor: gs.Tensor, *ops: str) -> gs.Node:
+    """The node of one of these ops that makes a tensor. Raises: SurgeryError."""
+    made_by = tensor.inputs[0] if tensor.inputs else None
+    if made_by is None or made_by.op not in ops:
+        found = "an input or a constant" if made_by is None else f"{made_by.op} {made_by.name}"
+        raise SurgeryError(f"tensor {tensor.name}: made by {found}, expected {' or '.join(ops)}; {EXPORTED}")
+    return made_by
+
+
+def _reader(tensor: gs.Tensor, *ops: str) -> gs.Node:
+    """The one node that reads a tensor, of one of these ops. Raises: SurgeryError."""
+    readers = _distinct(tensor.outputs)
+    if len(readers) != 1 or readers[0].op not in ops:
+        found = ", ".join(f"{node.op} {node.name}" for node in readers) or "nothing"
+        raise SurgeryError(f"tensor {tensor.name}: read by {found}, expected one {' or '.join(ops)}; {EXPORTED}")
+    return readers[0]
+
+
+def _distinct(nodes: Sequence[gs.Node]) -> list[gs.Node]:
+    return list({id(node): node for node in nodes}.values())
+
+
+def _constant(tensor: gs.Tensor, what: str) -> NDArray[Any]:
+    """A constant's values. Raises: SurgeryError where the tensor is computed."""
+    if not isinstance(tensor, gs.Constant):
+        raise SurgeryError(f"tensor {tensor.name}: {what} is not constant; {EXPORTED}")
+    return np.asarray(tensor.values)
