@@ -1,0 +1,128 @@
+"""The int8 variant of a fused graph: explicit Q/DQ around its convolutions, calibrated on face crops.
+
+Symmetric, as TensorRT takes it: weights by channel, activations by the range that holds all but one in 10,000 values
+of the calibration clips. Measured on simulated clips, the mean error in liveness is 0.0026 so, 0.0035 with the range of
+least squared error, 0.0117 with one that clips nothing, 0.0048 with one that clips one in 1,000.
+
+The first convolution stays fp32: it is 2 % of the network's work, and what it would round away of the pixels is what
+the filters look for (measured: in int8 it makes the error three times as large). So do biases, the FCAMs and all that
+follows the last convolution. Q/DQ are put in by ONNX Runtime's quantizer, without its `quant_pre_process`, which loses
+the custom op.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto
+
+from eulernet_build.parity import onnxruntime_runner
+from eulernet_build.surgery import SurgeryError
+
+KEPT = 0.9999  # of the values, inside the range
+_SAMPLES = 10_000  # of a tensor and clip
+_OPTIONS = {
+    "ActivationSymmetric": True,
+    "WeightSymmetric": True,
+    "QuantizeBias": False,
+    "OpTypesToExcludeOutputQuantization": ["Conv"],
+}
+
+
+def calibrate(clip_graph: ModelProto, clips: NDArray[np.uint8]) -> dict[str, float]:
+    """The range of what enters each convolution but the first, for int8's 127.
+
+    Args:
+        clip_graph: the fused clip graph.
+        clips: uint8 (M, T, S, S, 3), RGB face crops, bona fide and attacks.
+    Returns: the range by the name of the convolution's weight, which both forms of the network have.
+    Raises: ValueError where the clips are not of the shape that the graph takes.
+    """
+    wanted = [side.dim_value for side in clip_graph.graph.input[0].type.tensor_type.shape.dim][1:]
+    if clips.dtype != np.uint8 or list(clips.shape[1:]) != wanted or not len(clips):
+        raise ValueError(f"calibration clips {clips.dtype}{clips.shape}: give uint8 (M, {', '.join(map(str, wanted))})")
+    convolutions = _quantized(clip_graph)
+    watched = ModelProto.FromString(clip_graph.SerializeToString())
+    tensors = list(dict.fromkeys(node.input[0] for node in convolutions))
+    watched.graph.output.extend(
+        onnx.helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, None) for tensor in tensors
+    )
+    run = onnxruntime_runner(watched)
+    seen: dict[str, list[NDArray[np.float32]]] = {tensor: [] for tensor in tensors}
+    for clip in clips:
+        outputs = run({"FACE": clip[None], "STATUS": np.zeros((1, len(clip)), np.int32)})
+        for tensor in tensors:
+            values = np.abs(outputs[tensor]).ravel()
+            seen[tensor].append(values[:: -(-len(values) // _SAMPLES)].copy())
+    ranges = {tensor: _range(np.concatenate(values)) for tensor, values in seen.items()}
+    return {node.input[1]: ranges[node.input[0]] for node in convolutions}
+
+
+def _range(magnitudes: NDArray[np.float32]) -> float:
+    """The range (0 to x) that holds KEPT of these magnitudes (n,)."""
+    return float(np.quantile(magnitudes, KEPT)) or 1.0  # where nothing ever enters, any range will do
+
+
+def to_int8(model: ModelProto, ranges: Mapping[str, float]) -> ModelProto:
+    """The graph with Q/DQ before the convolutions that were calibrated, and in their weights.
+
+    Args:
+        model: a graph of one step or of a clip, fused or as exported; the FCAMs' convolutions stay fp32 in both.
+        ranges: as `calibrate` returns them.
+    Raises: SurgeryError where a convolution is not there.
+    """
+    from onnxruntime.quantization import CalibrationMethod, QuantType
+    from onnxruntime.quantization.calibrate import TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    convolutions = {node.input[1]: node for node in model.graph.node if node.op_type == "Conv"}
+    if missing := [weight for weight in ranges if weight not in convolutions]:
+        raise SurgeryError(
+            f"weight {missing[0]}: calibrated, but not in graph {model.graph.name}; calibrate its network"
+        )
+    limits = {
+        convolutions[weight].input[0]: (np.array(-value, np.float32), np.array(value, np.float32))
+        for weight, value in ranges.items()
+    }
+    known = onnx.shape_inference.infer_shapes(model)  # the quantizer asks for every tensor's type
+    with _quiet():
+        quantizer = QDQQuantizer(
+            known,
+            per_channel=True,
+            reduce_range=False,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QInt8,
+            tensors_range=TensorsData(CalibrationMethod.MinMax, limits),
+            nodes_to_quantize=[convolutions[weight].name for weight in ranges],
+            nodes_to_exclude=[],
+            op_types_to_quantize=["Conv"],
+            extra_options=dict(_OPTIONS),
+        )
+        quantizer.quantize_model()
+        quantizer.model.topological_sort()
+    quantized: ModelProto = quantizer.model.model
+    del quantized.graph.value_info[:], quantized.metadata_props[:]
+    quantized.metadata_props.extend(model.metadata_props)
+    quantized.producer_name, quantized.producer_version = model.producer_name, model.producer_version
+    onnx.checker.check_model(quantized, full_check=True)
+    return quantized
+
+
+def _quantized(model: ModelProto) -> list[NodeProto]:
+    """The convolutions but for the first, which pixels enter."""
+    return [node for node in model.graph.node if node.op_type == "Conv"][1:]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The quantizer warns on the root logger that `quant_pre_process` was left out."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)

@@ -1,0 +1,92 @@
+"""What `eulernet precision` found, as text and as JSON."""
+
+import json
+from dataclasses import asdict, dataclass
+
+from eulernet.evaluation.layout import marked
+
+from eulernet_build.precision.cost import Cost
+from eulernet_build.precision.speed import Speed
+from eulernet_build.precision.variants import FOR_CPU
+
+MOST_ACER_LOSS = 0.002  # of an int8 variant that may take fp32's place
+
+
+@dataclass(frozen=True)
+class Report:
+    """The costs of the variants of one network on one data set.
+
+    Attributes:
+        weights, parameters_sha256: of the network.
+        data, simulated, protocol, fold: whose test clips were scored; protocol None for a manifest.
+        clips_a_video: how many of each video.
+        calibration_clips: how many training clips int8's scales come from.
+        threshold: of fp32's dev scores, for all variants.
+        costs: by variant, fp32 first.
+        processor: where the speeds were measured.
+        speeds: the graph as it is served first, by batch; empty where none were measured.
+    """
+
+    weights: str
+    parameters_sha256: str
+    data: str
+    simulated: bool
+    protocol: int | None
+    fold: int | None
+    clips_a_video: int
+    calibration_clips: int
+    threshold: float
+    costs: tuple[Cost, ...]
+    processor: str
+    speeds: tuple[Speed, ...]
+
+    @property
+    def int8_pays(self) -> bool | None:
+        """Whether int8.cpu may take fp32's place on this processor. None where it was not measured."""
+        ratios = [each.ratio for each in self.speeds if each.name == FOR_CPU]
+        losses = [each.acer_change for each in self.costs if each.precision == FOR_CPU]
+        return min(ratios) > 1.0 and max(losses) <= MOST_ACER_LOSS if ratios and losses else None
+
+    def to_json(self) -> str:
+        """As text, with `int8_pays`."""
+        return json.dumps({**asdict(self), "int8_pays": self.int8_pays}, indent=2, ensure_ascii=False) + "\n"
+
+    def text(self) -> str:
+        """Tables for a terminal."""
+        part = "" if self.protocol is None else f", protocol {self.protocol}"
+        part += "" if self.fold is None else f" fold {self.fold}"
+        said = {
+            None: [],
+            True: [f"{FOR_CPU} pays on this processor"],
+            False: [f"{FOR_CPU} does not pay on this processor"],
+        }
+        rule = f": faster than fp32 as served, and at most {100 * MOST_ACER_LOSS:g} % more ACER"
+        return "\n".join(
+            [
+                f"weights: {self.weights}",
+                marked(f"test clips of {self.data}{part}", self.simulated),
+                *self._costs(),
+                *self._speeds(),
+                *(f"{each}{rule}" for each in said[self.int8_pays]),
+            ]
+        )
+
+    def _costs(self) -> list[str]:
+        header = (
+            f"  {'':<18}{'liveness off, mean':>20}{'largest':>10}{'APCER':>10}{'BPCER':>10}{'ACER':>10}{'change':>10}"
+        )
+        rows = [
+            f"  {each.precision:<18}{each.mean:>20.5f}{each.largest:>10.4f}"
+            + "".join(f"{100 * rate:>8.2f} %" for rate in (each.apcer, each.bpcer, each.acer))
+            + f"{100 * each.acer_change:>+8.2f} %"
+            for each in self.costs
+        ]
+        first = self.costs[0]
+        note = f"  {first.videos} videos, {first.clips} clips, threshold {self.threshold:.4f} from fp32's dev scores"
+        return [header, *rows, f"{note}; int8 calibrated on {self.calibration_clips} training clips"]
+
+    def _speeds(self) -> list[str]:
+        if not self.speeds:
+            return []
+        rows = [f"  {each.name:<18}batch {each.batch}{each.fps:>13.1f}{each.ratio:>10.2f}" for each in self.speeds]
+        return [f"one thread of {self.processor}", f"  {'':<25}{'frames/s':>13}{'times':>10}", *rows]
