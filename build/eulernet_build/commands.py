@@ -138,15 +138,51 @@ def _ended(process: "subprocess.Popen[bytes]") -> Iterator[None]:
 
 
 @click.command()
-@click.option("--out", type=DIRECTORY, default="out/model_repository", show_default=True)
-def repository(out: Path) -> None:
-    """Put together the model repository that the embedded server loads."""
+@click.option("--target", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True)
+@click.option("--out", type=DIRECTORY, help="out/model_repository or out/gpu_repository by default.")
+@click.option("--engines", type=DIRECTORY, default="out/engines", show_default=True, help="For gpu: the plans.")
+@click.option("--plugins", type=DIRECTORY, default="out/plugins", show_default=True, help="For gpu: their libraries.")
+@click.option("--precision", help="For gpu, where there are plans of several: fp32, fp16, bf16 or int8.")
+@click.option("--tensorrt", help="For gpu, where there are plans of several: the version, such as 10.13.3.9.")
+@click.option("--node-path", help="For gpu: where the node sees the folder, for the printed command.")
+@click.option("--verify", type=DIRECTORY, help="Look at an assembled folder instead of making one.")
+def repository(
+    target: str,
+    out: Path | None,
+    engines: Path,
+    plugins: Path,
+    precision: str | None,
+    tensorrt: str | None,
+    node_path: str | None,
+    verify: Path | None,
+) -> None:
+    """Put together what the embedded server (cpu) or a GPU node's Triton (gpu) loads; print the command that loads it.
+
+    \b
+    Exit status: 0 done or well, 1 something is missing, or a verified file is missing, changed or does not fit.
+    """
+    from eulernet_build import assemble
     from eulernet_build.face_models.fetch import FetchError
-    from eulernet_build.repository import RepositoryError, assemble
+    from eulernet_build.manifest import ManifestError, faults, read_manifest
+    from eulernet_build.plans import PlanError
+    from eulernet_build.repository import RepositoryError
 
     try:
-        click.echo(assemble(out))
-    except (RepositoryError, FetchError) as error:
+        if verify is not None:
+            manifest = read_manifest(verify)
+            found = faults(verify, manifest)
+            for fault in found:
+                click.echo(fault, err=True)
+            click.echo(f"{verify}: {len(found)} faults in {len(manifest.files)} files, weights {manifest.weights}")
+            sys.exit(1 if found else 0)
+        out = out or Path("out/model_repository" if target == "cpu" else "out/gpu_repository")
+        if target == "cpu":
+            manifest = assemble.assemble_cpu(out)
+        else:
+            choice = assemble.Choice(precision, tensorrt)
+            manifest = assemble.assemble_gpu(out, engines, plugins, choice, node_path=node_path)
+        click.echo(f"{out}\n{manifest.command}")
+    except (RepositoryError, FetchError, PlanError, ManifestError, ValueError) as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -20,10 +20,10 @@ class ParityError(RuntimeError):
     """A graph's outputs differ from the expected ones; the message names tensor, runtime and difference."""
 
 
-def compare(expected: TensorMap, actual: TensorMap, who: str) -> float:
+def compare(expected: TensorMap, actual: TensorMap, who: str, tolerance: float = TOLERANCE) -> float:
     """Hold `actual` against `expected`.
 
-    Integers must be equal, floats within `TOLERANCE` of each other, in units of the expected tensor's largest value
+    Integers must be equal, floats within `tolerance` of each other, in units of the expected tensor's largest value
     where that is above 1: what is summed up to a small value may have been large. A NaN on either side is an error.
 
     Returns:
@@ -43,9 +43,9 @@ def compare(expected: TensorMap, actual: TensorMap, who: str) -> float:
             raise ParityError(f"{name} from {who}: not finite (NaN or infinity) here or in the expected values")
         difference = np.abs(got.astype(np.float64) - want.astype(np.float64))
         unit = max(1.0, float(np.abs(want).max(initial=0.0)))
-        if (difference > (0.0 if want.dtype.kind in "iu" else TOLERANCE * unit)).any():
+        if (difference > (0.0 if want.dtype.kind in "iu" else tolerance * unit)).any():
             raise ParityError(
-                f"{name} from {who}: differs by {difference.max():.3g} where {TOLERANCE:g} is allowed; "
+                f"{name} from {who}: differs by {difference.max():.3g} where {tolerance:g} is allowed; "
                 "the graph does not compute what the network does"
             )
         worst = max(worst, float(difference.max(initial=0.0) / unit))

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from nvidia.dali import Pipeline, fn, pipeline_def, types
+from nvidia.dali import Pipeline
+from pipelines import FACE_SIDE_PX, NO_FACE, regions
 
-FACE_SIDE_PX = 256
-NO_FACE, UNDECODABLE = 4, 8  # STATUS flags: from NO_FACE on a frame is not scored
+UNDECODABLE = 8  # STATUS flag
 
 
 @dataclass(frozen=True)
@@ -22,16 +22,6 @@ class CropSettings:
 
     threads: int = 1
     max_frames: int = 64
-
-
-@pipeline_def
-def regions():
-    """ENCODED uint8 (bytes,), BOX int32 (4,) x0, y0, x1, y1 px -> uint8 (h, w, 3) RGB, turned upright (EXIF)."""
-    encoded = fn.external_source(name="ENCODED", dtype=types.UINT8, ndim=1)
-    box = fn.external_source(name="BOX", dtype=types.INT32, ndim=1)
-    return fn.decoders.image_slice(
-        encoded, start=box[0:2], end=box[2:4], axis_names="WH", device="cpu", output_type=types.RGB
-    )
 
 
 class Cropper:

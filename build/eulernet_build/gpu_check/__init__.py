@@ -1,0 +1,1 @@
+"""Verifies the CUDA kernels and the TensorRT plans on a machine that has a GPU."""

@@ -1,0 +1,74 @@
+"""The two ops as a user of PyTorch would write them: the plain version at each precision, and what timings compare to.
+
+Activations have x's type, as under autocast; the filter's state and coefficients are float32, as the ops demand.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from eulernet_build.gpu_check.cases import Case, Tensors
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+RELOCATED, UNUSABLE = 2, 4
+
+
+def diirf(x: Tensor, h1: Tensor, h2: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """x (N, T, K, H, W), h1 and h2 (N, K, H, W), coefficients (K, 5) -> y of x's type, h1, h2 after the last frame."""
+    outputs = []
+    for frame in x.unbind(dim=1):
+        y, h1, h2 = _frame(frame, h1, h2, coefficients)
+        outputs.append(y)
+    return torch.stack(outputs, dim=1).to(x.dtype), h1, h2
+
+
+def diirf_gate(
+    x: Tensor, weight: Tensor, h1: Tensor, h2: Tensor, coefficients: Tensor, status: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """FCAM in operators that torch.compile can fuse.
+
+    x (N * T, C, H, W), weight (K, C), h1 and h2 (N, K, H, W), coefficients (K, 5), status (N, T) or None -> y as x, and
+    h1, h2 after the last frame.
+    """
+    n, k, height, width = h1.shape
+    c = x.shape[1]
+    compressed = functional.conv2d(x, weight.to(x.dtype)[:, :, None, None]).reshape(n, -1, k, height, width)
+    outputs = []
+    for t, frame in enumerate(compressed.unbind(dim=1)):
+        if status is None:
+            y, h1, h2 = _frame(frame, h1, h2, coefficients)
+        else:
+            flag = status[:, t, None, None, None]
+            usable = flag < UNUSABLE
+            restart = usable & (flag >= RELOCATED)
+            y, new1, new2 = _frame(frame, torch.where(restart, 0.0, h1), torch.where(restart, 0.0, h2), coefficients)
+            h1, h2 = torch.where(usable, new1, h1), torch.where(usable, new2, h2)
+        outputs.append(y)
+    gate = torch.sigmoid(torch.stack(outputs, dim=1).reshape(-1, k, height, width)).to(x.dtype)
+    return x * gate.repeat_interleave(c // k, dim=1), h1, h2
+
+
+def _frame(x: Tensor, h1: Tensor, h2: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    b0, b1, b2, a1, a2 = coefficients[:, :, None, None].unbind(dim=1)
+    y = b0 * x + h1
+    return y, b1 * x + h2 - a1 * y, b2 * x - a2 * y
+
+
+def tensors(case: Case, made: Tensors, device: str) -> dict[str, Tensor]:
+    """A case's inputs as tensors of the types and the layout that the ops take."""
+    result = {name: torch.from_numpy(value).to(device) for name, value in made.items()}
+    result = {name: value if name == "status" else value.float() for name, value in result.items()}
+    result["x"] = result["x"].to(DTYPES[case.dtype])
+    if case.channels_last:
+        result["x"] = result["x"].contiguous(memory_format=torch.channels_last)
+    return result
+
+
+def run_plain(case: Case, given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The plain version's outputs y, h1_out and h2_out."""
+    state = given["h1"], given["h2"], given["coefficients"]
+    if case.op == "DIIRF":
+        outputs = diirf(given["x"], *state)
+    else:
+        outputs = diirf_gate(given["x"], given["weight"], *state, given.get("status"))
+    return dict(zip(("y", "h1_out", "h2_out"), outputs, strict=True))

@@ -1,0 +1,382 @@
+"""TensorRT plans: each call into TensorRT held against the real bindings of 10.13 and 11, and all that needs no GPU."""
+
+import ast
+import dataclasses
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from eulernet_build import engine, plans
+from eulernet_build.engine_command import MODELS, golden_for, served_graph
+from eulernet_build.engine_command import engine as command
+from eulernet_build.face_models.files import sha256_of
+from eulernet_build.gpu import DRIVER_LIBRARY, Gpu, NoGpuError, architecture, find_gpu
+from eulernet_build.parity import ParityError, onnxruntime_runner
+from eulernet_build.plans import PlanError, PlanRecord, Profile
+from onnx import TensorProto, helper
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "model_repository"
+BUILD = ROOT / "build" / "eulernet_build"
+CALLERS = [BUILD / "tensorrt_api.py", BUILD / "engine.py", BUILD / "gpu_check" / "engines.py"]
+VERSIONS = ["10.13.3.9", "11.4.0.106"]
+CACHE = ROOT / "out" / "tensorrt_bindings"
+LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser")
+# What the extension module takes from TensorRT's libraries at load; it calls none of them while it is imported.
+NEEDED = ("getNvOnnxParserVersion", "getBuilderPluginRegistry", "initLibNvInferPlugins")
+
+# The bindings import TensorRT's libraries, which the package index does not have. Empty ones under their names satisfy
+# the loader; what is looked at afterwards is the bindings' own: every class, enumeration and signature.
+DUMP = """
+import json, os, sys
+sys.setdlopenflags(os.RTLD_LAZY)
+import tensorrt_bindings
+from mypy.stubgenc import generate_stub_for_c_module
+generate_stub_for_c_module("tensorrt_bindings.tensorrt", sys.argv[1], known_modules=["tensorrt_bindings.tensorrt"])
+def names(value, prefix):
+    for name in dir(value):
+        yield prefix + name
+        if isinstance(getattr(value, name), type) and name[0].isupper():
+            yield from names(getattr(value, name), prefix + name + ".")
+print(json.dumps(sorted(names(tensorrt_bindings, ""))))
+"""
+
+# What TensorRT 11 no longer has, or neither version, or not so.
+WRONG = """
+import tensorrt as trt
+def build(builder: trt.Builder, config: trt.IBuilderConfig) -> None:
+    builder.build_cuda_engine(config)
+    config.set_timing_cache(cache=None)
+    config.max_workspace_size = 1
+    config.int8_calibrator = None
+"""
+
+
+@dataclasses.dataclass
+class Bindings:
+    """The real Python bindings of one TensorRT: their dotted names, and what mypy says of code that uses them."""
+
+    version: str
+    names: set[str]
+    errors: list[str]
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def bindings(request, tmp_path_factory) -> Bindings:
+    folder = tmp_path_factory.mktemp(f"trt{request.param}")
+    package = unpacked_wheel(request.param, folder)
+    source = folder / "empty.c"
+    source.write_text("".join(f"void {name}(void) {{ __builtin_trap(); }}\n" for name in NEEDED))
+    for library in LIBRARIES:
+        output = folder / f"lib{library}.so.{request.param.split('.')[0]}"
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", output, source], check=True)
+    environment = {**os.environ, "PYTHONPATH": str(package), "LD_LIBRARY_PATH": str(folder)}
+    done = run([sys.executable, "-c", DUMP, folder / "module.pyi"], environment)
+    assert done.returncode == 0, done.stderr
+    stub = folder / "stubs" / "tensorrt" / "__init__.pyi"
+    stub.parent.mkdir(parents=True)
+    stub.write_text(repaired((folder / "module.pyi").read_text()))
+    wrong = folder / "wrong.py"
+    wrong.write_text(WRONG)
+    options = ["--config-file=", "--follow-imports=skip", "--ignore-missing-imports", "--check-untyped-defs"]
+    options += ["--explicit-package-bases", f"--cache-dir={CACHE / f'mypy-{request.param}'}"]
+    environment = {**os.environ, "MYPYPATH": f"{folder / 'stubs'}:{ROOT / 'build'}"}
+    checked = run([sys.executable, "-m", "mypy", *options, *CALLERS, wrong], environment)
+    assert checked.stderr == ""
+    errors = [line for line in checked.stdout.splitlines() if ": error:" in line and str(stub.name) not in line]
+    return Bindings(request.param, set(json.loads(done.stdout)), errors)
+
+
+def run(arguments, environment=None):
+    return subprocess.run(
+        list(map(str, arguments)), env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def unpacked_wheel(version: str, folder: Path) -> Path:
+    """The bindings' wheel for this Python, from the package index the first time."""
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler (cc) to make the empty libraries that the bindings are loaded with")
+    package = CACHE / f"{version}-py{sys.version_info.major}{sys.version_info.minor}"
+    if not package.is_dir():
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
+        done = run([*pip, f"tensorrt-cu13-bindings=={version}"])
+        if done.returncode:
+            pytest.skip(f"tensorrt-cu13-bindings {version} can't be had: {done.stderr.strip().splitlines()[-1]}")
+        (wheel,) = folder.glob("*.whl")
+        zipfile.ZipFile(wheel).extractall(folder / "wheel")
+        package.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(folder / "wheel", package, dirs_exist_ok=True)
+    return package
+
+
+def repaired(stub: str) -> str:
+    """What docstrings can't say, or say wrong: a buffer, a type named as Python's bool, defaults before no defaults."""
+    stub = re.sub(r"^bool: DataType$", "", stub, flags=re.MULTILINE)
+    buffer = "    def __buffer__(self, flags: int, /) -> memoryview: ..."
+    stub = stub.replace("class IHostMemory:", f"class IHostMemory:\n{buffer}")
+    lines = f"{stub}\n__version__: str\ndef nptype(trt_type: DataType) -> type[numpy.generic]: ...\n".splitlines()
+    while True:
+        try:
+            ast.parse("\n".join(lines))
+        except SyntaxError as error:
+            (head,) = re.findall(r"^\s*def \w+", lines[error.lineno - 1])
+            lines[error.lineno - 1] = f"{head}(self, *args: Any, **kwargs: Any) -> Any: ..."
+        else:
+            return "\n".join(lines) + "\n"
+
+
+def chains(text: str) -> set[str]:
+    """Every `trt.X.Y` in a module, without the `trt.`."""
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        names = []
+        while isinstance(node, ast.Attribute):
+            names.append(node.attr)
+            node = node.value
+        if names and isinstance(node, ast.Name) and node.id == "trt":
+            found.add(".".join(reversed(names)))
+    return {chain for chain in found if not chain.startswith("__version__.")}  # a string's methods
+
+
+def test_every_name_of_tensorrt_exists(bindings):
+    used = set().union(*(chains(path.read_text()) for path in CALLERS))
+    assert {"Builder", "BuilderFlag.TF32", "OnnxParser", "NetworkDefinitionCreationFlag.STRONGLY_TYPED"} <= used
+    assert used - bindings.names == set()
+
+
+def test_a_name_that_is_gone_is_seen(bindings):
+    used = chains("trt.Builder(trt.BuilderFlag.FP16, trt.IInt8EntropyCalibrator2, trt.BuilderFlag.FP99)")
+    gone = {"BuilderFlag.FP16", "IInt8EntropyCalibrator2"} if bindings.version.startswith("11") else set()
+    assert used - bindings.names == {"BuilderFlag.FP99", *gone}
+
+
+def test_every_call_fits_the_real_signatures(bindings):
+    assert [error for error in bindings.errors if "wrong.py" not in error] == []
+
+
+def test_a_call_that_does_not_fit_is_seen(bindings):
+    found = "\n".join(bindings.errors)
+    assert '"Builder" has no attribute "build_cuda_engine"' in found
+    assert 'Missing positional argument "ignore_mismatch"' in found
+    assert '"IBuilderConfig" has no attribute "max_workspace_size"' in found
+    assert ('"IBuilderConfig" has no attribute "int8_calibrator"' in found) == bindings.version.startswith("11")
+
+
+@pytest.mark.parametrize(
+    ("max_batch", "expected"),
+    [
+        (1, [(1, 1, 1)]),
+        (8, [(1, 8, 8)]),
+        (16, [(1, 1, 8), (1, 16, 16)]),
+        (64, [(1, 1, 8), (1, 64, 64)]),
+    ],
+)
+def test_profiles_reach_from_one_to_the_largest_batch(max_batch, expected):
+    made = plans.profiles(max_batch)
+    assert [dataclasses.astuple(each) for each in made] == expected
+    for batch in range(1, max_batch + 1):
+        assert any(each.least <= batch <= each.most for each in made)
+
+
+@pytest.mark.parametrize("sizes", [(0, 1, 1), (1, 9, 8), (4, 3, 8)])
+def test_a_profile_out_of_order_is_refused(sizes):
+    with pytest.raises(ValueError, match="least <= best <= most"):
+        Profile(*sizes)
+
+
+def test_a_plan_is_named_after_what_it_runs_on():
+    assert plans.plan_name("fp16", "9.0", "10.13.3.9") == "model.fp16.sm90.trt10.13.3.9.plan"
+    assert plans.plan_name("int8", "12.0", "11.4.0.106") == "model.int8.sm120.trt11.4.0.106.plan"
+    assert architecture("8.9") == "sm89"
+
+
+def record(**changes) -> PlanRecord:
+    values = PlanRecord(
+        model="eulernet",
+        plan_sha256="",
+        graph_sha256="g",
+        parameters_sha256="p",
+        weights="untrained",
+        precision="fp32",
+        tensorrt="10.13.3.9",
+        capability="9.0",
+        gpu="NVIDIA H100",
+        max_batch=64,
+        profiles=plans.profiles(64),
+        plugin="beside",
+        plugin_sha256="l",
+        difference=1e-6,
+        build_s=12.5,
+    )
+    return dataclasses.replace(values, **changes)
+
+
+def test_a_written_plan_has_its_record_beside_it(tmp_path):
+    path, written = engine.write_plan(b"a plan", record(), tmp_path)
+    assert path == tmp_path / "eulernet" / "model.fp32.sm90.trt10.13.3.9.plan"
+    assert written.plan_sha256 == sha256_of(path)
+    assert plans.read_record(path) == written
+
+
+def test_a_plan_without_a_record_or_with_a_broken_one_is_refused(tmp_path):
+    path, _ = engine.write_plan(b"a plan", record(), tmp_path)
+    beside = path.with_name(path.name + ".json")
+    path.write_bytes(b"another plan")
+    with pytest.raises(PlanError, match=r"\.plan: is not the plan that .*\.plan\.json was written for"):
+        plans.read_record(path)
+    path.write_bytes(b"a plan")
+    beside.write_text(beside.read_text().replace('"precision"', '"precison"'))
+    with pytest.raises(PlanError, match=r"plan\.json: no plan's record .*precision.*eulernet engine"):
+        plans.read_record(path)
+    beside.unlink()
+    with pytest.raises(PlanError, match=r"is not beside it; copy both"):
+        plans.read_record(path)
+
+
+def small_graph(*nodes, initializer=()):
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 4]) for name in "xy")
+    return helper.make_model(helper.make_graph(list(nodes), "small", [x], [y], list(initializer)))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "precision"),
+    [
+        ([helper.make_node("Relu", ["x"], ["y"])], "fp32"),
+        (
+            [
+                helper.make_node("Cast", ["x"], ["h"], to=TensorProto.FLOAT16),
+                helper.make_node("Cast", ["h"], ["y"], to=TensorProto.FLOAT),
+            ],
+            "fp16",
+        ),
+        ([helper.make_node("Cast", ["x"], ["y"], to=TensorProto.BFLOAT16)], "bf16"),
+        (
+            [
+                helper.make_node("Cast", ["x"], ["h"], to=TensorProto.FLOAT16),
+                helper.make_node("QuantizeLinear", ["h", "s", "z"], ["y"]),
+            ],
+            "int8",
+        ),
+    ],
+)
+def test_the_precision_is_read_off_the_graph(nodes, precision):
+    assert plans.precision_of(small_graph(*nodes)) == precision
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory) -> dict[str, Path]:
+    """What `eulernet engine` builds from by default."""
+    out = tmp_path_factory.mktemp("engines")
+    return {model: served_graph(model, SOURCE, out) for model in MODELS}
+
+
+def test_the_trained_graphs_ask_for_the_plugin_and_the_detector_does_not(graphs):
+    nodes = {model: plans.plugin_nodes(onnx.load(path)) for model, path in graphs.items()}
+    assert [len(nodes[model]) for model in MODELS] == [3, 3, 0]
+    for model in ("eulernet", "eulernet_clip"):
+        assert plans.creators(nodes[model]) == {("DIIRFGate", "1", "eulernet")}
+        assert plans.precision_of(onnx.load(graphs[model])) == "fp32"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_golden_case_accepts_what_computes_the_same(model, graphs):
+    """Here by ONNX Runtime in TensorRT's place: the same rows, batches and comparison."""
+    graph = onnx.load(graphs[model])
+    golden = golden_for(model, graphs[model], None, SOURCE)
+    runners = [(profile, onnxruntime_runner(graph)) for profile in (Profile(1, 1, 2), Profile(1, 5, 5))]
+    assert engine.check_plan(runners, golden, plans.TOLERANCES["fp32"], model) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda out: out.update(LIVENESS=out["LIVENESS"] + 2e-4), "LIVENESS from TensorRT, step, batch 2: differs by"),
+        (lambda out: out["s0_out"].__setitem__((1, 0, 0, 0), np.nan), "s0_out .*batch 2: not finite"),
+        (lambda out: out.pop("s3_out"), "s3_out .*missing"),
+        (lambda out: out.update(FRAME_COUNT=out["FRAME_COUNT"] + 1), "FRAME_COUNT .*differs by 1"),
+    ],
+)
+def test_the_golden_case_refuses_what_does_not(change, message, graphs):
+    golden = golden_for("eulernet", graphs["eulernet"], None, SOURCE)
+    right = onnxruntime_runner(onnx.load(graphs["eulernet"]))
+
+    def wrong(inputs):
+        outputs = {name: value.copy() for name, value in right(inputs).items()}
+        if len(outputs["LIVENESS"]) > 1:  # only in full batches
+            change(outputs)
+        return outputs
+
+    with pytest.raises(ParityError, match=message):
+        engine.check_plan([(Profile(1, 1, 2), wrong)], golden, plans.TOLERANCES["fp32"], "step")
+
+
+def test_a_golden_case_of_another_graph_is_refused(graphs):
+    with pytest.raises(engine.EngineError, match=r"golden\.npz: no s0_in, .*eulernet export"):
+        golden_for("eulernet", graphs["eulernet"], SOURCE / "eulernet_clip" / "1" / "golden.npz", SOURCE)
+
+
+def test_a_quantized_graph_is_held_against_its_own_answers(tmp_path):
+    quantize = [("QuantizeLinear", ["x", "scale", "zero"], ["q"]), ("DequantizeLinear", ["q", "scale", "zero"], ["y"])]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in "xy"]
+    constants = [
+        helper.make_tensor("scale", TensorProto.FLOAT, [], [0.5]),
+        helper.make_tensor("zero", TensorProto.INT8, [], [0]),
+    ]
+    nodes = [helper.make_node(*each) for each in quantize]
+    graph = helper.make_graph(nodes, "rounded", values[:1], values[1:], constants)
+    path, golden = tmp_path / "int8.onnx", tmp_path / "golden.npz"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    np.savez(golden, x=np.float32([0.3, 1.1]), y=np.float32([0.3, 1.1]))
+    case = golden_for("eulernet", path, golden, SOURCE)
+    assert case.inputs["x"].tolist() == np.float32([0.3, 1.1]).tolist()
+    assert case.outputs["y"].tolist() == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(("version", "fits"), [("10.12.0.36", False), ("10.13.2.6", True), ("11.4.0.106", True)])
+def test_the_oldest_tensorrt_is_10_13(version, fits):
+    if fits:
+        engine.check_version(version)
+    else:
+        with pytest.raises(engine.EngineError, match=r"TensorRT 10\.12\.0\.36: 10\.13 or newer is needed"):
+            engine.check_version(version)
+
+
+def gpu_here() -> bool:
+    try:
+        find_gpu()
+    except NoGpuError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(gpu_here(), reason="this machine has a GPU")
+def test_without_a_gpu_the_command_says_so_and_ends_with_1(tmp_path):
+    result = CliRunner().invoke(command, ["eulernet", "--out", str(tmp_path)])
+    assert result.exit_code == 1
+    assert re.search(rf"no (usable )?NVIDIA GPU.*({DRIVER_LIBRARY}|nvidia-smi)", result.output)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_graph_is_not_for_several_models():
+    result = CliRunner().invoke(command, ["--graph", str(SOURCE / "eulernet" / "1" / "model.onnx")])
+    assert result.exit_code == 2
+    assert "--graph is the graph of one MODEL" in result.output
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not gpu_here(), reason="no NVIDIA GPU")
+def test_the_driver_describes_the_gpu():
+    gpu = find_gpu()
+    assert isinstance(gpu, Gpu)
+    assert re.fullmatch(r"\d+\.\d", gpu.capability)
+    assert gpu.memory_bytes > 1 << 30
