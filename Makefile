@@ -6,10 +6,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo serve test check format export clean
+.PHONY: help demo serve perf test check format export plugin gpu-check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/serve.stamp ## score the demo clips on the real server (no GPU, no Docker, no torch) and write out/demo/report.html
 	$(BIN)/eulernet demo-clips --out out/demo/clips
@@ -18,6 +18,11 @@ demo: .venv/serve.stamp ## score the demo clips on the real server (no GPU, no D
 
 serve: .venv/serve.stamp ## run the embedded server on loopback until Ctrl-C
 	$(BIN)/eulernet serve
+
+perf: .venv/perf.stamp ## Triton's perf_analyzer and our load tester side by side on the embedded server; report in out/perf
+	$(BIN)/eulernet demo-clips --out out/demo/clips
+	$(BIN)/eulernet serve --http-port 0 --grpc-port 0 --metrics-port 0 --log out/perf/server.log -- \
+	  $(BIN)/eulernet perf out/demo/clips --mode clips --mode streams --concurrency 1,2,4,8 --out out/perf
 
 test: .venv/test.stamp ## run all tests (installs torch)
 	$(BIN)/pytest
@@ -35,6 +40,12 @@ format: .venv/test.stamp ## rewrite the code as `make check` wants it
 export: .venv/test.stamp ## write the graphs that model_repository/ serves, from the checkpoint
 	$(BIN)/eulernet export
 
+plugin: ## build the TensorRT plugins into out/plugins (needs nvcc, cmake and TensorRT's headers)
+	$(PYTHON) plugins/diirf/build.py
+
+gpu-check: ## check kernels and plans on this machine's GPU: right? clean? fast? (docs/gpu.md)
+	$(BIN)/eulernet gpu-check
+
 clean: ## remove .venv and out
 	rm -rf .venv out
 
@@ -43,6 +54,10 @@ clean: ## remove .venv and out
 	@PYTHONPATH=build $(PYTHON) -m eulernet_build.triton
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) --editable '.[serve,client]'
+	touch $@
+
+.venv/perf.stamp: .venv/serve.stamp
+	$(PIP) --editable '.[serve,client,loadtest]'
 	touch $@
 
 .venv/test.stamp: .venv/serve.stamp
