@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo serve perf test check format export plugin gpu-check clean
+.PHONY: help demo serve perf bench scaling tuning test check format export plugin gpu-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,15 @@ perf: .venv/perf.stamp ## Triton's perf_analyzer and our load tester side by sid
 	$(BIN)/eulernet demo-clips --out out/demo/clips
 	$(BIN)/eulernet serve --http-port 0 --grpc-port 0 --metrics-port 0 --log out/perf/server.log -- \
 	  $(BIN)/eulernet perf out/demo/clips --mode clips --mode streams --concurrency 1,2,4,8 --out out/perf
+
+bench: .venv/bench.stamp ## this server beside FastAPI and LitServe: same weights, clips and scores; report in out/bench
+	$(BIN)/python -m benchmarks.peers --out out/bench
+
+scaling: .venv/bench.stamp ## measure how the server scales; writes docs/scaling.md (10 minutes, idle machine)
+	$(BIN)/python -m benchmarks.scaling --out out/scaling --docs docs
+
+tuning: .venv/bench.stamp ## measure what single settings do; writes docs/tuning.md (12 minutes, idle machine)
+	$(BIN)/python -m benchmarks.tuning --out out/tuning --docs docs
 
 test: .venv/test.stamp ## run all tests (installs torch)
 	$(BIN)/pytest
@@ -58,6 +67,10 @@ clean: ## remove .venv and out
 
 .venv/perf.stamp: .venv/serve.stamp
 	$(PIP) --editable '.[serve,client,loadtest]'
+	touch $@
+
+.venv/bench.stamp: .venv/serve.stamp
+	$(PIP) --editable '.[bench]'
 	touch $@
 
 .venv/test.stamp: .venv/serve.stamp

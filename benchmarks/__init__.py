@@ -1,0 +1,1 @@
+"""Measurements against other servers and of our own limits."""

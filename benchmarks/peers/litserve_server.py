@@ -1,0 +1,75 @@
+"""LitServe with dynamic batching over the same functions: POST /score with the four JPEGs of a clip as one body.
+
+python -m benchmarks.peers.litserve_server --repository DIR --port N --workers W --batch B --fast-queue 0 …
+"""
+
+import argparse
+from pathlib import Path
+from typing import Annotated, Any
+
+import litserve
+import numpy as np
+from fastapi import Body
+from numpy.typing import NDArray
+
+from benchmarks.peers.body import Clip, unpack
+from benchmarks.peers.scorer import Scorer, Threads
+
+BATCH_TIMEOUT_S = 0.002  # at 0 its workers ask for requests without a pause and take a core each
+
+
+class Antispoof(litserve.LitAPI):  # type: ignore[misc]  # the package has no types
+    """One worker process. A batch is a list of clips."""
+
+    def __init__(self, repository: Path, threads: Threads, batch: int) -> None:
+        super().__init__(max_batch_size=batch, batch_timeout=BATCH_TIMEOUT_S, api_path="/score")
+        self._repository, self._threads = repository, threads
+
+    def setup(self, device: str) -> None:
+        """Called once in the worker."""
+        self._scorer = Scorer(self._repository, self._threads)
+
+    def decode_request(self, request: Annotated[bytes, Body(media_type="application/octet-stream")]) -> Clip:
+        """One request of a batch."""
+        return unpack(request)
+
+    def batch(self, inputs: list[Clip]) -> list[Clip]:
+        """Kept as it is: the pictures are not decoded yet."""
+        return inputs
+
+    def predict(self, clips: list[Clip]) -> NDArray[np.float32]:
+        """float32 (clips, 4)."""
+        return self._scorer(clips)
+
+    def unbatch(self, output: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """One row a clip."""
+        return list(output)
+
+    def encode_response(self, output: NDArray[np.float32]) -> dict[str, Any]:
+        """For JSON."""
+        return {"liveness": output.tolist()}
+
+
+def main() -> None:
+    """Serves until SIGTERM."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repository", type=Path, required=True)
+    for name in ("port", "workers", "batch", "pool", "onnxruntime", "fast-queue"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    given = parser.parse_args()
+    api = Antispoof(given.repository, Threads(given.pool, given.onnxruntime), given.batch)
+    server = litserve.LitServer(
+        api, accelerator="cpu", workers_per_device=given.workers, fast_queue=bool(given.fast_queue)
+    )
+    server.run(
+        host="127.0.0.1",
+        port=given.port,
+        num_api_servers=1,
+        log_level="warning",
+        generate_client_file=False,
+        access_log=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

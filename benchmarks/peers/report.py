@@ -1,0 +1,97 @@
+"""results.json and results.md, both made of the same records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import onnx
+from eulernet_client.loadtest.results import Machine
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from benchmarks.peers.bench import Options, Section
+from benchmarks.peers.contest import WAYS
+from benchmarks.peers.results import Ratio, medians, versions
+
+TEMPLATE = "results.md.j2"
+BUSY_CORES = 0.1  # that other programs may take before the figures are called doubtful
+NAMED = ("fastapi", "uvicorn", "litserve", "onnxruntime", "opencv-python-headless", "openvino", "nvidia-dali-cuda120",
+         "nvidia-pytriton", "tritonclient", "aiohttp", "numpy")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all sections share."""
+
+    created: str
+    machine: Machine
+    versions: dict[str, str]
+    weights: str
+    options: Options
+    left_out: list[str]
+
+
+def surroundings(repository: Path, options: Options, left_out: list[str]) -> Surroundings:
+    """The machine as it is before anything is measured."""
+    graph = onnx.load(repository / "eulernet_clip" / "1" / "model.onnx", load_external_data=False)
+    weights = {each.key: each.value for each in graph.metadata_props}.get("weights", "unknown")
+    created = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    return Surroundings(created, Machine.here(), versions(), weights, options, left_out)
+
+
+def document(around: Surroundings, sections: Sequence[Section]) -> dict[str, Any]:
+    """For results.json: plain numbers, all finite."""
+    return {
+        **asdict(around),
+        "ways": {way.key: way.title for way in WAYS},
+        "sections": [_section(section) for section in sections],
+    }
+
+
+def _section(section: Section) -> dict[str, Any]:
+    keys = [way.key for way in WAYS if medians(section.turns, way.key)]
+    return {
+        **{name: value for name, value in asdict(section).items() if name != "stages"},
+        "medians": {key: medians(section.turns, key) for key in keys},
+        "ratios": [asdict(ratio) for ratio in section.ratios],
+        "stages": {key: [asdict(stage) for stage in section.stage_times(key)] for key in keys},
+    }
+
+
+def markdown(around: Surroundings, sections: Sequence[Section]) -> str:
+    """For results.md and the terminal."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=False,  # Markdown, of our own words and numbers
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["spread"] = lambda ratio: spread_text(ratio)
+    environment.filters["target"] = lambda ratio: target_text(ratio)
+    return environment.get_template(TEMPLATE).render(
+        around=around,
+        named={name: around.versions[name] for name in NAMED if name in around.versions},
+        sections=sections,
+        ways=WAYS,
+        medians=medians,
+        busy_cores=BUSY_CORES,
+    )
+
+
+def spread_text(ratio: Ratio) -> str:
+    """`3.10 (2.90 to 3.30)`."""
+    spread = ratio.spread
+    return f"{spread.median:.2f} ({spread.lowest:.2f} to {spread.highest:.2f})"
+
+
+def target_text(ratio: Ratio) -> str:
+    """`at least 3.00: passed`; a dash where there is no target."""
+    if ratio.bound is None:
+        return "–"
+    side = "at least" if ratio.at_least else "below"
+    return f"{side} {ratio.bound:.2f}: {'passed' if ratio.passed else 'missed'}"

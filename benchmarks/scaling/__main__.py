@@ -1,0 +1,145 @@
+"""`python -m benchmarks.scaling`: measures, writes results.json, CSV files and plots, and renders docs/scaling.md."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+from eulernet_build.repository import assemble, checkout
+from eulernet_client.loadtest.plan import Mode
+
+from benchmarks import pages
+from benchmarks.pictures import traffic
+from benchmarks.rig import Rig, say, surroundings
+from benchmarks.scaling import analysis, measure, plots
+
+PARTS = ("concurrency", "frame-size", "open-sequences")
+WIDTH_PX, HEIGHT_PX = 640, 480
+FRAMES = 24  # of the source at that size
+TEMPLATE = Path(__file__).with_name("scaling.md.j2")
+
+
+@click.command()
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("out/scaling"), show_default=True)
+@click.option(
+    "--docs", type=click.Path(file_okay=False, path_type=Path), help="Write scaling.md and its plots there as well."
+)
+@click.option(
+    "--seconds", type=click.FloatRange(min=0.5), default=7.0, show_default=True, help="Measured seconds of each point."
+)
+@click.option(
+    "--rounds", type=click.IntRange(min=1), default=2, show_default=True, help="Times that each point is measured."
+)
+@click.option("--only", default=",".join(PARTS), show_default=True, help="Parts, separated by commas.")
+@click.option("--no-measure", is_flag=True, help="Draw and render again from results.json in --out.")
+def main(out: Path, docs: Path | None, seconds: float, rounds: int, only: str, no_measure: bool) -> None:
+    """Measure throughput and latency against concurrency, frame size and open streams, on the embedded server."""
+    parts = only.split(",")
+    if unknown := set(parts) - set(PARTS):
+        raise click.BadParameter(f"{', '.join(sorted(unknown))}: give some of {', '.join(PARTS)}", param_hint="--only")
+    out.mkdir(parents=True, exist_ok=True)
+    if not no_measure:
+        pages.write_json(run(out, parts, seconds, rounds), out / "results.json")
+    elif not (out / "results.json").is_file():
+        raise click.ClickException(f"{out / 'results.json'}: missing; measure first, without --no-measure")
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    write_tables(results, out)
+    page = write_page(results, out)
+    say(f"results: {out / 'results.json'}, page: {page}")
+    if docs is not None:
+        docs.mkdir(parents=True, exist_ok=True)
+        for path in (page, *sorted(out.glob("scaling_*.svg"))):
+            shutil.copy(path, docs)
+            say(f"written: {docs / path.name}")
+
+
+def run(
+    out: Path,
+    parts: list[str],
+    seconds: float,
+    rounds: int,
+    concurrency: tuple[int, ...] = measure.CONCURRENCY,
+    sizes: tuple[tuple[int, int], ...] = measure.FRAME_SIZES,
+    sequences: tuple[int, ...] = measure.OPEN_SEQUENCES,
+) -> dict[str, Any]:
+    """Starts the server on a repository of its own in `out` and measures the parts.
+
+    Returns: what results.json holds.
+    Raises: ServerError, TritonMissingError, RepositoryError, FetchError.
+    """
+    repository = assemble(out / "model_repository", face_models=checkout() / "out" / "face_models")
+    pictures = traffic(WIDTH_PX, HEIGHT_PX, FRAMES)
+    with Rig(repository, out / "server.log") as rig:
+        results = surroundings(rig, pictures)
+        results["settings"] = {
+            "seconds": seconds,
+            "rounds": rounds,
+            "width_px": WIDTH_PX,
+            "height_px": HEIGHT_PX,
+            "bytes_per_frame": pictures.bytes_per_frame,
+            "frame_size_concurrency": measure.FRAME_SIZE_CONCURRENCY,
+        }
+        rig.load(pictures, measure.plan(Mode.CLIPS, 4, min(2.0, seconds)))  # kernels and buffers: not measured
+        if "concurrency" in parts:
+            results["concurrency"] = measure.against_concurrency(rig, pictures, concurrency, seconds, rounds)
+        if "frame-size" in parts:
+            results["frame_size"] = measure.against_frame_size(rig, sizes, seconds, rounds)
+        if "open-sequences" in parts:
+            points, rate_hz = measure.against_open_sequences(rig, pictures, sequences, seconds)
+            results["open_sequences"] = {
+                "points": points,
+                "rate_hz": rate_hz,
+                "state_bytes": measure.state_bytes(repository),
+                "idle_limit_s": measure.idle_limit_s(repository),
+            }
+    return results
+
+
+def loads(results: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The points of each part that was measured."""
+    parts = {"concurrency": results.get("concurrency"), "frame_size": results.get("frame_size")}
+    parts["open_sequences"] = results.get("open_sequences", {}).get("points")
+    return {name: points for name, points in parts.items() if points}
+
+
+def write_tables(results: dict[str, Any], out: Path) -> None:
+    """A CSV file a part, a row a point; nested figures stay in results.json."""
+    for name, points in loads(results).items():
+        columns = [key for key, value in points[0].items() if not isinstance(value, dict)]
+        with (out / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(points)
+
+
+def write_page(results: dict[str, Any], out: Path) -> Path:
+    """Draws the plots into `out` and writes scaling.md beside them. Returns the page's path."""
+    concurrency = analysis.concurrency_view(results.get("concurrency", []), results["machine"]["cores"])
+    frame_size = analysis.frame_size_view(results.get("frame_size", []))
+    opened = analysis.open_sequences_view(results["open_sequences"]) if "open_sequences" in results else None
+    if concurrency:
+        plots.concurrency(concurrency, out / "scaling_concurrency")
+    if frame_size:
+        plots.frame_size(frame_size, out / "scaling_frame_size")
+    if opened:
+        plots.open_sequences(opened, out / "scaling_open_sequences")
+    page = out / "scaling.md"
+    text = pages.render(
+        TEMPLATE,
+        results=results,
+        concurrency=concurrency,
+        frame_size=frame_size,
+        open_sequences=opened,
+        knee_share=analysis.KNEE_SHARE,
+        others_cores=analysis.others_cores([load for points in loads(results).values() for load in points]),
+    )
+    page.write_text(text, encoding="utf-8")
+    return page
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Single changes of configs/cpu.pbtxt, applied to a copy of a model repository."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from eulernet_build.triton_config import read_config
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+PARAMETERS = "parameters."
+NETWORK = ("eulernet", "eulernet_clip")
+CROP = ("face_crop", "clip_crop")
+LOCATE = ("face_locate", "clip_locate")
+ENSEMBLES = {"clips": "antispoof_clip", "streams": "antispoof"}
+
+
+class ChangeError(Exception):
+    """A change that can't be made; the message says why."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One field set to one value in the configurations of some models.
+
+    Attributes:
+        models: one for clip calls and one for streams, as a rule.
+        field: `instance_group.count`, `max_batch_size`, `max_queue_delay_microseconds`, `preferred_batch_size`, or
+            `parameters.NAME`.
+        value: as in the configuration; preferred batch sizes separated by commas, nothing for none.
+        effect: what it does, in a few words.
+    """
+
+    models: tuple[str, ...]
+    field: str
+    value: str
+    effect: str
+
+    @property
+    def name(self) -> str:
+        return f"{', '.join(self.models)}: {self.field} {self.value or 'none'}"
+
+
+def candidates(bf16: bool) -> tuple[Change, ...]:
+    """All that is tried, whatever a repository has now. `bf16`: whether the processor computes with it."""
+
+    def each(models: tuple[str, ...], field: str, values: Iterable[str], effect: str) -> list[Change]:
+        return [Change(models, field, value, effect) for value in values]
+
+    return (
+        *each(NETWORK, "parameters.threads", ("1", "0"), "threads of one inference, 0: all cores"),
+        *each(NETWORK, "parameters.precision", ("f32", "bf16") if bf16 else (), "what the network computes with"),
+        *each(NETWORK, "instance_group.count", ("1", "2"), "networks side by side"),
+        *each(NETWORK, "max_queue_delay_microseconds", ("0", "2000"), "waiting for a larger batch"),
+        *each(NETWORK, "max_batch_size", ("4",), "frames or clips in one inference"),
+        *each(CROP, "parameters.threads", ("1", "2"), "threads that decode"),
+        *each(CROP, "instance_group.count", ("1", "2"), "crop stages side by side"),
+        *each(CROP, "max_queue_delay_microseconds", ("0", "2000"), "waiting for a larger batch"),
+        *each(CROP + NETWORK, "preferred_batch_size", ("", "4,8"), "batch sizes that do not wait"),
+        *each(CROP, "max_batch_size", ("4",), "frames or clips in one decode"),
+        *each(LOCATE, "instance_group.count", ("1", "2"), "locate stages side by side"),
+        *each(LOCATE, "parameters.full_check", ("false", "true"), "decoding each JPEG small to see that it can be"),
+    )
+
+
+def _batcher(config: ModelConfig):  # type: ignore[no-untyped-def]  # protobuf messages have no static type here
+    """Where a model's batching is configured."""
+    if config.HasField("sequence_batching"):
+        return config.sequence_batching.oldest
+    return config.dynamic_batching
+
+
+def read(config: ModelConfig, field: str) -> str:
+    """A field's value as text. Raises: ChangeError for a field that is none of `Change.field`'s."""
+    if field == "instance_group.count":
+        return str(max(1, sum(group.count for group in config.instance_group)))
+    if field == "max_batch_size":
+        return str(config.max_batch_size)
+    if field == "max_queue_delay_microseconds":
+        return str(_batcher(config).max_queue_delay_microseconds)
+    if field == "preferred_batch_size":
+        return ",".join(map(str, _batcher(config).preferred_batch_size))
+    if field.startswith(PARAMETERS):
+        name = field.removeprefix(PARAMETERS)
+        return str(config.parameters[name].string_value) if name in config.parameters else ""
+    raise ChangeError(f"{config.name}: field {field!r} is unknown; see Change.field")
+
+
+def change(config: ModelConfig, field: str, value: str) -> str:
+    """Sets a field, in place. Returns the value before. Raises: ChangeError."""
+    before = read(config, field)
+    if field == "instance_group.count":
+        if len(config.instance_group) != 1:
+            raise ChangeError(
+                f"{config.name}: {len(config.instance_group)} instance groups, needs 1 to change its count"
+            )
+        config.instance_group[0].count = int(value)
+    elif field == "max_batch_size":
+        config.max_batch_size = int(value)
+    elif field == "max_queue_delay_microseconds":
+        _batcher(config).max_queue_delay_microseconds = int(value)
+    elif field == "preferred_batch_size":
+        sizes = _batcher(config).preferred_batch_size
+        del sizes[:]
+        sizes.extend(int(size) for size in value.split(",") if size)
+    else:
+        config.parameters[field.removeprefix(PARAMETERS)].string_value = value
+    return before
+
+
+def _path(repository: Path, model: str) -> Path:
+    return repository / model / "configs" / "cpu.pbtxt"
+
+
+def pending(repository: Path, wanted: Iterable[Change]) -> list[Change]:
+    """The changes that would change something, each for the models that the repository has and that differ."""
+
+    def differs(model: str, each: Change) -> bool:
+        path = _path(repository, model)
+        if not path.is_file():
+            return False
+        now = read(read_config(path), each.field)
+        unnamed = each.field.startswith(PARAMETERS) and not now  # maybe this model does not take the parameter
+        return now != each.value and not unnamed
+
+    reduced = (replace(each, models=tuple(model for model in each.models if differs(model, each))) for each in wanted)
+    return [each for each in reduced if each.models]
+
+
+def applied(repository: Path, out: Path, wanted: Change) -> dict[str, str]:
+    """Writes a changed copy of a repository to `out`, replacing what is there. Returns each model's value before.
+
+    Raises: ChangeError.
+    """
+    if out.exists():
+        shutil.rmtree(out)
+    shutil.copytree(repository, out)
+    before = {}
+    for model in wanted.models:
+        path = _path(out, model)
+        if not path.is_file():
+            raise ChangeError(f"{model}: no {path.name} in {repository}; it holds no such model")
+        config = read_config(path)
+        before[model] = change(config, wanted.field, wanted.value)
+        path.write_text(text_format.MessageToString(config), encoding="utf-8")
+    return before
+
+
+def stages(repository: Path) -> dict[str, list[str]]:
+    """Which models each call goes through, by mode."""
+    return {
+        mode: [step.model_name for step in read_config(_path(repository, ensemble)).ensemble_scheduling.step]
+        for mode, ensemble in ENSEMBLES.items()
+    }
