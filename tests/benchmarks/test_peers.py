@@ -246,7 +246,11 @@ def test_a_short_run_of_real_servers(videos: Path, tmp_path: Path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_in_the_middle_it_leaves_no_process(number: signal.Signals, videos: Path, tmp_path: Path):
     process = subprocess.Popen(
-        command(videos, tmp_path / "out", "--only", "e", "--clips", "1"), cwd=ROOT, stderr=subprocess.PIPE, text=True
+        command(videos, tmp_path / "out", "--only", "e", "--clips", "1"),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hears_ctrl_c,
     )
     with process:
         assert process.stderr is not None
@@ -256,6 +260,11 @@ def test_stopped_in_the_middle_it_leaves_no_process(number: signal.Signals, vide
         assert process.wait(60) != 0
     assert not server.is_running()
     assert not (tmp_path / "out" / "results.json").exists()
+
+
+def hears_ctrl_c() -> None:
+    """What a shell starts in the background ignores SIGINT, and so does all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def waited_for(find, timeout_s: float = 60.0) -> list[psutil.Process]:
