@@ -86,8 +86,9 @@ def run_kernel(
     given = Guarded(x.permute(0, 2, 3, 1).contiguous() if channels_last else x, shift)
     y = Guarded(torch.full_like(given.inner, float("nan")), shift)
     states = [Guarded(h1, shift), Guarded(h2, shift)]
+    weights = Guarded(weight)  # by name: it must outlive the call
     code = library.eulernet_diirf_gate(
-        *(given.pointer, Guarded(weight).pointer, states[0].pointer, states[1].pointer),
+        *(given.pointer, weights.pointer, states[0].pointer, states[1].pointer),
         *(ctypes.c_void_p(coefficients.data_ptr()), ctypes.c_void_p(None if status is None else status.data_ptr())),
         *(y.pointer, states[0].pointer, states[1].pointer, case.n, case.t, case.c, case.k, case.h, case.w),
         *(DTYPES[x.dtype], int(channels_last), None),
