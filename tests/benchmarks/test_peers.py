@@ -250,7 +250,6 @@ def test_stopped_in_the_middle_it_leaves_no_process(number: signal.Signals, vide
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=hears_ctrl_c,
     )
     with process:
         assert process.stderr is not None
@@ -260,11 +259,6 @@ def test_stopped_in_the_middle_it_leaves_no_process(number: signal.Signals, vide
         assert process.wait(60) != 0
     assert not server.is_running()
     assert not (tmp_path / "out" / "results.json").exists()
-
-
-def hears_ctrl_c() -> None:
-    """What a shell starts in the background ignores SIGINT, and so does all that it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def waited_for(find, timeout_s: float = 60.0) -> list[psutil.Process]:
