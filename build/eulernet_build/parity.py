@@ -1,5 +1,6 @@
 """Does a graph say what PyTorch says? The golden case run through ONNX Runtime and OpenVINO and compared."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -74,10 +75,8 @@ def openvino_runner(model: ModelProto, precision: str = "f32") -> Runner:
         model: the graph.
         precision: OpenVINO's INFERENCE_PRECISION_HINT, `f32` or `bf16`.
     """
-    import openvino
-
     settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
-    core = openvino.Core()
+    core = openvino_core()
     compiled = core.compile_model(core.read_model(inlined(model).SerializeToString()), "CPU", settings)
     names = [output.any_name for output in compiled.outputs]
     request = compiled.create_infer_request()
@@ -87,6 +86,16 @@ def openvino_runner(model: ModelProto, precision: str = "f32") -> Runner:
         return {name: np.array(request.get_tensor(name).data) for name in names}
 
     return run
+
+
+@functools.cache
+def openvino_core() -> Any:
+    """OpenVINO, once for the process. Each Core gives its thread another stack for signals and, when it goes, the one
+    from before; of two that go in the order in which they came, the second leaves one that is gone, and the next signal
+    with a handler ends the process."""
+    import openvino
+
+    return openvino.Core()
 
 
 def inlined(model: ModelProto) -> ModelProto:

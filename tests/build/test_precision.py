@@ -1,6 +1,8 @@
 """The fp16 and int8 variants: what they hold, that they run and stay near fp32, and what is said of their cost."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -290,6 +292,24 @@ def test_speeds_are_measured_side_by_side(graphs) -> None:
     assert found[0].ratio == 1.0
     assert 0.2 < found[1].ratio < 5.0  # the same graph twice, on a machine that may be busy
     assert processor()
+
+
+def test_signals_are_survived_when_runners_are_gone(tmp_path: Path) -> None:
+    """OpenVINO's own restores a stack for signals that is gone, where two of its Cores end in order."""
+    onnx.save(read_graphs(REPOSITORY)[STEP], tmp_path / "step.onnx")
+    script = """
+import faulthandler, onnx, os, signal, sys
+from eulernet_build.parity import openvino_runner
+faulthandler.enable()
+graph = onnx.load(sys.argv[1])
+runners = [openvino_runner(graph) for _ in range(2)]
+while runners:
+    runners.pop(0)
+signal.signal(signal.SIGUSR1, lambda *_: print("heard"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    done = subprocess.run([sys.executable, "-c", script, tmp_path / "step.onnx"], capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"heard\n"), done.stderr
 
 
 @pytest.fixture(scope="module")

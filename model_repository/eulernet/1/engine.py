@@ -3,6 +3,7 @@
 OpenVINO takes no model-local functions, so `eulernet::DIIRF` is replaced by its own body of standard operators first.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,13 @@ import openvino
 from numpy.typing import NDArray
 
 PRECISIONS = ("f32", "bf16")
+
+
+@functools.cache
+def openvino_core() -> openvino.Core:
+    """Once for the process: of two that end in the order in which they began, the second leaves its thread a stack for
+    signals that is gone, and the next signal with a handler ends the process."""
+    return openvino.Core()
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class Engine:
         if settings.precision not in PRECISIONS:
             raise ValueError(f"parameter precision: {settings.precision!r} is none of {', '.join(PRECISIONS)}")
         graph = onnx.inliner.inline_local_functions(onnx.load(path))
-        core = openvino.Core()
+        core = openvino_core()
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": settings.precision,
