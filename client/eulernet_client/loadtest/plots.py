@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatter, MaxNLocator, NullLocator
 
 from eulernet_client.loadtest.results import PERF_ANALYZER, Run
 
@@ -49,7 +49,9 @@ def throughput(runs: Sequence[Run]) -> str | None:
             tails = [(x, y) for x, run in points if (y := _p99_ms(run)) is not None]
             right.plot([x for x, _ in tails], [y for _, y in tails], **style)
         for axes, label in ((left, "frames/s, scored and in time"), (right, "p99 of a request, uncorrected, ms")):
-            axes.set(xlabel="concurrency", ylabel=label, xlim=(0, None), ylim=(0, None))
+            axes.set(xlabel="concurrency", ylabel=label, xlim=(0, None))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            _from_zero(axes)
         left.legend(frameon=False)
         return _uri(figure)
 
@@ -80,6 +82,8 @@ def percentiles(run: Run) -> str | None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 - 100 / x:.5g}"))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+        # Named, too, where less than a decade is shown; matplotlib's own formatter would write TeX.
+        axes.yaxis.set_minor_formatter(LogFormatter())
         axes.legend(frameon=False)
         return _uri(figure)
 
@@ -99,10 +103,12 @@ def over_time(run: Run) -> str | None:
             values = [getattr(piece, name) for piece in run.timeline]
             known = [(x, y) for x, y in zip(at_s, values, strict=True) if y is not None]
             left.plot([x for x, _ in known], [y for _, y in known], color=colour, label=label, marker=".")
-        left.set(xlabel="s, by intended send", ylabel="ms a request, from its intended send", ylim=(0, None))
+        left.set(xlabel="s, by intended send", ylabel="ms a request, from its intended send")
+        _from_zero(left)
         left.legend(frameon=False)
         right.plot(at_s, [piece.throughput_fps for piece in run.timeline], color=COLOURS[2], marker=".")
-        right.set(xlabel="s, by answer", ylabel="frames/s, scored and in time", ylim=(0, None))
+        right.set(xlabel="s, by answer", ylabel="frames/s, scored and in time")
+        _from_zero(right)
         return _uri(figure)
 
 
@@ -113,6 +119,11 @@ def _figure(panels: int) -> tuple[Figure, list[Axes]]:
         each.patch.set_alpha(0)
         each.grid(color=GREY, alpha=0.25, linewidth=0.6)
     return figure, axes
+
+
+def _from_zero(axes: Axes) -> None:
+    """With room above the highest point: a flat line would lie on the edge."""
+    axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
 
 
 def _uri(figure: Figure) -> str:
