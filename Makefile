@@ -27,10 +27,10 @@ perf: .venv/perf.stamp ## Triton's perf_analyzer and our load tester side by sid
 bench: .venv/bench.stamp ## this server beside FastAPI and LitServe: same weights, clips and scores; report in out/bench
 	$(BIN)/python -m benchmarks.peers --out out/bench
 
-scaling: .venv/bench.stamp ## measure how the server scales; writes docs/scaling.md (10 minutes, idle machine)
+scaling: .venv/bench.stamp ## measure how the server scales; writes docs/scaling.md (idle machine)
 	$(BIN)/python -m benchmarks.scaling --out out/scaling --docs docs
 
-tuning: .venv/bench.stamp ## measure what single settings do; writes docs/tuning.md (12 minutes, idle machine)
+tuning: .venv/bench.stamp ## measure what single settings do; writes docs/tuning.md (idle machine)
 	$(BIN)/python -m benchmarks.tuning --out out/tuning --docs docs
 
 test: .venv/test.stamp ## run all tests (installs torch)

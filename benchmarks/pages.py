@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import click
 from cycler import cycler
 from eulernet_client.loadtest.plots import COLOURS
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -66,6 +69,20 @@ def save(figure: Figure, path: Path) -> None:
     """Writes `path`.png and `path`.svg, on white: a page may be dark."""
     figure.savefig(path.with_suffix(".png"), dpi=130, facecolor="white")
     figure.savefig(path.with_suffix(".svg"), facecolor="white", metadata={"Date": None})
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote. Raises: click.ClickException where there is nothing."""
+    if not path.is_file():
+        raise click.ClickException(f"{path}: missing; measure first, without --no-measure")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def publish(files: Iterable[Path], docs: Path) -> None:
+    """Copies a page and its plots to where the documentation is."""
+    docs.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        shutil.copy(file, docs)
 
 
 def write_json(results: dict[str, Any], path: Path) -> None:

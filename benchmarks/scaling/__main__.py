@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +42,13 @@ def main(out: Path, docs: Path | None, seconds: float, rounds: int, only: str, n
     out.mkdir(parents=True, exist_ok=True)
     if not no_measure:
         pages.write_json(run(out, parts, seconds, rounds), out / "results.json")
-    elif not (out / "results.json").is_file():
-        raise click.ClickException(f"{out / 'results.json'}: missing; measure first, without --no-measure")
-    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    results = pages.read_json(out / "results.json")
     write_tables(results, out)
     page = write_page(results, out)
     say(f"results: {out / 'results.json'}, page: {page}")
     if docs is not None:
-        docs.mkdir(parents=True, exist_ok=True)
-        for path in (page, *sorted(out.glob("scaling_*.svg"))):
-            shutil.copy(path, docs)
-            say(f"written: {docs / path.name}")
+        pages.publish([page, *sorted(out.glob("scaling_*.svg"))], docs)
+        say(f"written: {docs / page.name}")
 
 
 def run(

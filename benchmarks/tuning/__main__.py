@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +51,12 @@ def main(
         pages.write_json(
             run(out, changes, [Mode(mode) for mode in modes] or list(Mode), seconds, rounds, bf16), out / "results.json"
         )
-    elif not (out / "results.json").is_file():
-        raise click.ClickException(f"{out / 'results.json'}: missing; measure first, without --no-measure")
-    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    results = pages.read_json(out / "results.json")
     write_table(results, out)
     page = write_page(results, out)
     say(f"results: {out / 'results.json'}, page: {page}")
     if docs is not None:
-        docs.mkdir(parents=True, exist_ok=True)
-        shutil.copy(page, docs)
+        pages.publish([page], docs)
         say(f"written: {docs / page.name}")
 
 

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 import simplejpeg
+from eulernet_client._media import find_sources
 from tritonclient.grpc import InferResult, service_pb2
 
 BITS = 10  # black and white bars, lowest bit first
@@ -93,6 +94,22 @@ def answer(
             response.outputs.add(name=name, datatype=datatype, shape=array.shape)
             response.raw_output_contents.append(array.tobytes())
     return InferResult(response)
+
+
+@pytest.fixture
+def archive(tmp_path: Path, moving_faces: Callable[..., list[bytes]]) -> Callable[[int], list[Path]]:
+    """`archive(n)`: n folders of ten JPEGs, cheap to read."""
+
+    def fill(count: int) -> list[Path]:
+        jpegs = moving_faces(10, 3)
+        for number in range(count):
+            folder = tmp_path / "archive" / f"clip{number:02}"
+            folder.mkdir(parents=True)
+            for t, jpeg in enumerate(jpegs):
+                (folder / f"{t}.jpg").write_bytes(jpeg)
+        return find_sources(tmp_path / "archive")
+
+    return fill
 
 
 @pytest.fixture

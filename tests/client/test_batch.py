@@ -54,21 +54,6 @@ def frames(moving_faces):
 
 
 @pytest.fixture
-def archive(tmp_path, frames):
-    """`archive(n)`: n folders of ten JPEGs, cheap to read."""
-
-    def make(count):
-        for number in range(count):
-            folder = tmp_path / "archive" / f"clip{number}"
-            folder.mkdir(parents=True)
-            for t, jpeg in enumerate(frames):
-                (folder / f"{t}.jpg").write_bytes(jpeg)
-        return find_sources(tmp_path / "archive")
-
-    return make
-
-
-@pytest.fixture
 def face_picture(portrait):
     def picture(number):
         move = np.array([[0.625, 0, 0.5 * number], [0, 0.625, 0.3 * number]], np.float32)
@@ -173,7 +158,7 @@ def test_a_batch_goes_on_from_another_folder_under_other_names(server, archive, 
     score(server.url, sources, out)
     monkeypatch.chdir(tmp_path)
     assert score(server.url, find_sources("archive"), out).scored_now == 0
-    assert [row["path"] for row in rows_of(out)] == ["archive/clip0", "archive/clip1"]
+    assert [row["path"] for row in rows_of(out)] == ["archive/clip00", "archive/clip01"]
 
 
 def test_killed_runs_go_on_without_losing_or_repeating(server, archive, tmp_path):

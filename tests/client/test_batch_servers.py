@@ -10,7 +10,6 @@ import time
 import pytest
 from eulernet_build.server import EmbeddedServer, Ports
 from eulernet_client import AsyncClient
-from eulernet_client._media import find_sources
 from eulernet_client.batch import Settings, score_batch, weights
 from eulernet_client.batch.journal import Journal
 from eulernet_client.batch.run import journal_path
@@ -61,22 +60,6 @@ def final_keys_in(journal):
     """Without those that were no fault of the source: a busy machine may be too late with an answer."""
     entries = [json.loads(line) for line in journal.read_bytes().splitlines()[1:]]
     return [entry["key"] for entry in entries if entry["final"]]
-
-
-@pytest.fixture
-def archive(tmp_path, moving_faces):
-    """`archive(n)`: n folders of ten JPEGs, cheap to read."""
-    frames = moving_faces(10, 3)
-
-    def make(count):
-        for number in range(count):
-            folder = tmp_path / "archive" / f"clip{number:02}"
-            folder.mkdir(parents=True)
-            for t, jpeg in enumerate(frames):
-                (folder / f"{t}.jpg").write_bytes(jpeg)
-        return find_sources(tmp_path / "archive")
-
-    return make
 
 
 class Relay:

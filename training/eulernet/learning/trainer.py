@@ -89,7 +89,7 @@ class Trainer:
         self.checkpoint = self._resume() or Checkpoint(
             create(settings.seed, settings.network), label=label, settings=dataclasses.asdict(settings)
         )
-        # Channels beside each other: a step of the shipped recipe takes four fifths of the time on a CPU.
+        # Channels beside each other: on a CPU a step on windows of 96 px takes four fifths of the time.
         self.network = self.checkpoint.network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         decayed = [p for p in self.network.parameters() if p.ndim == 4]
