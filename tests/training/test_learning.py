@@ -146,7 +146,7 @@ def test_other_settings_in_the_same_folder_are_refused(settings, tmp_path):
     data = Flicker(8, 0)
     one_epoch = dataclasses.replace(settings, optimizer=dataclasses.replace(settings.optimizer, epochs=1))
     Trainer(one_epoch, data, data, tmp_path / "run", "flicker").run()
-    with pytest.raises(TrainingError, match="holds a run with other settings: choose another folder, or remove"):
+    with pytest.raises(TrainingError, match="holds a run with other settings or another start: choose another folder"):
         Trainer(settings, data, data, tmp_path / "run", "flicker")
 
 

@@ -7,6 +7,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from eulernet.learning.checkpoint import load
 from eulernet.learning.command import train
@@ -60,10 +61,10 @@ def command(tmp_path):
     models = ROOT / "out" / "face_models"
     make_face_models(models)
 
-    def run(config: str, data: Path, out: str = "run"):
+    def run(config: str, data: Path, out: str = "run", *more: str):
         (tmp_path / "recipe.toml").write_text(config)
         arguments = [str(tmp_path / "recipe.toml"), "--data", str(data), "--out", str(tmp_path / out), "--jobs", "1"]
-        arguments += ["--crops", str(tmp_path / "crops"), "--face-models", str(models), "--label", "own"]
+        arguments += ["--crops", str(tmp_path / "crops"), "--face-models", str(models), "--label", "own", *more]
         return CliRunner().invoke(train, arguments)
 
     return run
@@ -85,6 +86,33 @@ def test_from_videos_to_a_checkpoint(command, manifest, tmp_path):
     again = command(RECIPE, manifest)
     assert again.exit_code == 0
     assert "epoch 2/2" not in again.stdout  # there was nothing left to do
+
+
+def test_starts_from_a_checkpoint(command, manifest, tmp_path):
+    assert command(RECIPE, manifest).exit_code == 0
+    first = load(tmp_path / "run" / "weights.pt").network
+    start = ["--start-from", str(tmp_path / "run" / "weights.pt")]
+    unmoved = RECIPE + "learning_rate = 0.0"
+    done = command(unmoved, manifest, "second", *start)
+    assert done.exit_code == 0, done.output
+    second = load(tmp_path / "second" / "weights.pt").network
+    for (name, before), after in zip(first.named_parameters(), second.parameters(), strict=True):
+        assert torch.equal(before, after), name
+    assert command(unmoved, manifest, "second", *start).exit_code == 0  # done already
+    drawn = command(unmoved, manifest, "second")
+    assert drawn.exit_code == 1
+    assert "another start" in drawn.output
+
+
+def test_start_that_does_not_fit(command, manifest, tmp_path):
+    assert command(RECIPE, manifest).exit_code == 0
+    start = ["--start-from", str(tmp_path / "run" / "weights.pt")]
+    wider = command(RECIPE.replace("8, 8, 8, 8", "8, 8, 8, 16"), manifest, "wider", *start)
+    assert wider.exit_code == 1
+    assert "widths = (8, 8, 8, 8), wanted (8, 8, 8, 16)" in " ".join(wider.output.split())
+    garbage = command(RECIPE, manifest, "garbage", "--start-from", str(tmp_path / "recipe.toml"))
+    assert garbage.exit_code == 1
+    assert "not a checkpoint" in garbage.output
 
 
 @pytest.mark.parametrize(

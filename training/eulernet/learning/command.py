@@ -22,10 +22,24 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 )
 @click.option("--out", required=True, type=FOLDER, help="Folder of the run; a run that is there goes on.")
 @click.option("--label", default="trained", show_default=True, help="What the weights are called wherever they score.")
+@click.option(
+    "--start-from",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Checkpoint to go on learning from, such as training/weights/eulernet.pt.  [drawn by the seed]",
+)
 @click.option("--crops", type=FOLDER, default="out/crops", show_default=True, help="Folder of the cached face crops.")
 @click.option("--face-models", type=FOLDER, default="out/face_models", show_default=True)
 @click.option("--jobs", default=2, show_default=True, help="Processes that cut the faces out.")
-def train(config: Path, data: Path, out: Path, label: str, crops: Path, face_models: Path, jobs: int) -> None:
+def train(
+    config: Path,
+    data: Path,
+    out: Path,
+    label: str,
+    start_from: Path | None,
+    crops: Path,
+    face_models: Path,
+    jobs: int,
+) -> None:
     """Train EulerNet as CONFIG (TOML) says; OUT/weights.pt is the best epoch by dev EER, calibrated on the dev set.
 
     A run that was stopped or killed goes on from its last finished epoch when it is started again.
@@ -43,7 +57,7 @@ def train(config: Path, data: Path, out: Path, label: str, crops: Path, face_mod
     try:
         settings = read_settings(config)
         train_set, dev_set = (_clips(settings, data, split, crops, face_models, jobs) for split in ("train", "dev"))
-        trainer = Trainer(settings, train_set, dev_set, out, label)
+        trainer = Trainer(settings, train_set, dev_set, out, label, start_from)
         click.echo(f"{len(train_set)} clips to learn from, {len(dev_set)} to choose the epoch by; {trainer.device}")
         console = Console(stderr=True)
         with Progress(console=console, disable=not console.is_terminal) as bar:

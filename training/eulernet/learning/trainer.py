@@ -2,10 +2,11 @@
 
 import csv
 import dataclasses
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -77,18 +78,32 @@ class Trainer:
         dev_set: the clips that choose the epoch; never learnt from.
         out: takes last.pt, best.pt, history.csv and TensorBoard's files.
         label: what the weights are to be called.
+        start_from: checkpoint whose weights the run begins with, in place of drawn ones; its optimizer is left behind.
+
+    Raises:
+        TrainingError: the clips, `out` or `start_from` do not fit.
     """
 
-    def __init__(self, settings: Settings, train_set: Clips, dev_set: Clips, out: Path, label: str) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        train_set: Clips,
+        dev_set: Clips,
+        out: Path,
+        label: str,
+        start_from: Path | None = None,
+    ) -> None:
         for name, clips in (("train", train_set), ("dev", dev_set)):
             if len({clips.video(i).live for i in range(len(clips))}) < 2:
                 raise TrainingError(f"the {name} set of {len(clips)} clips needs both bona fide and attacks")
         self.settings, self.train_set, self.dev_set, self.out = settings, train_set, dev_set, out
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.autocast = autocast_dtype(settings.optimizer.autocast, self.device)
-        self.checkpoint = self._resume() or Checkpoint(
-            create(settings.seed, settings.network), label=label, settings=dataclasses.asdict(settings)
-        )
+        network = create(settings.seed, settings.network) if start_from is None else _start(settings, start_from)
+        made_of = dataclasses.asdict(settings)
+        if start_from is not None:
+            made_of["start_from"] = hashlib.sha256(start_from.read_bytes()).hexdigest()
+        self.checkpoint = self._resume(made_of) or Checkpoint(network, label=label, settings=made_of)
         # Channels beside each other: on a CPU a step on windows of 96 px takes four fifths of the time.
         self.network = self.checkpoint.network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -104,7 +119,7 @@ class Trainer:
         if self.checkpoint.optimizer:
             self.optimizer.load_state_dict(self.checkpoint.optimizer)
 
-    def _resume(self) -> Checkpoint | None:
+    def _resume(self, made_of: dict[str, Any]) -> Checkpoint | None:
         path = self.out / LAST
         if not path.exists():
             return None
@@ -112,8 +127,10 @@ class Trainer:
             checkpoint = load(path)
         except CheckpointError as error:
             raise TrainingError(f"{error}; remove it to start again") from error
-        if checkpoint.settings != dataclasses.asdict(self.settings):
-            raise TrainingError(f"{self.out} holds a run with other settings: choose another folder, or remove {path}")
+        if checkpoint.settings != made_of:
+            raise TrainingError(
+                f"{self.out} holds a run with other settings or another start: choose another folder, or remove {path}"
+            )
         return checkpoint
 
     @property
@@ -224,6 +241,18 @@ class Trainer:
             lives.append(live)
         eer = equal_error_rate(torch.cat(lives).numpy() > 0.5, torch.cat(scores).numpy())
         return losses / len(self.dev_set), eer
+
+
+def _start(settings: Settings, path: Path) -> EulerNet:
+    try:
+        network = load(path).network
+    except CheckpointError as error:
+        raise TrainingError(str(error)) from error
+    wanted, found = (dataclasses.asdict(each) for each in (settings.network, network.config))
+    differing = [f"{name} = {found[name]}, wanted {wanted[name]}" for name in wanted if wanted[name] != found[name]]
+    if differing:
+        raise TrainingError(f"{path} is another network ({'; '.join(differing)}): give [network] its values")
+    return network
 
 
 def batches(count: int, size: int) -> Iterator[list[int]]:
