@@ -30,7 +30,15 @@ from eulernet_client.loadtest.traffic import Traffic
 
 READY_TIMEOUT_S = 120.0
 REQUEST_TIMEOUT_S = 60.0
-PACKAGES = ("eulernet", "nvidia-pytriton", "openvino", "nvidia-dali-cuda120", "opencv-python-headless", "tritonclient")
+PACKAGES = (
+    "eulernet",
+    "nvidia-pytriton",
+    "MNN",
+    "openvino",
+    "nvidia-dali-cuda120",
+    "opencv-python-headless",
+    "tritonclient",
+)
 
 
 @dataclass(frozen=True)

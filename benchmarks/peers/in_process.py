@@ -65,7 +65,7 @@ class Stages:
     def _engine(self, model: str, threads: int) -> Any:
         engine = import_module("engine")
         settings = replace(self._settings(model, engine.EngineSettings), threads=threads)
-        return engine.Engine(self._repository / model / "1" / "model.onnx", settings)
+        return engine.make_engine(self._repository / model / "1" / "model.onnx", settings)
 
     def _detect(self, images: NDArray[np.uint8]) -> tuple[Any, Any, Any]:
         found = self._detector({"IMAGE": images})

@@ -50,9 +50,10 @@ def candidates(bf16: bool) -> tuple[Change, ...]:
     def each(models: tuple[str, ...], field: str, values: Iterable[str], effect: str) -> list[Change]:
         return [Change(models, field, value, effect) for value in values]
 
+    bf16_runtimes = ("openvino-bf16",) if bf16 else ()
     return (
         *each(NETWORK, "parameters.threads", ("1", "0"), "threads of one inference, 0: all cores"),
-        *each(NETWORK, "parameters.precision", ("f32", "bf16") if bf16 else (), "what the network computes with"),
+        *each(NETWORK, "parameters.runtime", ("mnn", "openvino", *bf16_runtimes), "what the network runs in"),
         *each(NETWORK, "instance_group.count", ("1", "2"), "networks side by side"),
         *each(NETWORK, "max_queue_delay_microseconds", ("0", "2000"), "waiting for a larger batch"),
         *each(NETWORK, "max_batch_size", ("4",), "frames or clips in one inference"),

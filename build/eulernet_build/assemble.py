@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from eulernet_build import plans, repository
 from eulernet_build.face_models.files import sha256_of
 from eulernet_build.manifest import Graph, Manifest, Plan, checksums, faults
 from eulernet_build.plans import PlanRecord, read_record
-from eulernet_build.repository import RepositoryError, checkout
+from eulernet_build.repository import RepositoryError, checkout, served_module
 from eulernet_build.triton_config import WARMUP_FOLDER, complete, config_text, read_config
 
 GRAPHS = ("eulernet", "eulernet_clip")  # the models that training makes
@@ -54,7 +53,7 @@ def assemble_cpu(out: Path) -> Manifest:
         weights=graphs[GRAPHS[0]].weights,
         command=f"eulernet serve --repository {out}",
         graphs=graphs,
-        versions=_versions("onnx", "openvino", "nvidia-dali-cuda120", "nvidia-pytriton"),
+        versions=_versions("onnx", "MNN", "openvino", "nvidia-dali-cuda120", "nvidia-pytriton"),
         files=checksums(out),
     )
     _check(out, manifest)
@@ -201,12 +200,7 @@ def _write_pipelines(source: Path, models: Path) -> None:
 
 def serialized(source: Path, function: str, max_batch: int) -> bytes:
     """A pipeline of `face_crop/1/pipelines.py` as the dali backend loads it, decoding on the GPU."""
-    path = source / "face_crop" / "1" / "pipelines.py"
-    spec = spec_from_file_location("eulernet_face_pipelines", path)
-    if spec is None or spec.loader is None:
-        raise RepositoryError(f"{path}: missing; take it from the clone")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = served_module(source / "face_crop" / "1" / "pipelines.py")
     pipeline = getattr(module, function)(batch_size=max_batch, num_threads=1, device_id=None)
     content: bytes = pipeline.serialize()
     return content

@@ -2,7 +2,9 @@
 
 import shutil
 import tempfile
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 from eulernet_build.face_models.models import make_face_models
 
@@ -23,6 +25,16 @@ def checkout() -> Path:
             "or name a repository with --repository"
         )
     return root
+
+
+def served_module(path: Path) -> ModuleType:
+    """A Python file of model_repository/, which is no package. Raises: RepositoryError where it is missing."""
+    spec = spec_from_file_location(f"eulernet_served_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise RepositoryError(f"{path}: missing; take it from the clone")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def assemble(out: Path, source: Path | None = None, face_models: Path | None = None) -> Path:

@@ -96,12 +96,12 @@ def test_the_candidates_are_of_models_and_parameters_that_ship(repository: Path)
         "max_batch_size",
         "max_queue_delay_microseconds",
         "parameters.full_check",
-        "parameters.precision",
+        "parameters.runtime",
     }
     through = stages(repository)
     for each in tried:
         assert set(each.models) <= {*through["clips"], *through["streams"]}, each.name
-    assert not any(each.value == "bf16" for each in candidates(bf16=False))
+    assert not any("bf16" in each.value for each in candidates(bf16=False))
 
 
 def record(mode: str, fps: tuple[float, float], p50_ms: tuple[float | None, float | None] = (10.0, 10.0)) -> Any:

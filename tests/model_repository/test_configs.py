@@ -207,7 +207,7 @@ def test_weights_label_is_the_graph_s(graph):
     ("model", "old", "new", "message"),
     [
         ("face_locate", 'key: "full_check"', 'key: "ful_check"', "parameter ful_check: unknown"),
-        ("eulernet", 'string_value: "f32"', 'string_value: "f12"', "parameter precision: 'f12' is none of f32, bf16"),
+        ("eulernet", 'string_value: "mnn"', 'string_value: "nnm"', "parameter runtime: 'nnm' is none of mnn, openvino"),
         ("face_crop", "dims: [ 256, 256, 3 ]", "dims: [ 128, 128, 3 ]", "antispoof"),
     ],
 )

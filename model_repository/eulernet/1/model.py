@@ -11,7 +11,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 sys.path.append(str(Path(__file__).parent))
-from engine import Engine, EngineSettings
+from engine import EngineSettings, make_engine
 from gauge import open_sequences_gauge
 from parameters import read_parameters
 from sequences import SequenceLostError, SequenceStore
@@ -34,7 +34,7 @@ class TritonPythonModel:
     def initialize(self, args):
         """Called once by Triton."""
         parameters = read_parameters(args["model_config"], Parameters)
-        self.engine = Engine(Path(args["model_repository"]) / args["model_version"] / "model.onnx", parameters)
+        self.engine = make_engine(Path(args["model_repository"]) / args["model_version"] / "model.onnx", parameters)
         self.state_names = sorted(name.removesuffix("_in") for name in self.engine.input_names if name.endswith("_in"))
         initial = tuple(self.engine.zeros(f"{name}_in") for name in self.state_names)
         self.states = SequenceStore(lambda: initial, parameters.max_sequences, parameters.max_idle_s)

@@ -7,7 +7,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 sys.path.append(str(Path(__file__).parent))
-from engine import Engine, EngineSettings
+from engine import EngineSettings, make_engine
 from parameters import read_parameters
 
 
@@ -17,7 +17,7 @@ class StatelessModel:
     def initialize(self, args):
         """Called once by Triton."""
         graph = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
-        self.engine = Engine(graph, read_parameters(args["model_config"], EngineSettings))
+        self.engine = make_engine(graph, read_parameters(args["model_config"], EngineSettings))
 
     def execute(self, requests):
         """Several requests, inferred as one batch."""
