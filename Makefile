@@ -24,8 +24,8 @@ perf: .venv/perf.stamp ## Triton's perf_analyzer and our load tester side by sid
 	$(BIN)/eulernet serve --http-port 0 --grpc-port 0 --metrics-port 0 --log out/perf/server.log -- \
 	  $(BIN)/eulernet perf out/demo/clips --mode clips --mode streams --concurrency 1,2,4,8 --out out/perf
 
-bench: .venv/bench.stamp ## this server beside FastAPI and LitServe: same weights, clips and scores; report in out/bench
-	$(BIN)/python -m benchmarks.peers --out out/bench
+bench: .venv/bench.stamp ## this server beside FastAPI and LitServe: same weights, clips and scores; writes docs/peers.md (idle machine)
+	$(BIN)/python -m benchmarks.peers --out out/bench --docs docs
 
 scaling: .venv/bench.stamp ## measure how the server scales; writes docs/scaling.md (idle machine)
 	$(BIN)/python -m benchmarks.scaling --out out/scaling --docs docs

@@ -1,8 +1,9 @@
-"""python -m benchmarks.peers: measures this project's server beside its peers and writes OUT/results.json and .md."""
+"""python -m benchmarks.peers: measures this project's server beside its peers, renders a page of it."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -24,6 +25,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 
 @click.command()
 @click.option("--out", type=FOLDER, default=Path("out/bench"), show_default=True)
+@click.option("--docs", type=FOLDER, help="Write the page there as well, as peers.md.")
 @click.option("--frames", default="640x480,1920x1080", show_default=True, help="Frame sizes.")
 @click.option("--seconds", type=click.FloatRange(min=0.5), default=10.0, show_default=True, help="Of one load.")
 @click.option("--warm-up-s", type=click.FloatRange(min=0), default=2.0, show_default=True)
@@ -36,6 +38,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--videos", type=FOLDER, default=Path("out/demo/clips"), show_default=True, help="Made if missing.")
 def main(
     out: Path,
+    docs: Path | None,
     frames: str,
     seconds: float,
     warm_up_s: float,
@@ -72,6 +75,9 @@ def main(
         raise click.ClickException(str(error)) from error
     click.echo(markdown(around, sections))
     say(f"{out / 'results.json'}, {out / 'results.md'}")
+    if docs is not None:
+        docs.mkdir(parents=True, exist_ok=True)
+        say(shutil.copy(out / "results.md", docs / "peers.md"))
 
 
 def chosen_ways(only: str) -> tuple[list[Way], list[str]]:

@@ -18,7 +18,7 @@ from benchmarks.peers.results import Ratio, medians, versions
 
 TEMPLATE = "results.md.j2"
 BUSY_CORES = 0.1  # that other programs may take before the figures are called doubtful
-NAMED = ("fastapi", "uvicorn", "litserve", "onnxruntime", "opencv-python-headless", "MNN", "openvino",
+NAMED = ("fastapi", "uvicorn", "litserve", "onnxruntime", "opencv-python-headless", "mnn", "openvino",
          "nvidia-dali-cuda120", "nvidia-pytriton", "tritonclient", "aiohttp", "numpy")  # fmt: skip
 
 

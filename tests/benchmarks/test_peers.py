@@ -209,7 +209,10 @@ def command(videos: Path, out: Path, *options: str) -> list[str]:
 @pytest.mark.skipif(find_spec("fastapi") is None, reason="FastAPI is not installed: pip install -e '.[bench]'")
 def test_a_short_run_of_real_servers(videos: Path, tmp_path: Path):
     done = subprocess.run(
-        command(videos, tmp_path / "out", "--only", "a,c", "--seconds", "1", "--clips", "1"),
+        [
+            *command(videos, tmp_path / "out", "--only", "a,c", "--seconds", "1", "--clips", "1"),
+            *("--docs", str(tmp_path / "docs")),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -238,6 +241,7 @@ def test_a_short_run_of_real_servers(videos: Path, tmp_path: Path):
     assert results["versions"]["onnxruntime"]
     page = (tmp_path / "out" / "results.md").read_text()
     assert page.strip() in done.stdout
+    assert (tmp_path / "docs" / "peers.md").read_text() == page
     assert "| (a) FastAPI, OpenCV, ONNX Runtime |" in page
     assert "| frames/s, clip call to FastAPI, (c)/(a) |" in page
 

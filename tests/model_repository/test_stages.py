@@ -1,6 +1,8 @@
 """Parts of the other stages without a server: the store of sequences, parameters, the cropper, the engine."""
 
 import json
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -194,6 +196,19 @@ def test_row_of_a_batch_does_not_depend_on_its_company(threads):
 def test_engine_refuses_a_runtime_that_does_not_exist():
     with pytest.raises(ValueError, match="parameter runtime: 'torch' is none of mnn, openvino, openvino-bf16"):
         engine("eulernet", "torch")
+
+
+def test_mnn_reports_to_nobody():
+    """Its command-line tools tell their vendor of each use; loading a graph must not touch them."""
+    script = (
+        "import sys; sys.path.append('model_repository/eulernet/1');"
+        "from pathlib import Path; from engine import EngineSettings, make_engine;"
+        "make_engine(Path('model_repository/eulernet/1/model.onnx'), EngineSettings('mnn'));"
+        "print(sorted({'MNN', 'MNN.tools', 'aliyun', 'urllib.request'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=REPOSITORY.parent, check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "['MNN']"
 
 
 def test_mnn_names_a_graph_that_it_cannot_read(tmp_path):
