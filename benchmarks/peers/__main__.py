@@ -77,7 +77,7 @@ def main(
     say(f"{out / 'results.json'}, {out / 'results.md'}")
     if docs is not None:
         docs.mkdir(parents=True, exist_ok=True)
-        say(shutil.copy(out / "results.md", docs / "peers.md"))
+        say(str(shutil.copy(out / "results.md", docs / "peers.md")))
 
 
 def chosen_ways(only: str) -> tuple[list[Way], list[str]]:
