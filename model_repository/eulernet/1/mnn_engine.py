@@ -5,6 +5,7 @@ MNN fixes shapes when a session is made, so the rows of a batch are inferred as 
 threads; it lets go of the interpreter's lock meanwhile.
 """
 
+import ctypes
 import os
 import sys
 import tempfile
@@ -13,11 +14,31 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import _tools  # the converter itself: MNN's command around it, and its package MNN.tools, report each use to a server
-import MNN
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+
+
+@contextmanager
+def _standard_output_to(file: Path) -> Iterator[None]:
+    """For all of the process, C's `printf` included: MNN prints, and standard output may be a protocol or a user's."""
+    flush = ctypes.CDLL(None).fflush
+    sys.stdout.flush()
+    flush(None)
+    kept = os.dup(1)
+    with file.open("wb") as sink:
+        os.dup2(sink.fileno(), 1)
+    try:
+        yield
+    finally:
+        flush(None)  # what C's own buffer holds
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+with _standard_output_to(Path(os.devnull)):
+    import _tools  # the converter alone: MNN's command for it and the package MNN.tools report each use to a server
+    import MNN
 
 TYPES = {
     np.dtype(np.float32): MNN.Halide_Type_Float,
@@ -40,12 +61,11 @@ class MNNEngine:
         inputs, outputs = ([_row(value) for value in values] for values in (graph.graph.input, graph.graph.output))
         self._inputs, self._outputs = dict(inputs), dict(outputs)
         self.input_names = tuple(self._inputs)
-        with tempfile.TemporaryDirectory() as folder, _said(Path(folder) / "said.txt") as said:
+        with tempfile.TemporaryDirectory() as folder:
             model = _convert(graph, Path(folder))
-            if not model.is_file():
-                raise RuntimeError(f"MNN can't convert the graph: {said.read_text().strip()}")
-            self._singles = [_Session(model, 1) for _ in range(threads)]
-            self._whole = _Session(model, threads) if threads > 1 else self._singles[0]
+            with _standard_output_to(Path(os.devnull)):
+                self._singles = [_Session(model, 1) for _ in range(threads)]
+                self._whole = _Session(model, threads) if threads > 1 else self._singles[0]
         self._pool = ThreadPoolExecutor(threads)
 
     def zeros(self, name: str) -> NDArray:
@@ -112,19 +132,9 @@ def _convert(graph: onnx.ModelProto, folder: Path) -> Path:
         value.type.tensor_type.shape.dim[0].dim_value = 1
     onnx.save(single, fixed)
     names = ["--framework", "ONNX", "--modelFile", str(fixed), "--MNNModel", str(model), "--bizCode", "eulernet"]
-    _tools.mnnconvert(["mnnconvert", *names])
+    said = folder / "said.txt"
+    with _standard_output_to(said):
+        _tools.mnnconvert(["mnnconvert", *names])
+    if not model.is_file():
+        raise RuntimeError(f"MNN can't convert the graph: {said.read_text().strip()}")
     return model
-
-
-@contextmanager
-def _said(file: Path) -> Iterator[Path]:
-    """Sends to a file what MNN's own code writes to standard output."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    with file.open("wb") as sink:
-        os.dup2(sink.fileno(), 1)
-    try:
-        yield file
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
