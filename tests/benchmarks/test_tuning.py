@@ -189,6 +189,16 @@ def test_the_page_says_what_the_results_say(tmp_path: Path, fps: tuple[float, fl
     assert ("beats what ships" in page.split("throughput of streams")[0]) == (fps[1] <= 105)
 
 
+def test_each_finding_is_an_item_of_its_own(tmp_path: Path):
+    given = results([record("clips", (100, 60))])
+    given["points"].append(given["points"][1] | {"name": "x", "field": "max_batch_size", "value": "4"})
+    pages.write_json(given, tmp_path / "results.json")
+    assert CliRunner().invoke(main, ["--out", str(tmp_path), "--no-measure"]).exit_code == 0
+    page = (tmp_path / "tuning.md").read_text()
+    worse = page.split("Not this, which made it worse:\n\n")[1].split("\n\n")[0].splitlines()
+    assert [line.split("`")[1] for line in worse] == ["parameters.threads", "max_batch_size"]
+
+
 def test_what_failed_and_what_lost_frames_is_told(tmp_path: Path):
     lost = record("clips", (100, 140))
     lost["changed"]["not_ok"] = 3

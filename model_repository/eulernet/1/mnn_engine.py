@@ -81,13 +81,15 @@ class MNNEngine:
             part = slice(row, row + 1)
             session({name: inputs[name][part] for name in self.input_names}, {n: v[part] for n, v in outputs.items()})
 
-        step = len(self._singles)
-        for first in range(0, count, step):
-            rows = range(first, min(first + step, count))
-            if len(rows) == 1:
-                infer(self._whole, first)
-            else:
-                list(self._pool.map(infer, self._singles, rows))
+        def work(session: _Session) -> None:
+            while (row := next(rows, None)) is not None:
+                infer(session, row)
+
+        lone = count % len(self._singles) == 1  # for the last row's sake all threads would wait for one
+        rows = iter(range(count - lone))
+        list(self._pool.map(work, self._singles))
+        if lone:
+            infer(self._whole, count - 1)
         return outputs
 
 
