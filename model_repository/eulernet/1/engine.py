@@ -19,7 +19,7 @@ RUNTIMES = ("mnn", *OPENVINO_PRECISIONS)
 @dataclass(frozen=True)
 class EngineSettings:
     """`runtime`: mnn or openvino, both in float32, or openvino-bf16, for processors that have it; `threads`: of one
-    inference, 0 for all cores."""
+    inference (openvino), or that share a batch's rows (mnn), 0 for all cores."""
 
     runtime: str = "openvino"
     threads: int = 0

@@ -1,8 +1,8 @@
 """Runs an ONNX graph on the CPU through MNN, whose 3x3 convolutions use Winograd's minimal filtering (Lavin and Gray
 2016): the network takes two thirds of the time that it takes in OpenVINO, for a little more rounding.
 
-MNN fixes shapes when a session is made, so the rows of a batch are inferred as they are, as many at a time as there are
-threads; it lets go of the interpreter's lock meanwhile.
+MNN fixes shapes when a session is made, so the rows of a batch are inferred one by one, by as many threads as there are
+sessions; it lets go of the interpreter's lock meanwhile.
 """
 
 import ctypes
@@ -52,7 +52,7 @@ class MNNEngine:
 
     Args:
         graph: without local functions, the first dimension of its inputs and outputs the batch.
-        threads: of one inference, 0 for all cores.
+        threads: that share the rows of a batch, 0 for all cores.
     Raises: RuntimeError where MNN can't read the graph.
     """
 
@@ -64,8 +64,7 @@ class MNNEngine:
         with tempfile.TemporaryDirectory() as folder:
             model = _convert(graph, Path(folder))
             with _standard_output_to(Path(os.devnull)):
-                self._singles = [_Session(model, 1) for _ in range(threads)]
-                self._whole = _Session(model, threads) if threads > 1 else self._singles[0]
+                self._sessions = [_Session(model) for _ in range(threads)]
         self._pool = ThreadPoolExecutor(threads)
 
     def zeros(self, name: str) -> NDArray:
@@ -77,28 +76,24 @@ class MNNEngine:
         count = len(inputs[self.input_names[0]])
         outputs = {name: np.repeat(row, count, axis=0) for name, row in self._outputs.items()}
 
-        def infer(session: _Session, row: int) -> None:
-            part = slice(row, row + 1)
-            session({name: inputs[name][part] for name in self.input_names}, {n: v[part] for n, v in outputs.items()})
+        rows = iter(range(count))
 
         def work(session: _Session) -> None:
             while (row := next(rows, None)) is not None:
-                infer(session, row)
+                part = slice(row, row + 1)
+                session({n: inputs[n][part] for n in self.input_names}, {n: v[part] for n, v in outputs.items()})
 
-        lone = count % len(self._singles) == 1  # for the last row's sake all threads would wait for one
-        rows = iter(range(count - lone))
-        list(self._pool.map(work, self._singles))
-        if lone:
-            infer(self._whole, count - 1)
+        list(self._pool.map(work, self._sessions))
         return outputs
 
 
 class _Session:
-    """A model with threads and memory of its own."""
+    """A model with memory of its own, for one thread."""
 
-    def __init__(self, model: Path, threads: int) -> None:
+    def __init__(self, model: Path) -> None:
         self._interpreter = MNN.Interpreter(str(model))
-        settings = {"numThread": threads, "backend": "CPU", "precision": "high"}
+        # Several threads of MNN's own would spin while they wait for each other, and the other stages need the cores.
+        settings = {"numThread": 1, "backend": "CPU", "precision": "high"}
         self._session = self._interpreter.createSession(settings)
         self._inputs = self._interpreter.getSessionInputAll(self._session)
         self._outputs = self._interpreter.getSessionOutputAll(self._session)
