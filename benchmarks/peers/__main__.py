@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from eulernet_build.repository import RepositoryError, assemble, checkout
 from eulernet_build.server import ServerError
 from eulernet_build.triton import TritonMissingError
 
+from benchmarks import pages
 from benchmarks.peers.bench import TOLERANCE, Bench, Options, Section, say
 from benchmarks.peers.contest import WAYS
 from benchmarks.peers.errors import BenchError
@@ -70,14 +70,13 @@ def main(
             sections.append(bench.section(*size))
             text = json.dumps(document(around, sections), indent=1, allow_nan=False)
             (out / "results.json").write_text(text + "\n", encoding="utf-8")
-            (out / "results.md").write_text(markdown(around, sections), encoding="utf-8")
+            (out / "peers.md").write_text(markdown(around, sections), encoding="utf-8")
     except (BenchError, ServerError, TritonMissingError, RepositoryError, FetchError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(markdown(around, sections))
-    say(f"{out / 'results.json'}, {out / 'results.md'}")
+    say(f"{out / 'results.json'}, {out / 'peers.md'}")
     if docs is not None:
-        docs.mkdir(parents=True, exist_ok=True)
-        say(str(shutil.copy(out / "results.md", docs / "peers.md")))
+        pages.publish([out / "peers.md"], docs)
 
 
 def chosen_ways(only: str) -> tuple[list[Way], list[str]]:

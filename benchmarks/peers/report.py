@@ -1,4 +1,4 @@
-"""results.json and results.md, both made of the same records."""
+"""results.json and peers.md, both made of the same records."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _section(section: Section) -> dict[str, Any]:
 
 
 def markdown(around: Surroundings, sections: Sequence[Section]) -> str:
-    """For results.md and the terminal."""
+    """For peers.md and the terminal."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=False,  # Markdown, of our own words and numbers

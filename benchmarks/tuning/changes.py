@@ -52,7 +52,7 @@ def candidates(bf16: bool) -> tuple[Change, ...]:
 
     bf16_runtimes = ("openvino-bf16",) if bf16 else ()
     return (
-        *each(NETWORK, "parameters.threads", ("1", "0"), "threads of one inference, 0: all cores"),
+        *each(NETWORK, "parameters.threads", ("1", "0"), "threads of the network, 0: all cores"),
         *each(NETWORK, "parameters.runtime", ("mnn", "openvino", *bf16_runtimes), "what the network runs in"),
         *each(NETWORK, "instance_group.count", ("1", "2"), "networks side by side"),
         *each(NETWORK, "max_queue_delay_microseconds", ("0", "2000"), "waiting for a larger batch"),

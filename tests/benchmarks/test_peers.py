@@ -239,7 +239,7 @@ def test_a_short_run_of_real_servers(videos: Path, tmp_path: Path):
     assert stages["eulernet_clip"]["compute_infer_ms"] > 0
     assert results["machine"]["cores"] > 0
     assert results["versions"]["onnxruntime"]
-    page = (tmp_path / "out" / "results.md").read_text()
+    page = (tmp_path / "out" / "peers.md").read_text()
     assert page.strip() in done.stdout
     assert (tmp_path / "docs" / "peers.md").read_text() == page
     assert "| (a) FastAPI, OpenCV, ONNX Runtime |" in page
