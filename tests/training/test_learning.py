@@ -258,10 +258,39 @@ def test_augmentation_moves_picture_and_target_together_and_all_frames_alike():
 def test_no_augmentation_changes_nothing():
     clip = to_float(torch.randint(0, 256, (2, 4, 32, 32, 3), dtype=torch.uint8))
     target = torch.rand(2, 4, 4)
-    off = AugmentationSettings(flip=False, gain=0, contrast=0, colour=0, shift=0, zoom=0)
-    same, label = augment(clip, target, off, epoch_generator(0, 0, 1))
+    same, label = augment(clip, target, OFF, epoch_generator(0, 0, 1))
     assert (same - clip).abs().max() < 1e-5
     assert (label - target).abs().max() < 1e-5
+
+
+OFF = AugmentationSettings(flip=False, gain=0, contrast=0, colour=0, shift=0, zoom=0)
+
+
+def test_saturation_changes_colours_and_leaves_brightness_as_it_was():
+    clips = 0.4 + 0.2 * torch.rand(8, 4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    target = torch.rand(8, 4, 4)
+    changed, label = augment(clips, target, dataclasses.replace(OFF, saturation=1.0), epoch_generator(0, 0, 1))
+    luma = torch.tensor([0.2126, 0.7152, 0.0722]).view(3, 1, 1)
+    brightness = [(each * luma).sum(dim=2, keepdim=True) for each in (clips, changed)]
+    assert (brightness[0] - brightness[1]).abs().max() < 1e-6
+    colourful = [(each - bright).flatten(1).norm(dim=1) for each, bright in zip((clips, changed), brightness, strict=True)]
+    factors = colourful[1] / colourful[0]
+    assert 0 <= factors.min() < 0.7
+    assert 1.3 < factors.max() <= 2
+    assert torch.equal(label, target)
+
+
+def test_sharpness_changes_details_and_leaves_even_surfaces_as_they_were():
+    checks = (torch.arange(16)[:, None] + torch.arange(16)) % 2
+    clips = (0.5 + 0.1 * (2 * checks - 1)).expand(8, 4, 3, 16, 16).clone()
+    clips[:, :, 1] = 0.3
+    changed, _ = augment(clips, torch.zeros(8, 2, 2), dataclasses.replace(OFF, sharpness=0.5), epoch_generator(0, 0, 1))
+    assert (changed[:, :, 1] - 0.3).abs().max() < 1e-6
+    contrast = (changed[:, :, 0, 4, 4] - changed[:, :, 0, 4, 5]).abs() / 0.2
+    assert torch.equal(contrast[:, 0], contrast[:, 3])
+    # A board of black and white has eight ninths of its contrast in what the mean of 3x3 leaves out.
+    assert 1 - 0.5 * 8 / 9 - 1e-3 <= contrast.min() < 0.9
+    assert 1.1 < contrast.max() <= 1 + 0.5 * 8 / 9 + 1e-3
 
 
 def test_a_window_is_a_part_of_the_clip_as_it_was_and_its_part_of_the_target():

@@ -9,6 +9,8 @@ from torch.nn import functional
 from eulernet.learning.settings import WINDOW_STEP_PX, AugmentationSettings
 from eulernet.network import PIXEL_MEAN, PIXEL_STD
 
+LUMA = (0.2126, 0.7152, 0.0722)  # shares of red, green and blue in what is seen as bright: ITU-R BT.709
+
 
 def to_float(clips: Tensor) -> Tensor:
     """uint8 (N, T, H, W, 3), 0 to 255, to float (N, T, 3, H, W), 0 to 1."""
@@ -24,7 +26,7 @@ def to_network(clips: Tensor) -> Tensor:
 def augment(
     clips: Tensor, targets: Tensor, settings: AugmentationSettings, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Flips, moves, zooms and recolours each clip of a batch, and moves its target with it.
+    """Flips, moves, zooms, recolours and sharpens each clip of a batch, and moves its target with it.
 
     Args:
         clips: float (N, T, 3, H, W), 0 to 1.
@@ -36,7 +38,7 @@ def augment(
         Both, of the same shapes.
     """
     n = len(clips)
-    draws = 2.0 * torch.rand(n, 9, generator=generator) - 1.0
+    draws = 2.0 * torch.rand(n, 11, generator=generator) - 1.0
     flip = (draws[:, 0] < 0) & settings.flip
     framed = targets if targets.ndim == 4 else targets.unsqueeze(1)
     if settings.zoom or settings.shift:
@@ -55,6 +57,12 @@ def augment(
     colour = (1.0 + settings.colour * draws[:, 6:9]).view(n, 1, 3, 1, 1)
     middle = moved.mean(dim=(1, 2, 3, 4), keepdim=True)
     recoloured = ((moved - middle) * contrast + middle) * gain * colour
+    if settings.saturation:
+        grey = (recoloured * torch.tensor(LUMA).view(3, 1, 1)).sum(dim=2, keepdim=True)
+        recoloured = grey + (recoloured - grey) * (1.0 + settings.saturation * draws[:, 9]).view(n, 1, 1, 1, 1)
+    if settings.sharpness:
+        detail = recoloured - _blur(recoloured)
+        recoloured = recoloured + (settings.sharpness * draws[:, 10]).view(n, 1, 1, 1, 1) * detail
     return recoloured.clamp(0.0, 1.0), target if targets.ndim == 4 else target.squeeze(1)
 
 
@@ -97,6 +105,12 @@ def _move(pictures: Tensor, theta: Tensor, padding: str) -> Tensor:
         pictures.reshape(n, t * c, height, width), grid, mode="bilinear", padding_mode=padding, align_corners=False
     )
     return flat.reshape(n, t, c, height, width)
+
+
+def _blur(pictures: Tensor) -> Tensor:
+    """Mean of 3x3 pixels of float (N, T, C, H, W); at the border of those that there are."""
+    flat = functional.avg_pool2d(pictures.flatten(0, 1), 3, stride=1, padding=1, count_include_pad=False)
+    return flat.reshape(pictures.shape)
 
 
 def epoch_generator(seed: int, epoch: int, batch: int) -> torch.Generator:

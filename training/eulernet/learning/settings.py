@@ -68,6 +68,8 @@ class AugmentationSettings:
     gain: float = 0.2  # brightness, share
     contrast: float = 0.2  # share
     colour: float = 0.05  # per channel, share
+    saturation: float = 0.0  # share; with 1 from grey to twice as colourful
+    sharpness: float = 0.0  # share of what 3x3 pixels' mean leaves out, added or taken away
     shift: float = 0.05  # of the crop's side
     zoom: float = 0.1  # share
     window_px: int = 0  # side of a square part of the crop that is learnt from instead of all of it; 0: all of it

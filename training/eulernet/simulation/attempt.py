@@ -52,13 +52,14 @@ class Attempt:
             self.scene = Scene(subject, view, name.session, rng, duration_s)
             light = self.scene.light
         else:
+            # The photograph or video was taken in the same session, as for OULU-NPU: shown in another session's light,
+            # faces in a light that no living face is learnt in would all be attacks.
             light = draw_light(rng, name.session)
-            shown_in = int(rng.integers(1, 4))
             if name.file in (2, 3):
-                photo = Scene(subject, _enlarged(_sheet_view(rng, view), PHOTO_SCALE), shown_in, rng, duration_s)
+                photo = Scene(subject, _enlarged(_sheet_view(rng, view), PHOTO_SCALE), name.session, rng, duration_s)
                 self.scene = PrintScene(photo, PRINTERS[name.file - 1], view, light, rng)
             else:
-                video = Scene(subject, _sheet_view(rng, view), shown_in, rng, duration_s)
+                video = Scene(subject, _sheet_view(rng, view), name.session, rng, duration_s)
                 self.scene = ReplayScene(video, DISPLAYS[name.file - 3], view, light, rng)
             medium_blur_px = self.scene.medium_blur_px
         flicker = Flicker(light.flicker, light.flicker_hz)

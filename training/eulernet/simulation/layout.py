@@ -10,7 +10,7 @@ from eulernet.simulation.presets import Preset, split_users
 
 RECORD = "simulated.json"
 # Another version of the simulator gives other pictures for the same seed: a folder holds one version's only.
-VERSION = 2
+VERSION = 3
 
 
 class LayoutError(RuntimeError):
