@@ -273,8 +273,7 @@ def test_saturation_changes_colours_and_leaves_brightness_as_it_was():
     luma = torch.tensor([0.2126, 0.7152, 0.0722]).view(3, 1, 1)
     brightness = [(each * luma).sum(dim=2, keepdim=True) for each in (clips, changed)]
     assert (brightness[0] - brightness[1]).abs().max() < 1e-6
-    colourful = [(each - bright).flatten(1).norm(dim=1) for each, bright in zip((clips, changed), brightness, strict=True)]
-    factors = colourful[1] / colourful[0]
+    factors = (changed - brightness[1]).flatten(1).norm(dim=1) / (clips - brightness[0]).flatten(1).norm(dim=1)
     assert 0 <= factors.min() < 0.7
     assert 1.3 < factors.max() <= 2
     assert torch.equal(label, target)

@@ -16,6 +16,8 @@ import onnxruntime
 import pytest
 from click.testing import CliRunner
 from eulernet.datasets.oulu import Name, read_eyes, read_oulu
+from eulernet.simulation import attempt as attempt_module
+from eulernet.simulation import light as light_module
 from eulernet.simulation.attempt import Attempt, subject_of
 from eulernet.simulation.command import simulate as command
 from eulernet.simulation.layout import LayoutError, prepare
@@ -168,6 +170,24 @@ def flatness_px(points):
 def test_a_print_is_a_plane_and_a_live_face_is_not():
     assert flatness_px(tracks(2)) < 0.02
     assert flatness_px(tracks(1)) > 0.3
+
+
+@pytest.mark.parametrize("file", [2, 3, 4, 5])
+@pytest.mark.parametrize("session", [1, 2, 3])
+def test_an_attack_shows_a_face_in_the_light_of_its_own_session(monkeypatch, file, session):
+    drawn = []
+
+    def draw(rng, number):
+        drawn.append(number)
+        return drawing(rng, number)
+
+    drawing = light_module.draw_light
+
+    # Wherever it is drawn: for what is shown and for the room that it is shown in.
+    for module in (attempt_module, light_module):
+        monkeypatch.setattr(module, "draw_light", draw)
+    Attempt(Name(1, session, 4, file), SEED, replace(PRESETS["tiny"], height_px=256, width_px=192, frames=3))
+    assert drawn == [session] * 2
 
 
 def test_a_print_has_no_pulse_and_no_blink_and_a_replay_blinks():
