@@ -44,7 +44,8 @@ class FCAM(nn.Module):
             y, h1, h2 = self.filter(compressed, h1, h2)
         else:
             y, h1, h2 = self._filter_by_status(compressed, h1, h2, usable, restart)
-        gate = torch.sigmoid(y.reshape(-1, k, height, width))
+        # The filter is float32 under autocast too: without the cast the product and its gradient were, 6 % of a step.
+        gate = torch.sigmoid(y.reshape(-1, k, height, width)).to(x.dtype)
         return x * gate.repeat_interleave(self.channels // k, dim=1), h1, h2
 
     def _filter_by_status(
