@@ -239,6 +239,9 @@ def test_a_live_clip_weighs_as_many_attacks():
         LossSettings(live_weight=0.0)
 
 
+OFF = AugmentationSettings(flip=False, gain=0, contrast=0, colour=0, shift=0, zoom=0)
+
+
 def test_augmentation_moves_picture_and_target_together_and_all_frames_alike():
     picture = torch.zeros(1, 4, 3, 64, 64)
     picture[..., 20:30, 36:44] = 1.0
@@ -255,15 +258,24 @@ def test_augmentation_moves_picture_and_target_together_and_all_frames_alike():
     assert len(changed) == 8
 
 
+def test_quarter_turns_take_the_target_along_and_lose_no_pixel():
+    clips = torch.rand(24, 4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    targets = clips[:, 0, 0, ::8, ::8].clone()
+    turned, labels = augment(clips, targets, dataclasses.replace(OFF, quarter_turns=True), epoch_generator(0, 0, 1))
+    seen = set()
+    for clip, target, new, label in zip(clips, targets, turned, labels, strict=True):
+        (turns,) = [k for k in range(4) if torch.allclose(clip.rot90(k, (-2, -1)), new, atol=1e-6)]
+        assert torch.equal(target.rot90(turns, (-2, -1)), label)
+        seen.add(turns)
+    assert seen == {0, 1, 2, 3}
+
+
 def test_no_augmentation_changes_nothing():
     clip = to_float(torch.randint(0, 256, (2, 4, 32, 32, 3), dtype=torch.uint8))
     target = torch.rand(2, 4, 4)
     same, label = augment(clip, target, OFF, epoch_generator(0, 0, 1))
     assert (same - clip).abs().max() < 1e-5
     assert (label - target).abs().max() < 1e-5
-
-
-OFF = AugmentationSettings(flip=False, gain=0, contrast=0, colour=0, shift=0, zoom=0)
 
 
 def test_saturation_changes_colours_and_leaves_brightness_as_it_was():

@@ -26,7 +26,7 @@ def to_network(clips: Tensor) -> Tensor:
 def augment(
     clips: Tensor, targets: Tensor, settings: AugmentationSettings, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Flips, moves, zooms, recolours and sharpens each clip of a batch, and moves its target with it.
+    """Flips, turns, moves, zooms, recolours and sharpens each clip of a batch, and moves its target with it.
 
     Args:
         clips: float (N, T, 3, H, W), 0 to 1.
@@ -38,7 +38,7 @@ def augment(
         Both, of the same shapes.
     """
     n = len(clips)
-    draws = 2.0 * torch.rand(n, 11, generator=generator) - 1.0
+    draws = 2.0 * torch.rand(n, 12, generator=generator) - 1.0
     flip = (draws[:, 0] < 0) & settings.flip
     framed = targets if targets.ndim == 4 else targets.unsqueeze(1)
     if settings.zoom or settings.shift:
@@ -52,6 +52,9 @@ def augment(
         # Nothing lies between pixels: no resampling.
         moved = torch.where(flip.view(n, 1, 1, 1, 1), clips.flip(-1), clips)
         target = torch.where(flip.view(n, 1, 1, 1), framed.flip(-1), framed)
+    if settings.quarter_turns:
+        turns = ((draws[:, 11] + 1.0) * 2.0).long()
+        moved, target = (_turn(each, turns) for each in (moved, target))
     recoloured = _recolour(moved, draws, settings)
     if settings.sharpness:
         recoloured += (settings.sharpness * draws[:, 10]).view(n, 1, 1, 1, 1) * (recoloured - _blur(recoloured))
@@ -97,6 +100,11 @@ def _move(pictures: Tensor, theta: Tensor, padding: str) -> Tensor:
         pictures.reshape(n, t * c, height, width), grid, mode="bilinear", padding_mode=padding, align_corners=False
     )
     return flat.reshape(n, t, c, height, width)
+
+
+def _turn(pictures: Tensor, turns: Tensor) -> Tensor:
+    """pictures: float (N, ..., H, H); turns: int (N,), quarters against the clock."""
+    return torch.stack([each.rot90(int(k), (-2, -1)) for each, k in zip(pictures, turns, strict=True)])
 
 
 def _recolour(clips: Tensor, draws: Tensor, settings: AugmentationSettings) -> Tensor:

@@ -65,6 +65,7 @@ class AugmentationSettings:
     """Limits of the random changes; one draw holds for all frames of a clip, so that time stays as it was."""
 
     flip: bool = True
+    quarter_turns: bool = False  # for windows: a display's grid and a print's raster lie at any angle
     gain: float = 0.2  # brightness, share
     contrast: float = 0.2  # share
     colour: float = 0.05  # per channel, share
