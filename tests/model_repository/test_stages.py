@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+import scipy.special
 import simplejpeg
 from crop import FACE_SIDE_PX, NO_FACE, UNDECODABLE, Cropper, CropSettings
 from engine import EngineSettings, make_engine
@@ -156,11 +157,13 @@ def test_engine_gives_the_golden_answers(graph, runtime, tolerance):
 
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_engine_in_bf16_stays_near_the_golden_answers(graph):
-    """By 0.003 with AVX-512's bf16, which is half a logit this near 1; in float32, where the processor has no bf16."""
+    """By half a logit with AVX-512's bf16, not at all where the processor has none and OpenVINO computes in float32."""
     golden = dict(np.load(REPOSITORY / graph / "1" / "golden.npz"))
     loaded = engine(graph, "openvino-bf16")
     results = loaded({name: golden[name] for name in loaded.input_names})
-    np.testing.assert_allclose(results["LIVENESS"], golden["LIVENESS"], atol=2e-2)
+    usable = golden["LIVENESS"] > 0
+    wanted, found = (scipy.special.logit(each["LIVENESS"][usable]) for each in (golden, results))
+    np.testing.assert_allclose(found, wanted, atol=1.0)
     np.testing.assert_array_equal(results["FRAME_COUNT"], golden["FRAME_COUNT"])
 
 

@@ -199,13 +199,19 @@ def test_a_print_has_no_pulse_and_no_blink_and_a_replay_blinks():
     replayed = Attempt(Name(1, 1, 4, 4), SEED, replace(preset, height_px=512, width_px=384)).scene
     replayed._video.person._blinks = [(0.3, 0.2)]
     replayed._moire = 0.0
-    spread = {}
-    for time_s in (0.0, 0.3):
-        frame = replayed.frame(time_s)
-        x, y = frame.eyes[0].round().astype(int)
-        spread[time_s] = frame.picture[y - 5 : y + 6, x - 14 : x + 15].std()
-    # An open eye is a dark iris in a bright ball.
-    assert spread[0.0] > 1.5 * spread[0.3]
+    pictures = [replayed.frame(time_s) for time_s in (0.0, 0.3)]
+
+    def change(above_px):
+        """Of a window that follows the eye, or of the skin above it, as a share of its brightness."""
+        windows = []
+        for frame in pictures:
+            x, y = frame.eyes[0].round().astype(int)
+            window = frame.picture[y - above_px - 5 : y - above_px + 6, x - 14 : x + 15]
+            windows.append(window / window.mean())
+        return np.abs(windows[1] - windows[0]).mean()
+
+    # An open eye is a dark iris in a bright ball, a closed one is skin.
+    assert change(0) > 4 * change(40)
 
 
 def test_users_keep_the_originals_proportions():
