@@ -152,7 +152,7 @@ def test_engine_gives_the_golden_answers(graph, runtime, tolerance):
         assert value.dtype == golden[name].dtype
         assert np.isfinite(value).all()
         np.testing.assert_allclose(value, golden[name], atol=tolerance * np.abs(golden[name]).max(), err_msg=name)
-    np.testing.assert_allclose(results["LIVENESS"], golden["LIVENESS"], atol=1e-4)
+    np.testing.assert_allclose(results["LIVENESS"], golden["LIVENESS"], atol=tolerance)
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
