@@ -14,9 +14,12 @@ import torch
 from eulernet.datasets.records import Video
 from eulernet.learning.augmentation import augment, cosine_rate, cut_windows, epoch_generator, to_float
 from eulernet.learning.checkpoint import CheckpointError, load
+from eulernet.learning.feed import Feed, gather
+from eulernet.learning.graphs import GraphedLogits
 from eulernet.learning.losses import clip_loss, contrast_kernels, contrastive_depth_loss
 from eulernet.learning.settings import AugmentationSettings, LossSettings, Settings, SettingsError, read_settings
 from eulernet.learning.trainer import Trainer, TrainingError, equal_error_rate
+from eulernet.network import create
 
 SIZE = 32
 SMALL = f"""
@@ -363,3 +366,54 @@ def test_learning_rate_rises_and_falls():
     assert max(rates) == rates[9] == 1.0
     assert all(a >= b for a, b in itertools.pairwise(rates[9:]))
     assert rates[-1] < 0.01
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_graphs_give_the_logits_and_gradients_of_the_plain_network(settings):
+    """Captured at the first call, right at the next ones, with other pictures and other weights, and for a last batch
+    that is smaller; the statistics of the normalisations move as in plain training."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        plain, graphed = (create(1, settings.network, training=True).cuda() for _ in range(2))
+        logits = GraphedLogits(graphed, None)
+        random = torch.Generator().manual_seed(5)
+        for count in (8, 8, 8, 3):
+            pictures = torch.rand(count, 4, 3, SIZE, SIZE, generator=random).cuda() * 2 - 1
+            wanted, found = plain.logits(pictures), logits(pictures)
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+            for network, each in ((plain, wanted), (graphed, found)):
+                network.zero_grad()
+                each.square().mean().backward()
+                with torch.no_grad():
+                    for parameter in network.parameters():
+                        parameter -= 0.01 * parameter.grad
+            for (name, a), (_, b) in zip(plain.state_dict().items(), graphed.state_dict().items(), strict=True):
+                torch.testing.assert_close(b, a, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_every_device_augments_alike():
+    settings = AugmentationSettings(quarter_turns=True, saturation=0.5, sharpness=0.5, window_px=32)
+    clips, targets = torch.rand(8, 4, 3, 32, 32), torch.rand(8, 4, 4)
+    here = augment(clips, targets, settings, epoch_generator(0, 0, 1))
+    there = augment(clips.cuda(), targets.cuda(), settings, epoch_generator(0, 0, 1))
+    for a, b in zip(here, there, strict=True):
+        torch.testing.assert_close(b.cpu(), a, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_clips_are_held_on_the_gpu():
+    data = Flicker(8, 0)
+    feed = Feed(data, torch.device("cuda"))
+    for a, b in zip(feed.batch([5, 2]), gather(data, [5, 2]), strict=True):
+        assert a.is_cuda
+        assert torch.equal(a.cpu(), b)

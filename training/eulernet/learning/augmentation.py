@@ -32,18 +32,18 @@ def augment(
         clips: float (N, T, 3, H, W), 0 to 1.
         targets: float (N, S, S) or (N, T, S, S).
         settings: the limits.
-        generator: what is drawn from; the draws do not depend on the batch's size.
+        generator: what is drawn from, on the CPU: every device sees the same draws.
 
     Returns:
         Both, of the same shapes.
     """
     n = len(clips)
-    draws = 2.0 * torch.rand(n, 12, generator=generator) - 1.0
+    draws = (2.0 * torch.rand(n, 12, generator=generator) - 1.0).to(clips.device)
     flip = (draws[:, 0] < 0) & settings.flip
     framed = targets if targets.ndim == 4 else targets.unsqueeze(1)
     if settings.zoom or settings.shift:
         scale = 1.0 + settings.zoom * draws[:, 1]
-        theta = torch.zeros(n, 2, 3)
+        theta = torch.zeros(n, 2, 3, device=clips.device)
         theta[:, 0, 0], theta[:, 1, 1] = torch.where(flip, -scale, scale), scale
         theta[:, :, 2] = 2.0 * settings.shift * draws[:, 2:4]
         moved = _move(clips, theta, "border")
@@ -53,7 +53,7 @@ def augment(
         moved = torch.where(flip.view(n, 1, 1, 1, 1), clips.flip(-1), clips)
         target = torch.where(flip.view(n, 1, 1, 1), framed.flip(-1), framed)
     if settings.quarter_turns:
-        turns = ((draws[:, 11] + 1.0) * 2.0).long()
+        turns = ((draws[:, 11] + 1.0) * 2.0).long().tolist()
         moved, target = (_turn(each, turns) for each in (moved, target))
     recoloured = _recolour(moved, draws, settings)
     if settings.sharpness:
@@ -102,9 +102,9 @@ def _move(pictures: Tensor, theta: Tensor, padding: str) -> Tensor:
     return flat.reshape(n, t, c, height, width)
 
 
-def _turn(pictures: Tensor, turns: Tensor) -> Tensor:
-    """pictures: float (N, ..., H, H); turns: int (N,), quarters against the clock."""
-    return torch.stack([each.rot90(int(k), (-2, -1)) for each, k in zip(pictures, turns, strict=True)])
+def _turn(pictures: Tensor, turns: list[int]) -> Tensor:
+    """pictures: float (N, ..., H, H); turns: N quarters against the clock."""
+    return torch.stack([each.rot90(k, (-2, -1)) for each, k in zip(pictures, turns, strict=True)])
 
 
 def _recolour(clips: Tensor, draws: Tensor, settings: AugmentationSettings) -> Tensor:
@@ -114,7 +114,8 @@ def _recolour(clips: Tensor, draws: Tensor, settings: AugmentationSettings) -> T
     contrast = 1.0 + settings.contrast * draws[:, 5, None]
     colour = gain * (1.0 + settings.colour * draws[:, 6:9])
     saturation = (1.0 + settings.saturation * draws[:, 9]).view(n, 1, 1)
-    mixed = saturation * torch.eye(3) + (1.0 - saturation) * torch.tensor(LUMA)
+    grey, same = torch.tensor(LUMA, device=clips.device), torch.eye(3, device=clips.device)
+    mixed = saturation * same + (1.0 - saturation) * grey
     middle = clips.mean(dim=(1, 2, 3, 4)).unsqueeze(1)
     matrix = mixed * (colour * contrast).unsqueeze(1)
     offset = mixed @ (colour * middle * (1.0 - contrast)).unsqueeze(2)

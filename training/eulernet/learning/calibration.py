@@ -13,7 +13,8 @@ from scipy.optimize import minimize_scalar
 
 from eulernet.evaluation.metrics import Sample, eer_threshold
 from eulernet.learning.checkpoint import Checkpoint, load, save
-from eulernet.learning.trainer import BEST, Clips, batches, gather
+from eulernet.learning.feed import Clips, batches, gather
+from eulernet.learning.trainer import BEST, training_device
 from eulernet.network import EulerNet
 
 WEIGHTS = "weights.pt"
@@ -57,7 +58,7 @@ def fit(means: Values, live: NDArray[np.bool_]) -> tuple[float, float]:
 def publish(out: Path, dev_set: Clips) -> Path:
     """Writes OUT/weights.pt: the best epoch of the run in OUT, calibrated, without what only training needs."""
     best = load(out / BEST)
-    threshold, slope = fit(*map_means(best.network, dev_set))
+    threshold, slope = fit(*map_means(best.network.to(training_device()), dev_set))
     with torch.no_grad():
         best.network.threshold.fill_(threshold)
         best.network.scale.fill_(slope)

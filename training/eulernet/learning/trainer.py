@@ -3,19 +3,21 @@
 import csv
 import dataclasses
 import hashlib
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eulernet.datasets.records import Video
 from eulernet.learning.augmentation import augment, cosine_rate, cut_windows, epoch_generator, to_float, to_network
 from eulernet.learning.checkpoint import Checkpoint, CheckpointError, load, save
+from eulernet.learning.feed import Clips, Feed, batches
+from eulernet.learning.graphs import GraphedLogits
 from eulernet.learning.losses import clip_loss
 from eulernet.learning.settings import Settings
 from eulernet.network import EulerNet, create
@@ -23,17 +25,6 @@ from eulernet.network import EulerNet, create
 LAST, BEST, HISTORY = "last.pt", "best.pt", "history.csv"
 Report = Callable[[str], None]
 Step = Callable[[], object]
-Sample = tuple[Tensor, Tensor, Tensor, int]  # clip uint8 (T, H, W, 3), map float (S, S), live float (), index
-
-
-class Clips(Protocol):
-    """Random access to samples and to what is known of each without reading it; `ClipDataset` is one."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Sample: ...
-
-    def video(self, index: int) -> Video: ...
 
 
 class TrainingError(Exception):
@@ -58,6 +49,11 @@ def equal_error_rate(live: NDArray[np.bool_], liveness: NDArray[np.float32]) -> 
     before, after = accepted[k - 1] - refused[k - 1], accepted[k] - refused[k]
     share = before / (before - after)
     return float(accepted[k - 1] + share * (accepted[k] - accepted[k - 1]))
+
+
+def training_device() -> torch.device:
+    """The GPU where there is one that CUDA can use, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def autocast_dtype(choice: str, device: torch.device) -> torch.dtype | None:
@@ -97,7 +93,7 @@ class Trainer:
             if len({clips.video(i).live for i in range(len(clips))}) < 2:
                 raise TrainingError(f"the {name} set of {len(clips)} clips needs both bona fide and attacks")
         self.settings, self.train_set, self.dev_set, self.out = settings, train_set, dev_set, out
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = training_device()
         self.autocast = autocast_dtype(settings.optimizer.autocast, self.device)
         network = create(settings.seed, settings.network) if start_from is None else _start(settings, start_from)
         made_of = dataclasses.asdict(settings)
@@ -114,7 +110,10 @@ class Trainer:
             {"params": decayed, "weight_decay": settings.optimizer.weight_decay},
             {"params": rest, "weight_decay": 0.0},
         ]
-        self.optimizer = torch.optim.AdamW(groups, lr=settings.optimizer.learning_rate)
+        on_gpu = self.device.type == "cuda"
+        self.optimizer = torch.optim.AdamW(groups, lr=settings.optimizer.learning_rate, fused=on_gpu or None)
+        self._train_feed, self._dev_feed = (Feed(clips, self.device) for clips in (train_set, dev_set))
+        self._train_logits = GraphedLogits(self.network, self.autocast) if on_gpu else self._logits
         self._step: Step = lambda: None
         if self.checkpoint.optimizer:
             self.optimizer.load_state_dict(self.checkpoint.optimizer)
@@ -204,29 +203,29 @@ class Trainer:
             done = epoch * self.steps_per_epoch + number
             for group in self.optimizer.param_groups:
                 group["lr"] = optimizer.learning_rate * cosine_rate(done, steps, warmup_steps)
-            clips, targets, _ = gather(self.train_set, indices.tolist())
+            clips, targets, _ = self._train_feed.batch(indices.tolist())
             generator, augmentation = epoch_generator(self.settings.seed, epoch, number + 1), self.settings.augmentation
             # Cut before anything is computed: 16 whole clips as float32 are 50 MB.
             clips, targets = cut_windows(clips, targets, augmentation, generator)
+            clips, targets = clips.to(self.device), targets.to(self.device)
             clips, targets = augment(to_float(clips), targets, augmentation, generator)
-            loss = self._loss(clips, targets)
-            if not torch.isfinite(loss):
-                raise TrainingError(f"the loss is not finite in epoch {epoch + 1}: lower learning_rate")
+            loss = clip_loss(self._train_logits(to_network(clips)), targets, self.settings.loss)
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), optimizer.gradient_norm)
             self.optimizer.step()
-            total += float(loss.detach()) * len(indices)
+            # The one place where a GPU is waited for, when the next step's work can't be prepared meanwhile anyway.
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise TrainingError(f"the loss is not finite in epoch {epoch + 1}: lower learning_rate")
+            total += value * len(indices)
             self._step()
         return total / self._windows
 
-    def _loss(self, clips: Tensor, targets: Tensor) -> Tensor:
-        """clips: float (N, T, 3, H, W), 0 to 1; targets: float (N, S, S)."""
-        return clip_loss(self._logits(clips), targets.to(self.device), self.settings.loss)
-
-    def _logits(self, clips: Tensor) -> Tensor:
+    def _logits(self, pictures: Tensor) -> Tensor:
+        """pictures: float (N, T, 3, H, W), normalised."""
         with torch.autocast(self.device.type, self.autocast or torch.bfloat16, enabled=self.autocast is not None):
-            return self.network.logits(to_network(clips.to(self.device)))
+            return self.network.logits(pictures)
 
     @torch.inference_mode()
     def _judge(self) -> tuple[float, float]:
@@ -234,11 +233,11 @@ class Trainer:
         self.network.eval()
         losses, scores, lives = 0.0, [], []
         for indices in batches(len(self.dev_set), self.settings.optimizer.batch_size):
-            clips, targets, live = gather(self.dev_set, indices)
-            logits = self._logits(to_float(clips))
+            clips, targets, live = self._dev_feed.batch(indices)
+            logits = self._logits(to_network(to_float(clips.to(self.device))))
             losses += float(clip_loss(logits, targets.to(self.device), self.settings.loss)) * len(indices)
             scores.append(self.network.liveness(torch.sigmoid(logits.float()))[:, -1].cpu())
-            lives.append(live)
+            lives.append(live.cpu())
         eer = equal_error_rate(torch.cat(lives).numpy() > 0.5, torch.cat(scores).numpy())
         return losses / len(self.dev_set), eer
 
@@ -253,22 +252,6 @@ def _start(settings: Settings, path: Path) -> EulerNet:
     if differing:
         raise TrainingError(f"{path} is another network ({'; '.join(differing)}): give [network] its values")
     return network
-
-
-def batches(count: int, size: int) -> Iterator[list[int]]:
-    """0 to `count` - 1 in runs of `size`."""
-    for first in range(0, count, size):
-        yield list(range(first, min(count, first + size)))
-
-
-def gather(clips: Clips, indices: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Samples as a batch: clips uint8 (N, T, H, W, 3), maps float (N, S, S), live float (N,)."""
-    samples = [clips[i] for i in indices]
-    return (
-        torch.stack([sample[0] for sample in samples]),
-        torch.stack([sample[1] for sample in samples]),
-        torch.tensor([float(sample[2]) for sample in samples]),
-    )
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:

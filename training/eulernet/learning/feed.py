@@ -1,0 +1,73 @@
+"""Batches of clips: read one by one, or all held in a GPU's memory, where there is room for them."""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from eulernet.datasets.records import Video
+
+Sample = tuple[Tensor, Tensor, Tensor, int]  # clip uint8 (T, H, W, 3), map float (S, S), live float (), index
+Batch = tuple[Tensor, Tensor, Tensor]  # clips uint8 (N, T, H, W, 3), maps float (N, S, S), live float (N,)
+
+SHARE_OF_FREE_MEMORY = 0.4  # that the clips of a split may take of a GPU: beside them stand the other's, and training
+
+
+class Clips(Protocol):
+    """Random access to samples and to what is known of each without reading it; `ClipDataset` is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+    def video(self, index: int) -> Video: ...
+
+
+class Feed:
+    """Batches of one split.
+
+    On a GPU, the clips are read once and stay there, as bytes: a step of training takes it less time than a CPU takes
+    to read the next one's clips. Where they do not fit, they are read batch by batch, as on a CPU.
+    """
+
+    def __init__(self, clips: Clips, device: torch.device) -> None:
+        self.clips = clips
+        self._held: Batch | None = None
+        if device.type == "cuda" and len(clips):
+            free, _ = torch.cuda.mem_get_info(device)
+            if len(clips) * clips[0][0].nbytes < SHARE_OF_FREE_MEMORY * free:
+                self._held = _held(clips, device)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """These samples, on the GPU if they are held there."""
+        if self._held is None:
+            return gather(self.clips, indices)
+        clips, maps, live = self._held
+        chosen = torch.tensor(indices, device=clips.device)
+        return clips[chosen], maps[chosen], live[chosen]
+
+
+def batches(count: int, size: int) -> Iterator[list[int]]:
+    """0 to `count` - 1 in runs of `size`."""
+    for first in range(0, count, size):
+        yield list(range(first, min(count, first + size)))
+
+
+def gather(clips: Clips, indices: Sequence[int]) -> Batch:
+    """Samples as a batch in the computer's memory."""
+    samples = [clips[i] for i in indices]
+    return (
+        torch.stack([sample[0] for sample in samples]),
+        torch.stack([sample[1] for sample in samples]),
+        torch.tensor([float(sample[2]) for sample in samples]),
+    )
+
+
+def _held(clips: Clips, device: torch.device) -> Batch:
+    """All samples as a batch on the device. Filled one by one: a stack would take twice the memory meanwhile."""
+    whole = tuple(torch.empty((len(clips), *part.shape), dtype=part.dtype, device=device) for part in clips[0][:3])
+    for i in range(len(clips)):
+        for place, part in zip(whole, clips[i][:3], strict=True):
+            place[i] = part
+    return whole  # type: ignore[return-value]

@@ -1,0 +1,55 @@
+"""A network's forward and backward pass as CUDA graphs: launched at once, not kernel by kernel."""
+
+import torch
+from torch import Tensor, nn
+
+from eulernet.network import EulerNet
+
+
+class _Logits(nn.Module):
+    """`EulerNet.logits` under autocast, as a module with nothing but tensors going in and out."""
+
+    def __init__(self, network: EulerNet, dtype: torch.dtype | None) -> None:
+        super().__init__()
+        self.network, self.dtype = network, dtype
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        # Casts that autocast keeps for later would outlive the graph that made them.
+        dtype = self.dtype or torch.bfloat16
+        with torch.autocast("cuda", dtype, enabled=self.dtype is not None, cache_enabled=False):
+            return self.network.logits(pictures)
+
+
+class GraphedLogits:
+    """`network.logits` for training on batches of one shape, captured at the first call; other shapes as ever.
+
+    The kernels of a step on windows of 96 px take an H100 a fraction of the time in which Python launches them: a step
+    of 28 windows 6.7 ms in place of 22.2, of 56 windows 10.1 in place of 21.0 (torch 2.11, all cores busy rendering).
+    """
+
+    def __init__(self, network: EulerNet, dtype: torch.dtype | None) -> None:
+        self._plain = _Logits(network, dtype)
+        self._graphed: _Logits | None = None
+        self._shape: torch.Size | None = None
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """pictures: float (N, T, 3, H, W) on the GPU, normalised, to the logits float (N, T, S, S)."""
+        if self._graphed is None:
+            self._shape, self._graphed = pictures.shape, self._capture(pictures)
+        chosen = self._graphed if pictures.shape == self._shape else self._plain
+        logits: Tensor = chosen(pictures)
+        return logits
+
+    def _capture(self, pictures: Tensor) -> _Logits:
+        # Capturing runs the network a few times, which must not move the statistics of its normalisations.
+        before = {name: buffer.clone() for name, buffer in self._plain.named_buffers()}
+        graphed = _Logits(self._plain.network, self._plain.dtype).train()
+        # A graph's gradients come from the stream that it was captured on: meant so, and right, as a test shows.
+        quiet = getattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch", None)
+        if quiet is not None:  # torch before 2.10 has no such warning
+            quiet(False)
+        torch.cuda.make_graphed_callables(graphed, (pictures.clone(),))  # changes the module itself
+        with torch.no_grad():
+            for name, buffer in self._plain.named_buffers():
+                buffer.copy_(before[name])
+        return graphed
