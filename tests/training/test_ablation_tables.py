@@ -266,3 +266,11 @@ def test_table_alone_needs_no_data(finished, tmp_path):
 def test_shipped_recipe_leaves_the_runs_their_part():
     recipe = read_settings(ROOT / "training" / "recipes" / "small.toml")
     assert Run(FULL, 1, 0, recipe.seed).settings(recipe) == recipe
+
+
+def test_the_committed_results_are_all_of_the_shipped_recipe():
+    """A change that gives the recipe another digest leaves the results behind: then they are to be made again."""
+    rows = read_rows(ROOT / "training" / "results" / "ablation.csv")
+    recipe = read_settings(ROOT / "training" / "recipes" / "small.toml")
+    assert {row.recipe for row in rows} == {recipe_digest(recipe)}
+    assert {row.run for row in rows} == {*variant_runs(BY_TAG, range(3)), *fold_runs([3, 4], [FULL], [0])}

@@ -5,7 +5,9 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from eulernet.ablation.plan import ABLATED_PROTOCOL, FULL, Run
 from eulernet.datasets.crops import VERSION as CROPS_VERSION
 from eulernet.datasets.crops import CropSettings
 from eulernet.datasets.oulu import FOLDERS
@@ -34,14 +36,23 @@ def crop_settings(recipe: Settings) -> CropSettings:
 
 
 def recipe_digest(recipe: Settings) -> str:
-    """Of everything that all runs share: not of seed, protocol, fold, label, FCAM and pyramid."""
-    values = dataclasses.asdict(recipe)
-    del values["seed"]
-    for section, name in (("data", "protocol"), ("data", "fold"), ("data", "label")):
-        del values[section][name]
-    for name in ("fcam", "pyramid"):
-        del values["network"][name]
-    return _digest([VERSION, CROPS_VERSION, values, dataclasses.asdict(crop_settings(recipe))])
+    """Of everything that all runs share: not of seed, protocol, fold, label, FCAM and pyramid.
+
+    Only what differs from the defaults counts, so that a setting that comes later leaves the recipes alone that do not
+    use it. A default that changes takes another VERSION.
+    """
+    shared = Run(FULL, ABLATED_PROTOCOL, 0, recipe.seed).settings(recipe)
+    return _digest([VERSION, CROPS_VERSION, _chosen(shared), dataclasses.asdict(crop_settings(recipe))])
+
+
+def _chosen(recipe: Settings) -> dict[str, dict[str, Any]]:
+    """By section, the values that are not the defaults; a section without any is left out."""
+    chosen = {}
+    for section, defaults in dataclasses.asdict(Settings()).items():
+        if isinstance(defaults, dict):
+            values = dataclasses.asdict(getattr(recipe, section))
+            chosen[section] = {name: value for name, value in values.items() if value != defaults[name]}
+    return {section: values for section, values in chosen.items() if values}
 
 
 def data_identity(root: Path) -> DataIdentity:

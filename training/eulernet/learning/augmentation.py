@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from eulernet.colour import LUMA
 from eulernet.learning.settings import WINDOW_STEP_PX, AugmentationSettings
 from eulernet.network import PIXEL_MEAN, PIXEL_STD
-
-LUMA = (0.2126, 0.7152, 0.0722)  # shares of red, green and blue in what is seen as bright: ITU-R BT.709
 
 
 def to_float(clips: Tensor) -> Tensor:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eulernet.colour import LUMA
 from eulernet.simulation.motion import Path
 from eulernet.simulation.opencv import cv2
 from eulernet.simulation.randomness import Floats, Pixels, stream
 
 FPS = 30.0
 _CODES = 4096
-# White balance and lens of a phone lie within this of each other's.
-_LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
+_LUMA = np.array(LUMA, np.float32)
 
 
 @dataclass(frozen=True)
