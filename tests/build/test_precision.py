@@ -114,7 +114,7 @@ def test_int8_is_symmetric_and_leaves_the_filters_alone(variants, model: str) ->
 
 
 @pytest.mark.parametrize("model", FOLDERS)
-@pytest.mark.parametrize(("name", "liveness", "state"), [("fp16", 5e-3, 0.05), ("int8", 0.2, 3.0), (FOR_CPU, 0.2, 3.0)])
+@pytest.mark.parametrize(("name", "liveness", "state"), [("fp16", 5e-3, 0.01), ("int8", 0.2, 0.6), (FOR_CPU, 0.2, 0.6)])
 def test_variants_stay_near_fp32(graphs, variants, model: str, name: str, liveness: float, state: float) -> None:
     inputs = inputs_of(graphs[model], golden(model))
     expected = onnxruntime_runner(graphs[model])(inputs)
@@ -126,7 +126,9 @@ def test_variants_stay_near_fp32(graphs, variants, model: str, name: str, livene
     assert np.abs(actual["LIVENESS"] - expected["LIVENESS"]).max() < liveness
     assert np.abs(actual["LOCATION_MAP"] - expected["LOCATION_MAP"]).max() > 0  # it is another graph
     for tensor in (tensor for tensor in expected if tensor.startswith("s") and expected[tensor].dtype == np.float32):
-        assert (np.abs(actual[tensor] - expected[tensor]) / (1 + np.abs(expected[tensor]))).max() < state, tensor
+        # As a share of the whole state: what it weighs is the weights' affair, and so is a single value of it.
+        off = np.linalg.norm(actual[tensor] - expected[tensor]) / np.linalg.norm(expected[tensor])
+        assert off < state, tensor
 
 
 @pytest.mark.parametrize("name", ["fp16", "int8", FOR_CPU])
