@@ -37,7 +37,9 @@ def augment(
         Both, of the same shapes.
     """
     n = len(clips)
-    draws = (2.0 * torch.rand(n, 12, generator=generator) - 1.0).to(clips.device)
+    draws = 2.0 * torch.rand(n, 12, generator=generator) - 1.0
+    turns = ((draws[:, 11] + 1.0) * 2.0).long().tolist()
+    draws = draws.to(clips.device)
     flip = (draws[:, 0] < 0) & settings.flip
     framed = targets if targets.ndim == 4 else targets.unsqueeze(1)
     if settings.zoom or settings.shift:
@@ -52,7 +54,6 @@ def augment(
         moved = torch.where(flip.view(n, 1, 1, 1, 1), clips.flip(-1), clips)
         target = torch.where(flip.view(n, 1, 1, 1), framed.flip(-1), framed)
     if settings.quarter_turns:
-        turns = ((draws[:, 11] + 1.0) * 2.0).long().tolist()
         moved, target = (_turn(each, turns) for each in (moved, target))
     recoloured = _recolour(moved, draws, settings)
     if settings.sharpness:

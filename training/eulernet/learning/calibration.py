@@ -62,5 +62,5 @@ def publish(out: Path, dev_set: Clips) -> Path:
     with torch.no_grad():
         best.network.threshold.fill_(threshold)
         best.network.scale.fill_(slope)
-    save(out / WEIGHTS, Checkpoint(best.network, best.epoch, best.label, best.history, best.settings))
+    save(out / WEIGHTS, Checkpoint(best.network.cpu(), best.epoch, best.label, best.history, best.settings))
     return out / WEIGHTS

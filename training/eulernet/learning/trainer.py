@@ -214,7 +214,7 @@ class Trainer:
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), optimizer.gradient_norm)
             self.optimizer.step()
-            # The one place where a GPU is waited for, when the next step's work can't be prepared meanwhile anyway.
+            # Asked for last: a GPU is waited for here.
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise TrainingError(f"the loss is not finite in epoch {epoch + 1}: lower learning_rate")
