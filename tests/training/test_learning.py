@@ -15,7 +15,7 @@ from eulernet.datasets.records import Video
 from eulernet.learning.augmentation import augment, cosine_rate, cut_windows, epoch_generator, to_float
 from eulernet.learning.checkpoint import CheckpointError, load
 from eulernet.learning.feed import Feed, gather
-from eulernet.learning.graphs import GraphedLogits
+from eulernet.learning.graphs import GraphedLogits, Logits
 from eulernet.learning.losses import clip_loss, contrast_kernels, contrastive_depth_loss
 from eulernet.learning.settings import AugmentationSettings, LossSettings, Settings, SettingsError, read_settings
 from eulernet.learning.trainer import Trainer, TrainingError, equal_error_rate
@@ -380,7 +380,7 @@ def test_graphs_give_the_logits_and_gradients_of_the_plain_network(settings):
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:
         plain, graphed = (create(1, settings.network, training=True).cuda() for _ in range(2))
-        logits = GraphedLogits(graphed, None)
+        logits = GraphedLogits(Logits(graphed, None))
         random = torch.Generator().manual_seed(5)
         for count in (8, 8, 8, 3):
             pictures = torch.rand(count, 4, 3, SIZE, SIZE, generator=random).cuda() * 2 - 1

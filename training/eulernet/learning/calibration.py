@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from eulernet.device import compute_device
 from eulernet.evaluation.metrics import Sample, eer_threshold
 from eulernet.learning.checkpoint import Checkpoint, load, save
 from eulernet.learning.feed import Clips, batches, gather
-from eulernet.learning.trainer import BEST, training_device
+from eulernet.learning.trainer import BEST
 from eulernet.network import EulerNet
 
 WEIGHTS = "weights.pt"
@@ -30,7 +31,10 @@ def map_means(network: EulerNet, clips: Clips, batch_size: int = 8) -> tuple[Val
     means, lives = [], []
     for indices in batches(len(clips), batch_size):
         frames, _, live = gather(clips, indices)
-        means.append(network(frames.to(device)).location_map[:, -1].mean(dim=(1, 2)).double().cpu().numpy())
+        # TF32, cuDNN's default on a GPU, would give other means than the exported graph does.
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            maps = network(frames.to(device)).location_map[:, -1]
+        means.append(maps.mean(dim=(1, 2)).double().cpu().numpy())
         lives.append(live.numpy() > 0.5)
     return np.concatenate(means), np.concatenate(lives)
 
@@ -58,9 +62,9 @@ def fit(means: Values, live: NDArray[np.bool_]) -> tuple[float, float]:
 def publish(out: Path, dev_set: Clips) -> Path:
     """Writes OUT/weights.pt: the best epoch of the run in OUT, calibrated, without what only training needs."""
     best = load(out / BEST)
-    threshold, slope = fit(*map_means(best.network.to(training_device()), dev_set))
+    threshold, slope = fit(*map_means(best.network.to(compute_device()), dev_set))
     with torch.no_grad():
         best.network.threshold.fill_(threshold)
         best.network.scale.fill_(slope)
-    save(out / WEIGHTS, Checkpoint(best.network.cpu(), best.epoch, best.label, best.history, best.settings))
+    save(out / WEIGHTS, Checkpoint(best.network, best.epoch, best.label, best.history, best.settings))
     return out / WEIGHTS

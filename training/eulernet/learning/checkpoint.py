@@ -29,11 +29,11 @@ class Checkpoint:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes the file beside its place and renames it."""
+    """Writes the file beside its place and renames it; the network as CPU tensors, wherever it is."""
     content = {
         "format": FORMAT,
         "network": dataclasses.asdict(checkpoint.network.config),
-        "state": checkpoint.network.state_dict(),
+        "state": {name: value.cpu() for name, value in checkpoint.network.state_dict().items()},
         **{name: getattr(checkpoint, name) for name in ("epoch", "label", "history", "settings", "optimizer")},
     }
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -45,13 +45,14 @@ def open_checkpoint(path: Path) -> CropModel:
     """A checkpoint of `eulernet train`. Raises: ScorerError."""
     import torch
 
+    from eulernet.device import compute_device
     from eulernet.learning.checkpoint import CheckpointError, load
 
     try:
         checkpoint = load(path)
     except CheckpointError as error:
         raise ScorerError(str(error)) from error
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = compute_device()
     network = checkpoint.network.eval().to(device)
 
     def infer(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
