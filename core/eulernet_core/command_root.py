@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The `eulernet` command. Its subcommands are entry points of group `eulernet.commands`, loaded when called.
 
 An entry point may say which extra its command needs: `name = "package.module:command [extra]"`.
@@ -44,7 +45,7 @@ class LazyGroup(click.Group):
         except (ImportError, AttributeError) as error:
             raise click.ClickException(f"`eulernet {cmd_name}` cannot be loaded: {error}; install it again") from error
         if not isinstance(command, click.Command):
-            raise click.ClickException(f"`eulernet {cmd_name}`: {point.value} is no click command")
+            raise click.ClickException(f"`eulernet {cmd_name}`: {point.value} is not a click command")
         return command
 
     def resolve_command(
@@ -67,7 +68,7 @@ class LazyGroup(click.Group):
             raise needs_extra(point, error) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Lists the commands, also those that cannot be loaded."""
+        """Lists all commands, even one that cannot be loaded."""
         rows = []
         for name in self.list_commands(ctx):
             try:
@@ -82,7 +83,7 @@ class LazyGroup(click.Group):
 
 
 def needs_extra(point: EntryPoint, error: ModuleNotFoundError) -> Exception:
-    """The error to show for a module that a command lacks; the error itself where it is one of this project's own."""
+    """The error to show for a missing module; the error itself if the module belongs to this project."""
     module = (error.name or "").split(".")[0]
     if not module or module in _EXTRAS:
         return error

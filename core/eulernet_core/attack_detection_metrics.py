@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Error rates of presentation attack detection, after ISO/IEC 30107-3, from liveness scores; no model, no files.
 
 Scores are higher for bona fide, and a presentation is taken for live iff its score >= the threshold. Then
@@ -40,7 +41,7 @@ _NORMAL = NormalDist()
 
 
 class MetricsError(ValueError):
-    """Scores that no error rate can be computed from; says what is wrong and what to do."""
+    """Error rates can't be computed from these scores; the message gives the reason and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -224,6 +225,6 @@ def _finite(scores: ArrayLike, what: str) -> FloatArray:
     bad = np.flatnonzero(~np.isfinite(found))
     if len(bad):
         raise MetricsError(
-            f"{what}: score {bad[0]} is {found[bad[0]]} ({len(bad)} in all); leave out or score again what has no score"
+            f"{what}: score {bad[0]} is {found[bad[0]]} ({len(bad)} in all); leave these out or score them again"
         )
     return found

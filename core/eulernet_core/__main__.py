@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m eulernet_core`: the `eulernet` command."""
+
+from eulernet_core.command_root import main
+
+main(prog_name="eulernet")
