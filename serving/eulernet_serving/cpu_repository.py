@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Assembles the model repository that the embedded Triton server loads: the sources and the face detector's graph."""
+
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import onnx
+
+from eulernet_core import shipped
+from eulernet_core.tensors import CLIP_NETWORK_MODEL, FACE_DETECTOR_MODEL, STEP_NETWORK_MODEL
+from eulernet_core.whole_files import replace_folder, sha256_of
+from eulernet_serving.face_models.converted import DETECTOR_NAME, make_face_models
+from eulernet_serving.plan_records import graph_properties
+from eulernet_serving.repository_manifest import Graph, Manifest, checksums, faults
+
+GRAPHS = (STEP_NETWORK_MODEL, CLIP_NETWORK_MODEL)  # the models made by training
+GENERATED = shutil.ignore_patterns("__pycache__", "*.pyc", ".gitkeep")
+
+
+class RepositoryError(Exception):
+    """The repository can't be assembled; the message names the missing part."""
+
+
+def assemble(out: Path, source: Path | None = None, face_models: Path | None = None) -> Path:
+    """Writes a complete repository to `out`, replacing the old one in one step.
+
+    Args:
+        out: the repository's folder.
+        source: the sources; the shipped ones by default.
+        face_models: folder of the converted face models, which are made there if they are missing; the user's cache by
+            default.
+    Returns: `out`.
+    Raises: RepositoryError; FetchError where the face models can't be fetched.
+    """
+    source = source or shipped.model_repository()
+    face_models = face_models or shipped.face_models_folder()
+    make_face_models(face_models)
+
+    def fill(fresh: Path) -> None:
+        shutil.copytree(source, fresh, ignore=GENERATED, dirs_exist_ok=True)
+        for model in fresh.iterdir():
+            (model / "1").mkdir(exist_ok=True)  # an ensemble needs a version folder, though an empty one
+        shutil.copy(face_models / DETECTOR_NAME, fresh / FACE_DETECTOR_MODEL / "1" / "model.onnx")
+        for graph in GRAPHS:
+            if not (fresh / graph / "1" / "model.onnx").is_file():
+                raise RepositoryError(f"{source / graph}/1/model.onnx is missing: eulernet export writes it")
+
+    replace_folder(out, fill)
+    return out
+
+
+def assemble_cpu(out: Path, face_models: Path | None = None) -> Manifest:
+    """Writes the embedded server's repository and its manifest into `out`, replacing the old one.
+
+    Raises: RepositoryError; FetchError where the face models can't be fetched.
+    """
+    assemble(out, face_models=face_models)
+    graphs = {model: graph_of(out / model / "1" / "model.onnx") for model in GRAPHS}
+    manifest = Manifest(
+        target="cpu",
+        models=".",
+        weights=graphs[GRAPHS[0]].weights,
+        command=f"eulernet serve --repository {out}",
+        graphs=graphs,
+        versions=versions("onnx", "MNN", "openvino", "nvidia-dali-cuda120", "nvidia-pytriton"),
+        files=checksums(out),
+    )
+    check(out, manifest)
+    manifest.write(out)
+    return manifest
+
+
+def graph_of(path: Path) -> Graph:
+    """The manifest's entry for an exported graph."""
+    properties = graph_properties(onnx.load(path))
+    return Graph(sha256_of(path), properties["parameters_sha256"], properties["weights"])
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of Python, of this project and of the named packages."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    return {"python": python, **{name: metadata.version(name) for name in ("eulernet", *packages)}}
+
+
+def check(folder: Path, manifest: Manifest) -> None:
+    """Raises: RepositoryError with every fault of the folder."""
+    if found := faults(folder, manifest):
+        raise RepositoryError("; ".join(found))

