@@ -1,4 +1,5 @@
-"""Builds requests and reads answers, without any connection: sync and asyncio clients share every line of it."""
+# SPDX-License-Identifier: Apache-2.0
+"""Builds requests and reads responses, without any connection."""
 
 from __future__ import annotations
 
@@ -11,9 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
 
-from eulernet_client._contract import (
+from eulernet_client._result import FrameResult, VideoResult
+from eulernet_client.errors import FrameError, ResponseError, SequenceError, ServerError, StreamLostError
+from eulernet_client.sources import SourceClip, SourceFrame
+from eulernet_core.clip_geometry import CLIP_FRAMES
+from eulernet_core.limits import LONGEST_SEQUENCE_ID
+from eulernet_core.status import Status
+from eulernet_core.tensors import (
     CLIP_ENCODED,
-    CLIP_FRAMES,
     CLIP_MODEL,
     ENCODED,
     FACE_BOX,
@@ -24,17 +30,12 @@ from eulernet_client._contract import (
     OUTPUTS,
     STATUS,
     STREAM_MODEL,
-    WEIGHTS_PARAMETER,
-    WEIGHTS_UNKNOWN,
-    Status,
 )
-from eulernet_client._media import SourceClip, SourceFrame
-from eulernet_client._result import ClipResult, FrameResult
-from eulernet_client.errors import FrameError, ResponseError, SequenceError, ServerError, StreamLostError
+from eulernet_core.weights_label import WEIGHTS_PARAMETER, WEIGHTS_UNKNOWN
 
-# Triton has no empty tensor for a JPEG of no bytes; one zero byte means the same to it: UNDECODABLE.
+# Triton takes no tensor of zero bytes. The server answers one zero byte with UNDECODABLE, as it would an empty file.
 NO_PICTURE = b"\0"
-_LONGEST_ID = 128  # characters of a string correlation id
+_VERSIONS_DIFFER = "client and model repository are of different versions"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Call:
     end: bool = False
 
     def arguments(self) -> dict[str, Any]:
-        """Arguments of tritonclient's `infer`. Every JPEG goes as uint8 (1, bytes)."""
+        """Arguments of tritonclient's `infer`. Each JPEG is a tensor uint8 (1, bytes)."""
         return {
             "model_name": self.model,
             "inputs": [_tensor(name, data) for name, data in self.inputs],
@@ -61,7 +62,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """A result, the number of the server that gave it, and the seconds it took with all retries."""
+    """A response, the number of the server that sent it, and the seconds that it took, retries included."""
 
     result: InferResult
     endpoint: int
@@ -76,14 +77,14 @@ def _tensor(name: str, data: bytes) -> InferInput:
 
 
 def clip_call(jpegs: Sequence[bytes]) -> Call:
-    """One clip to `antispoof_clip`."""
+    """The request for one clip, to `antispoof_clip`."""
     if len(jpegs) != CLIP_FRAMES:
         raise ValueError(f"{len(jpegs)} frames: a clip has {CLIP_FRAMES}, every 3rd of its source")
     return Call(CLIP_MODEL, tuple(zip(CLIP_ENCODED, jpegs, strict=True)))
 
 
 def frames_as_clip(jpegs: Sequence[bytes]) -> SourceClip:
-    """A clip of JPEGs that come from no file."""
+    """A clip of JPEGs in memory."""
     return SourceClip(0, tuple(SourceFrame(i, f"frame {i}", jpeg) for i, jpeg in enumerate(jpegs)))
 
 
@@ -91,11 +92,10 @@ def _output(result: InferResult, name: str, dtype: type[np.generic], shape: tupl
     array: npt.NDArray[Any] | None = result.as_numpy(name)
     model = result.get_response().model_name
     if array is None:
-        raise ResponseError(f"{model}: no {name} in the answer; client and model repository are of different versions")
+        raise ResponseError(f"{model}: no {name} in the response; {_VERSIONS_DIFFER}")
     if array.dtype != dtype or array.shape != shape:
         raise ResponseError(
-            f"{model}: {name} is {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}; "
-            "client and model repository are of different versions"
+            f"{model}: {name} is {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}; {_VERSIONS_DIFFER}"
         )
     if not np.isfinite(array).all():
         raise ResponseError(f"{model}: {name} holds a number that is not finite; check the weights and the engine")
@@ -103,8 +103,12 @@ def _output(result: InferResult, name: str, dtype: type[np.generic], shape: tupl
 
 
 def _parse(result: InferResult, scalar: tuple[int, ...], frame: tuple[int, ...]) -> list[FrameResult]:
-    """Reads the outputs. `scalar`: shape of the outputs with one number a frame; `frame`: what stands before a frame's
-    own shape in the others."""
+    """Reads the outputs.
+
+    Args:
+        scalar: shape of the outputs that have one number a frame.
+        frame: leading dimensions of the others, before a frame's own shape.
+    """
     liveness = _output(result, LIVENESS, np.float32, scalar).ravel()
     maps = _output(result, LOCATION_MAP, np.float32, (*frame, MAP_SIDE, MAP_SIDE)).reshape(-1, MAP_SIDE, MAP_SIDE)
     boxes = _output(result, FACE_BOX, np.float32, (*frame, 4)).reshape(-1, 4)
@@ -123,12 +127,12 @@ def _box(row: npt.NDArray[np.float32]) -> tuple[float, float, float, float]:
 
 
 def parse_clip(result: InferResult) -> list[FrameResult]:
-    """The four frames of an answer of `antispoof_clip`: LIVENESS (1, T), LOCATION_MAP (1, T, 32, 32), …"""
+    """The four frames of a response of `antispoof_clip`: LIVENESS (1, T), LOCATION_MAP (1, T, 32, 32), …"""
     return _parse(result, (1, CLIP_FRAMES), (1, CLIP_FRAMES))
 
 
 def parse_frame(result: InferResult) -> FrameResult:
-    """The frame of an answer of `antispoof`: LIVENESS (1, 1), LOCATION_MAP (1, 32, 32), …"""
+    """The frame of a response of `antispoof`: LIVENESS (1, 1), LOCATION_MAP (1, 32, 32), …"""
     return _parse(result, (1, 1), (1,))[0]
 
 
@@ -137,19 +141,18 @@ def clip_problem(path: str, frames: Sequence[FrameResult]) -> FrameError | Respo
     last = frames[-1]
     if last.status.usable and last.frame_count == CLIP_FRAMES:
         return None
-    # A restart at the first frame has lost nothing.
+    # A restart at the first frame loses nothing.
     for number, frame in enumerate(frames):
         error = frame.problem(path) or (frame.moved(path) if number and frame.status.restarted else None)
         if error is not None:
             return error
     return ResponseError(
-        f"{path}: FRAME_COUNT is {last.frame_count} after {CLIP_FRAMES} scored frames; "
-        "client and model repository are of different versions"
+        f"{path}: FRAME_COUNT is {last.frame_count} after {CLIP_FRAMES} scored frames; {_VERSIONS_DIFFER}"
     )
 
 
-class ClipScores:
-    """Gathers the answers of one source's clips into its result."""
+class SourceScores:
+    """Collects the responses to one source's clips into its result."""
 
     def __init__(self, path: str, *, keep_jpegs: bool = False) -> None:
         self.path = path
@@ -159,6 +162,7 @@ class ClipScores:
         self._latency_s = 0.0
 
     def add(self, clip: SourceClip, answer: Answer) -> None:
+        """Adds the response to one clip."""
         frames = [
             replace(
                 frame,
@@ -181,11 +185,11 @@ class ClipScores:
         """Whether any clip has a score yet."""
         return bool(self._scored)
 
-    def result(self, weights: str) -> ClipResult:
-        """The source's result; what was wrong with single clips becomes a warning.
+    def result(self, weights: str) -> VideoResult:
+        """The source's result, with a warning about the clips that have no score.
 
         Raises:
-            FrameError: no clip could be scored; the first one's reason.
+            FrameError: no clip was scored; the first one's error.
         """
         if not self._scored:
             raise self._problems[0]
@@ -195,7 +199,7 @@ class ClipScores:
         several = sum(bool(frame.status & Status.SEVERAL_FACES) for frame in frames)
         if several:
             warnings.append(f"several faces in {several} of {len(frames)} frames: the most prominent one was scored")
-        return ClipResult(
+        return VideoResult(
             path=self.path,
             liveness=sum(clip[-1].liveness for clip in self._scored) / len(self._scored),
             frames=frames,
@@ -206,7 +210,7 @@ class ClipScores:
 
 
 class StreamState:
-    """The order of one stream's frames: START with the first, END with the last, nothing after a loss.
+    """Order of one stream's frames: START with the first, END with the last, nothing after a loss.
 
     Args:
         sequence_id: correlation id, a number from 1 to 2**63 - 1 or a text of up to 128 characters; random by default.
@@ -215,63 +219,68 @@ class StreamState:
     def __init__(self, sequence_id: int | str | None = None) -> None:
         if sequence_id is None:
             sequence_id = secrets.randbelow(2**63 - 1) + 1
-        if isinstance(sequence_id, str) and not 0 < len(sequence_id) <= _LONGEST_ID:
-            raise ValueError(f"sequence_id of {len(sequence_id)} characters: give 1 to {_LONGEST_ID}")
+        if isinstance(sequence_id, str) and not 0 < len(sequence_id) <= LONGEST_SEQUENCE_ID:
+            raise ValueError(f"sequence_id of {len(sequence_id)} characters: give 1 to {LONGEST_SEQUENCE_ID}")
         if isinstance(sequence_id, int) and not 0 < sequence_id < 2**63:
             raise ValueError(f"sequence_id={sequence_id}: give a number from 1 to 2**63 - 1")
         self.sequence_id = sequence_id
         self._frames = 0
-        self._started = self._ended = self._lost = False
+        self._started = self._ended = False
+        self._loss: BaseException | None = None
 
     def call(self, jpeg: bytes, last: bool) -> Call:
         """The request for the next frame.
 
         Raises:
-            StreamLostError: an earlier frame was lost.
+            StreamLostError: an earlier frame was lost; `__cause__` is its error.
             SequenceError: the stream has ended.
         """
-        if self._lost:
-            raise StreamLostError(_lost_text(self, "an earlier frame was lost"))
+        if self._loss is not None:
+            raise self._lost("an earlier frame was lost") from self._loss
         if self._ended:
             raise SequenceError(f"stream {self.sequence_id}: has ended; open another one")
         return Call(STREAM_MODEL, ((ENCODED, jpeg),), self.sequence_id, start=not self._started, end=last)
 
     def answered(self, answer: Answer, last: bool) -> FrameResult:
-        """Takes the answer to the frame sent last."""
+        """Takes the response to the latest frame."""
         self._started = True
         self._ended = last
         index, self._frames = self._frames, self._frames + 1
         return replace(parse_frame(answer.result), index=index, name=f"frame {index}")
 
-    def failed(self, error: BaseException) -> ServerError | None:
-        """Takes a failure of the frame sent last: the error to raise instead, or None to let this one through.
+    def failed(self, error: BaseException) -> bool:
+        """Takes the failure of the latest frame. Returns whether the stream is lost.
 
-        Before START was answered nothing is lost: the first frame may be sent again. Afterwards nobody can know whether
-        the filter has seen the frame, and sending it twice would filter it twice.
+        Until START is answered nothing is lost: the first frame may be sent again. Afterwards the filter may or may not
+        have seen the frame, and would filter a second copy again.
         """
-        if not self._started:
-            return None
-        self._lost = True
-        return StreamLostError(_lost_text(self, str(error))) if isinstance(error, ServerError) else None
+        if self._started:
+            self._loss = error
+        return self._started
+
+    def lost(self, error: ServerError) -> StreamLostError:
+        """The error to raise in place of one that lost the stream."""
+        return self._lost(str(error))
 
     def closing_call(self) -> Call | None:
-        """The request that frees the server's slot, or None if there is nothing to free.
+        """The request that frees the server's slot, or None if the stream holds none.
 
-        END must ride on a frame, and the last one has gone without it. So one byte that is no JPEG carries it: the
-        server calls it UNDECODABLE and leaves the state as it was.
+        END needs a frame, and the stream's last one was sent without it. One byte that is not a JPEG carries END: the
+        server answers UNDECODABLE and leaves the state unchanged.
         """
         if self._ended or not self._started:
             return None
         self._ended = True
         return Call(STREAM_MODEL, ((ENCODED, NO_PICTURE),), self.sequence_id, end=True)
 
-
-def _lost_text(state: StreamState, reason: str) -> str:
-    return f"stream {state.sequence_id}: {reason}; open a new stream and play it again from its first frame"
+    def _lost(self, reason: str) -> StreamLostError:
+        return StreamLostError(
+            f"stream {self.sequence_id}: {reason}; open a new stream and play it again from its first frame"
+        )
 
 
 def weights_label(config: Any) -> str:
-    """The label in a model configuration (the protobuf answer of `get_model_config`)."""
+    """The label in a model configuration (the protobuf response of `get_model_config`)."""
     parameters = config.config.parameters
     label = parameters[WEIGHTS_PARAMETER].string_value if WEIGHTS_PARAMETER in parameters else ""
     return label or WEIGHTS_UNKNOWN

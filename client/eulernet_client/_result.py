@@ -1,30 +1,25 @@
-"""What the client hands back: frozen records of frames, clips and the server's health."""
+# SPDX-License-Identifier: Apache-2.0
+"""Results: frozen records of frames, of videos and folders, and of a server's health."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from eulernet_client._contract import (
-    LIVE_THRESHOLD,
-    MIN_FACE_WIDTH_PERCENT,
-    Status,
-)
 from eulernet_client.errors import FaceMovedError, FrameError, NoFaceError, TooLargeError, UndecodableError
+from eulernet_core.limits import FACE_TOO_SMALL
+from eulernet_core.status import Status
+from eulernet_core.weights_label import LIVE_THRESHOLD
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-# The worst first: one frame can carry several flags.
+# In order of precedence: one frame can carry several flags.
 _PROBLEMS: tuple[tuple[Status, type[FrameError], str], ...] = (
     (Status.TOO_LARGE, TooLargeError, "the picture is over the server's pixel limit; scale it down"),
     (Status.UNDECODABLE, UndecodableError, "not a JPEG that can be decoded; export this frame again"),
-    (
-        Status.NO_FACE,
-        NoFaceError,
-        f"no face found; the face must be at least {MIN_FACE_WIDTH_PERCENT} % of the frame's width and in full view",
-    ),
+    (Status.NO_FACE, NoFaceError, f"no face found; {FACE_TOO_SMALL}"),
 )
 _MOVED = "the face moved out of its box within the clip; choose a calmer part of the video"
 
@@ -35,14 +30,14 @@ class FrameResult:
 
     Attributes:
         index: number of the frame in its source (video, folder or stream), from 0.
-        liveness: 0 (attack) to 1 (live); 0 where the frame was not scored.
+        liveness: 0 (attack) to 1 (live); 0 for a frame that was not scored.
         location_map: float32 (32, 32), row 0 at the top of the face box, read-only.
-        box: face box x0, y0, x1, y1 in pixels of the upright source frame; zeros while no face is known.
-        frame_count: frames the temporal filter has seen since it last began.
-        status: what became of the frame.
-        name: how error texts call the frame.
-        clip: which of the source's clips it belongs to, from 0.
-        jpeg: the bytes sent, where they were asked for.
+        box: face box x0, y0, x1, y1 in pixels of the upright source frame; zeros until a face is found.
+        frame_count: frames that the temporal filter has seen since its last start.
+        status: STATUS flags of the frame.
+        name: the frame's name in error messages.
+        clip: number of its clip in the source, from 0.
+        jpeg: the bytes sent, if `keep_jpegs` was given.
     """
 
     index: int
@@ -56,7 +51,7 @@ class FrameResult:
     jpeg: bytes | None = field(default=None, repr=False)
 
     def problem(self, path: str = "") -> FrameError | None:
-        """The error that says why this frame was not scored, or None."""
+        """The error of a frame that was not scored, or None."""
         if self.status.usable:
             return None
         for flag, kind, text in _PROBLEMS:
@@ -65,11 +60,11 @@ class FrameResult:
         return FrameError(self._located(path, f"unknown STATUS {int(self.status)}"), path=path, index=self.index)
 
     def moved(self, path: str = "") -> FaceMovedError:
-        """The error for a face that was found elsewhere at this frame."""
+        """The error for a face that the detector found elsewhere at this frame."""
         return FaceMovedError(self._located(path, _MOVED), path=path, index=self.index)
 
     def raise_for_status(self, path: str = "") -> None:
-        """Raise the FrameError that says why this frame was not scored, if it was not."""
+        """Raises the FrameError of a frame that was not scored."""
         error = self.problem(path)
         if error is not None:
             raise error
@@ -94,16 +89,16 @@ class FrameResult:
 
 
 @dataclass(frozen=True, eq=False)
-class ClipResult:
-    """One video or folder.
+class VideoResult:
+    """One video or folder of JPEGs.
 
     Attributes:
-        path: as it was given.
-        liveness: liveness at the clip's last frame; over several clips, their mean.
+        path: as given.
+        liveness: liveness at the clip's last frame; the mean over several clips.
         frames: the frames of all scored clips, in order.
-        weights: label of the weights that scored, "unknown" where the server does not tell.
+        weights: label of the weights, "unknown" if the server does not report it.
         latency_s: time spent waiting for the server, retries included.
-        warnings: what the reader of the score should know.
+        warnings: notes about the score, such as several faces in the picture.
     """
 
     path: str
@@ -125,12 +120,12 @@ class ClipResult:
 
     @property
     def frames_used(self) -> int:
-        """How many frames went into the score."""
+        """Number of frames in the score."""
         return len(self.frames)
 
     @property
     def ms_per_frame(self) -> float:
-        """Waiting time for the server over the frames used, ms."""
+        """Waiting time for the server divided by the frames used, ms."""
         return 1000 * self.latency_s / max(1, self.frames_used)
 
     def to_dict(self, *, location_maps: bool = False) -> dict[str, Any]:
@@ -149,15 +144,15 @@ class ClipResult:
 
 @dataclass(frozen=True)
 class Health:
-    """A server that answered a clip and a stream.
+    """A server that answered a clip and a stream frame.
 
     Attributes:
-        url: the server asked first.
+        url: the client's first server.
         server_version: Triton's version.
-        models: the models that are ready.
+        models: the ensembles, all ready.
         weights: label of the weights.
-        clip_s: time of one clip call.
-        stream_s: time of one stream frame.
+        clip_s: duration of one clip call.
+        stream_s: duration of one stream frame.
     """
 
     url: str

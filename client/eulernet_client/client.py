@@ -1,38 +1,44 @@
-"""The client for threads and scripts. What it sends and how it reads answers is in _requests.py, shared with aio.py."""
+# SPDX-License-Identifier: Apache-2.0
+"""The blocking client, for threads and scripts. Its logic is in _session.py, shared with the asyncio client."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from tenacity import Retrying
 from tritonclient.grpc import InferenceServerClient
-from tritonclient.utils import InferenceServerException
 
-from eulernet_client._contract import CLIP_MODEL, WEIGHTS_UNKNOWN
 from eulernet_client._health import check
-from eulernet_client._media import iter_clips
-from eulernet_client._requests import Answer, Call, ClipScores, StreamState, clip_call, frames_as_clip, weights_label
-from eulernet_client._result import ClipResult, FrameResult, Health
-from eulernet_client._transport import (
-    DEFAULT_TIMEOUT_S,
-    DEFAULT_URL,
-    END_TIMEOUT_S,
-    QUERY_TIMEOUT_S,
-    Attempts,
-    Connection,
-    Endpoints,
-    Tls,
-)
-from eulernet_client.errors import RequestRefusedError, ServerError
+from eulernet_client._result import FrameResult, Health, VideoResult
+from eulernet_client._session import ClientBase, StreamBase, run_blocking
+from eulernet_client._transport import Connection
+from eulernet_client.sources import SourceClip
 
 
-class Client:
+class _BlockingChannels:
+    """Channels whose calls block."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._clients = [InferenceServerClient(**connection.channel(url)) for url in connection.urls]
+
+    async def call(self, endpoint: int, method: str, arguments: Mapping[str, Any]) -> Any:
+        return getattr(self._clients[endpoint], method)(**arguments)
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    async def next_clip(self, clips: Iterator[SourceClip]) -> SourceClip | None:
+        return next(clips, None)
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()
+
+
+class Client(ClientBase):
     """Scores videos, folders of JPEGs and live streams on one or several EulerNet servers.
 
     Clips carry no state: they go to the servers in turn, and again to the next one when a server fails. One client may
@@ -41,196 +47,115 @@ class Client:
     Args:
         urls: gRPC address host:port of the server, or several.
         timeout_s: for one call with all its retries.
-        tls: to speak TLS; plain text without it.
+        tls: certificates for TLS; plain text without it.
         headers: gRPC headers of every request, such as an access token.
+        retry: send a clip, or the first frame of a stream, again after an error that may pass. With False each is
+            sent once and its error is raised, and `weights` alone asks for the label of the weights.
+
+    Raises:
+        ValueError: an address or the timeout is wrong.
     """
 
-    def __init__(
-        self,
-        urls: str | Sequence[str] = DEFAULT_URL,
-        *,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
-        tls: Tls | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        self._connection = Connection.make(urls, timeout_s, tls, headers)
-        self._endpoints = Endpoints(self._connection.urls)
-        self._channels = [InferenceServerClient(**self._connection.channel(url)) for url in self._connection.urls]
-        self._weights: str | None = None
+    def _open(self, connection: Connection) -> _BlockingChannels:
+        self._channels = _BlockingChannels(connection)
+        return self._channels
 
-    @property
-    def urls(self) -> tuple[str, ...]:
-        """The servers' addresses."""
-        return self._connection.urls
-
-    @property
-    def timeout_s(self) -> float:
-        """Time for one call with all its retries."""
-        return self._connection.timeout_s
-
-    def score(self, path: str | Path, *, clips: int = 1, keep_jpegs: bool = False) -> ClipResult:
+    def score(self, path: str | Path, *, clips: int = 1, keep_jpegs: bool = False) -> VideoResult:
         """Scores a video or a folder of JPEGs.
 
         Args:
-            path: MP4, MOV, AVI, WebM or what else FFmpeg reads; or a folder whose .jpg and .jpeg files are the frames.
-            clips: how many clips of 4 frames to take, spread evenly; the liveness is their mean.
-            keep_jpegs: keep the frames' bytes in the result, as a report needs them.
+            path: MP4, MOV, AVI, WebM or another format of FFmpeg; or a folder with the frames as .jpg or .jpeg files.
+            clips: number of clips of 4 frames, spread evenly; the liveness is their mean.
+            keep_jpegs: keep the frames' bytes in the result, for a report.
 
         Raises:
-            MediaError: the file or folder makes no clip.
+            MediaError: the file or folder gives no clip.
             FrameError: a frame could not be scored, such as NoFaceError.
-            ServerError: the server, after the retries.
+            ServerError: of the last attempt.
         """
-        scores = ClipScores(str(path), keep_jpegs=keep_jpegs)
-        for clip in iter_clips(path, clips):
-            scores.add(clip, self._attempt(clip_call(clip.jpegs)))
-        return scores.result(self.weights() if scores.scored else WEIGHTS_UNKNOWN)
+        return run_blocking(self._session.score(path, clips, keep_jpegs))
 
-    def score_frames(self, jpegs: Sequence[bytes], *, name: str = "clip", keep_jpegs: bool = False) -> ClipResult:
-        """Scores one clip of 4 JPEGs, every 3rd frame of their source. `name` stands for the path."""
-        scores = ClipScores(name, keep_jpegs=keep_jpegs)
-        scores.add(frames_as_clip(jpegs), self._attempt(clip_call(jpegs)))
-        return scores.result(self.weights() if scores.scored else WEIGHTS_UNKNOWN)
+    def score_frames(self, jpegs: Sequence[bytes], *, name: str = "clip", keep_jpegs: bool = False) -> VideoResult:
+        """Scores one clip of 4 JPEGs, every 3rd frame of their source.
+
+        Args:
+            jpegs: the frames, in order.
+            name: takes the place of the path in the result and in errors.
+            keep_jpegs: keep the frames' bytes in the result.
+
+        Raises:
+            ValueError: other than 4 frames.
+            FrameError, ServerError: as `score`.
+        """
+        return run_blocking(self._session.score_frames(jpegs, name, keep_jpegs))
 
     def stream(self, sequence_id: int | str | None = None) -> Stream:
         """Opens a live stream. `sequence_id`: the correlation id; random by default. See Stream."""
         return Stream(self, sequence_id)
 
     def weights(self) -> str:
-        """Label of the weights that score, asked for once; "unknown" where the server does not tell."""
-        if self._weights is None:
-            try:
-                self._weights = weights_label(self._query("get_model_config", CLIP_MODEL))
-            except RequestRefusedError:
-                self._weights = WEIGHTS_UNKNOWN
-            except ServerError:
-                return WEIGHTS_UNKNOWN
-        return self._weights
+        """Label of the served weights, asked for once; "unknown" if the server does not report it."""
+        return run_blocking(self._session.weights())
 
     def server_version(self) -> str:
-        """Triton's version. Asks every server once and does not wait for one that is starting.
+        """Triton's version. Asks every server once and does not wait for a server that is starting.
 
         Raises:
-            ServerError: none answered.
+            ServerError: no server answered.
         """
-        return str(self._query("get_server_metadata").version)
+        return run_blocking(self._session.server_version())
 
     def ready(self, model: str) -> bool:
-        """Whether a model is loaded. A dead stage can go unnoticed here; `check` notices it."""
-        return bool(self._query("is_model_ready", model))
+        """Whether a model is loaded. It stays so when a Python stage has died; `check` detects that."""
+        return run_blocking(self._session.ready(model))
 
     def check(self) -> Health:
-        """Sends a picture without a face through both ensembles, so that every stage has to answer.
+        """Sends a picture without a face through both ensembles, which every stage has to process.
 
         Raises:
-            ServerError: says what is not well.
+            ServerError: names what failed.
         """
-        return check(self)
+        return run_blocking(check(self._session))
 
     def close(self) -> None:
-        """Close the connections."""
-        for channel in self._channels:
-            channel.close()
+        """Closes the connections."""
+        self._channels.close()
 
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _attempt(self, call: Call) -> Answer:
-        """A call that may be made again: a clip, or the first frame of a stream."""
-        begun = time.monotonic()
-        attempts = Attempts(self._endpoints, self.timeout_s)
-        for attempt in Retrying(**attempts.retrying()):
-            with attempt:
-                endpoint, timeout_s = attempts.next()
-                answer = self._infer(call, endpoint, timeout_s)
-        return Answer(answer.result, answer.endpoint, time.monotonic() - begun)
 
-    def _infer(self, call: Call, endpoint: int, timeout_s: float) -> Answer:
-        begun = time.monotonic()
-        try:
-            result = self._channels[endpoint].infer(
-                **call.arguments(), client_timeout=timeout_s, headers=self._connection.headers
-            )
-        except InferenceServerException as error:
-            raise self._endpoints.failed(endpoint, error, call.model) from error
-        self._endpoints.answered(endpoint)
-        return Answer(result, endpoint, time.monotonic() - begun)
-
-    def _query(self, method: str, *arguments: str) -> Any:
-        """Asks the servers in turn until one answers."""
-        failure: ServerError | None = None
-        for endpoint in self._endpoints.order():
-            try:
-                return getattr(self._channels[endpoint], method)(
-                    *arguments,
-                    client_timeout=min(self.timeout_s, QUERY_TIMEOUT_S),
-                    headers=self._connection.headers,
-                )
-            except InferenceServerException as error:
-                failure = self._endpoints.failed(endpoint, error)
-                failure.__cause__ = error
-        assert failure is not None  # there is at least one server
-        raise failure
-
-
-class Stream:
+class Stream(StreamBase):
     """A live stream: one JPEG a call, in order, all to one server. Use it in a `with` block.
 
-    The first frame carries START. `last=True` carries END; without it, leaving the block sends END on its own. A frame
-    that cannot be scored comes back with its STATUS instead of raising: the stream goes on.
+    The first frame carries START. `last=True` carries END; without it, leaving the block sends END. A frame that cannot
+    be scored is returned with its STATUS and raises nothing: the stream continues.
     """
 
     def __init__(self, client: Client, sequence_id: int | str | None = None) -> None:
-        self._client = client
-        self._state = StreamState(sequence_id)
-        self._endpoint: int | None = None
+        super().__init__(client, sequence_id)
         self._lock = threading.Lock()
-
-    @property
-    def sequence_id(self) -> int | str:
-        """The correlation id."""
-        return self._state.sequence_id
 
     def score(self, jpeg: bytes, *, last: bool = False) -> FrameResult:
         """Scores the next frame.
 
         Raises:
-            StreamLostError: play the stream again from its first frame.
-            ServerError: the first frame could not be delivered; it may be tried again.
+            StreamLostError: play the stream again from its first frame; `__cause__` is the frame's error.
+            ServerError: the first frame was not answered; it may be sent again.
         """
         with self._lock:
-            call = self._state.call(jpeg, last)
-            try:
-                if self._endpoint is None:
-                    answer = self._client._attempt(call)
-                    self._endpoint = answer.endpoint
-                else:
-                    answer = self._client._infer(call, self._endpoint, self._client.timeout_s)
-            except BaseException as error:
-                lost = self._state.failed(error)
-                if lost is None:
-                    raise
-                raise lost from error
-            return self._state.answered(answer, last)
+            return run_blocking(self._stream.score(jpeg, last))
 
     def close(self) -> None:
-        """Send END if it has not been sent, so that the server's slot is free at once. Never raises a ServerError."""
+        """Sends END if it was not sent, which frees the server's slot at once. Never raises a ServerError."""
         with self._lock:
-            call = self._state.closing_call()
-            if call is not None and self._endpoint is not None:
-                # A slot whose END was lost is freed by the server's idle timeout.
-                with suppress(ServerError):
-                    self._client._infer(call, self._endpoint, min(self._client.timeout_s, END_TIMEOUT_S))
+            run_blocking(self._stream.close())
 
     def __enter__(self) -> Stream:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

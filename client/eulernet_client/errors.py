@@ -1,72 +1,79 @@
-"""Every error the client raises.
+# SPDX-License-Identifier: Apache-2.0
+"""Every error that the client raises.
 
 EulerNetError
-├── MediaError                  the file or folder, before anything is sent
+├── MediaError                  a file or folder, before a request is sent
 │   ├── MissingFileError
 │   ├── UnreadableFileError
 │   ├── NotAVideoError
 │   │   └── TruncatedVideoError
 │   ├── EmptyFolderError
 │   └── TooFewFramesError
-├── FrameError                  one picture, as the server saw it
+├── FrameError                  one picture, by the server's STATUS
 │   ├── NoFaceError
 │   ├── UndecodableError
 │   ├── TooLargeError
 │   └── FaceMovedError
 ├── BatchError                  an archive and its table of scores
 │   ├── TableError              the table can't be written
-│   ├── JournalError            what an earlier run left can't be gone on with
+│   ├── JournalError            an earlier run's journal can't be continued
 │   │   └── OtherWeightsError   its scores are another model's
-│   └── BatchStoppedError       start again to go on
+│   └── BatchStoppedError       start again to continue
 ├── PerfAnalyzerError           Triton's own load tester is missing, or failed
 └── ServerError
     ├── ServerUnavailableError
     │   └── ServerBusyError     its queue is full
     ├── RequestTimeoutError
-    ├── RequestRefusedError     asking again would not help
+    ├── RequestRefusedError     sending it again would not help
     ├── ServerFailedError       a stage of the ensemble failed
-    ├── ResponseError           an answer that breaks the contract
+    ├── ResponseError           a response that breaks the contract
     └── SequenceError           a stream used against its order
         └── StreamLostError     play the stream again from its first frame
 """
 
 from __future__ import annotations
 
+from eulernet_core.errors import (
+    EmptyFolderError,
+    EulerNetError,
+    MediaError,
+    MissingFileError,
+    NotAVideoError,
+    TooFewFramesError,
+    TruncatedVideoError,
+    UnreadableFileError,
+)
 
-class EulerNetError(Exception):
-    """Base of all errors of this client."""
-
-    def to_dict(self) -> dict[str, str]:
-        """For JSON: the class and the text."""
-        return {"type": type(self).__name__, "message": str(self)}
-
-
-class MediaError(EulerNetError):
-    """The file or folder cannot be turned into a clip."""
-
-
-class MissingFileError(MediaError):
-    """There is nothing at that path."""
-
-
-class UnreadableFileError(MediaError):
-    """The operating system would not let the file be read."""
-
-
-class NotAVideoError(MediaError):
-    """The file holds no pictures that can be decoded."""
-
-
-class TruncatedVideoError(NotAVideoError):
-    """The file ends before the index that a player needs."""
-
-
-class EmptyFolderError(MediaError):
-    """The folder holds no JPEG."""
-
-
-class TooFewFramesError(MediaError):
-    """Shorter than one clip."""
+__all__ = [
+    "BatchError",
+    "BatchStoppedError",
+    "EmptyFolderError",
+    "EulerNetError",
+    "FaceMovedError",
+    "FrameError",
+    "JournalError",
+    "MediaError",
+    "MissingFileError",
+    "NoFaceError",
+    "NotAVideoError",
+    "OtherWeightsError",
+    "PerfAnalyzerError",
+    "RequestRefusedError",
+    "RequestTimeoutError",
+    "ResponseError",
+    "SequenceError",
+    "ServerBusyError",
+    "ServerError",
+    "ServerFailedError",
+    "ServerUnavailableError",
+    "StreamLostError",
+    "TableError",
+    "TooFewFramesError",
+    "TooLargeError",
+    "TruncatedVideoError",
+    "UndecodableError",
+    "UnreadableFileError",
+]
 
 
 class FrameError(EulerNetError):
@@ -89,7 +96,7 @@ class NoFaceError(FrameError):
 
 
 class UndecodableError(FrameError):
-    """The bytes are no JPEG that can be decoded."""
+    """The bytes are not a JPEG that can be decoded."""
 
 
 class TooLargeError(FrameError):
@@ -97,7 +104,7 @@ class TooLargeError(FrameError):
 
 
 class FaceMovedError(FrameError):
-    """The face left its box within the clip, so its frames do not make one clip."""
+    """The face left its box within the clip, so the filter restarted and the clip has no score."""
 
 
 class BatchError(EulerNetError):
@@ -105,27 +112,27 @@ class BatchError(EulerNetError):
 
 
 class TableError(BatchError):
-    """The table cannot be written, or not there."""
+    """The table cannot be written, or not under this name."""
 
 
 class JournalError(BatchError):
-    """The journal beside the table cannot be used by this run."""
+    """This run cannot use the journal beside the table."""
 
 
 class OtherWeightsError(JournalError):
-    """Scores of two models would come into one table."""
+    """The table would mix scores of two models."""
 
 
 class BatchStoppedError(BatchError):
-    """The run ended before its sources did. What was scored is kept; start again to go on."""
+    """The run ended before every source was scored. The scores so far are kept; start again to continue."""
 
 
 class PerfAnalyzerError(EulerNetError):
-    """perf_analyzer is not to be had, does not run here, or measured nothing."""
+    """perf_analyzer is missing, does not run on this machine, or measured nothing."""
 
 
 class ServerError(EulerNetError):
-    """The server, or the way to it."""
+    """The server, or the connection to it."""
 
 
 class ServerUnavailableError(ServerError):
@@ -137,7 +144,7 @@ class ServerBusyError(ServerUnavailableError):
 
 
 class RequestTimeoutError(ServerError):
-    """No answer within the time allowed."""
+    """No response within the timeout."""
 
 
 class RequestRefusedError(ServerError):
@@ -145,11 +152,11 @@ class RequestRefusedError(ServerError):
 
 
 class ServerFailedError(ServerError):
-    """The server took the request and failed at it."""
+    """The server accepted the request and failed."""
 
 
 class ResponseError(ServerError):
-    """The answer lacks a tensor, has another shape, or holds a number that is not finite."""
+    """The response lacks a tensor, has another shape, or holds a number that is not finite."""
 
 
 class SequenceError(ServerError):
@@ -157,4 +164,7 @@ class SequenceError(ServerError):
 
 
 class StreamLostError(SequenceError):
-    """The server's state of this stream is lost or unknown. Play the stream again from its first frame."""
+    """The server's state of this stream is lost or unknown. Play the stream again from its first frame.
+
+    `__cause__` is the error of the frame that was lost.
+    """

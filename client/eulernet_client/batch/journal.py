@@ -1,7 +1,8 @@
-"""The memory of a batch: a file beside the table, to which every finished source is appended as a line of JSON.
+# SPDX-License-Identifier: Apache-2.0
+"""Journal of a batch: a file beside the table, with a line of JSON for each finished source.
 
-The first line says what was scored with. A line is written in one piece and never changed, so that a kill at any moment
-leaves at most one broken line at the end; what follows the last whole line is cut off when the journal is opened again.
+The first line names the weights and the clips of each source. A line is written by one call and never changed. A run
+that is killed leaves at most one broken line, at the end; opening the journal cuts it off.
 """
 
 from __future__ import annotations
@@ -14,20 +15,19 @@ import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
-from eulernet_client._media import JPEG_SUFFIXES
 from eulernet_client.batch.row import Row, Scored
 from eulernet_client.errors import JournalError, OtherWeightsError
+from eulernet_client.sources import JPEG_SUFFIXES
 
 FORMAT = 1
-LONGEST_HEAD = 1 << 16  # bytes of the first line; a file that is no journal may have lines without end
-SYNC_S = 5.0  # a kill loses nothing; a power failure loses what was scored in the last so many seconds
+LONGEST_HEAD = 1 << 16  # bytes of the first line; another kind of file may have no line breaks
+SYNC_S = 5.0  # a kill loses nothing; a power failure loses up to this many seconds of scores
 
 
 class Entry(NamedTuple):
-    """Where a source's newest line lies in the file (bytes), and what `Scored` says of it."""
+    """The newest line of a source: its place in the file (bytes), and `mark` and `final` of its `Scored`."""
 
     offset: int
     length: int
@@ -36,12 +36,12 @@ class Entry(NamedTuple):
 
 
 def fingerprint(path: Path) -> str:
-    """Changes when the source does: size and time of change of the video, or of all JPEGs of the folder; "" where the
-    system does not tell."""
+    """Changes with the source: size and modification time of the video, or of all JPEGs of the folder; "" if they can't
+    be read."""
     try:
         if not path.is_dir():
             return _size_and_time(path.stat())
-        with os.scandir(path) as entries:  # half the time that Path takes, for hundreds of frames
+        with os.scandir(path) as entries:  # half the time of Path.iterdir, for hundreds of frames
             found = sorted((each.name, _size_and_time(each.stat())) for each in entries if _is_frame(each.name))
     except OSError:
         return ""
@@ -58,16 +58,16 @@ def _size_and_time(found: os.stat_result) -> str:
 
 
 class Journal:
-    """Opens or begins a journal, and keeps others from it until it is closed. Use it in a `with` block.
+    """Opens or creates a journal, and locks it until it is closed. Use it in a `with` block.
 
     Args:
         path: the file.
-        weights: label of the weights that score now.
-        clips: clips asked of each source.
+        weights: label of the served weights.
+        clips: clips of each source.
 
     Raises:
-        OtherWeightsError: it has scores of other weights.
-        JournalError: another run has it open, it is of other settings or no journal, or the system refuses it.
+        OtherWeightsError: its scores are of other weights.
+        JournalError: another run has it open, it has other settings, it is not a journal, or it can't be opened.
     """
 
     def __init__(self, path: Path, *, weights: str, clips: int) -> None:
@@ -90,14 +90,14 @@ class Journal:
             raise
 
     def add(self, key: str, scored: Scored) -> None:
-        """Appends a source. `key`: its absolute path."""
+        """Appends a source's row. `key`: the source's absolute path."""
         entry = {"key": key, "mark": scored.mark, "final": scored.final, "row": scored.row}
         offset = self._end
         self._append(entry)
         self.entries[key] = Entry(offset, self._end - offset, scored.mark, scored.final)
 
     def void(self, keys: Iterable[str]) -> None:
-        """Forgets sources: they will be scored again."""
+        """Withdraws sources, so that a later run scores them again."""
         for key in keys:
             if self.entries.pop(key, None):
                 self._append({"void": key})
@@ -109,7 +109,7 @@ class Journal:
         return row
 
     def close(self) -> None:
-        """Leave the file to others."""
+        """Closes the file and releases the lock."""
         if not self._file.closed:
             os.fsync(self._file.fileno())
             self._file.close()
@@ -117,14 +117,12 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _lock(self) -> None:
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system frees it however this process ends
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the system when this process ends
         except BlockingIOError as error:
             raise JournalError(
                 f"{self.path}: another run is writing it; wait for it or choose another --out"
@@ -133,7 +131,7 @@ class Journal:
             raise JournalError(f"{self.path}: can't be locked ({error.strerror}); choose another --out") from error
 
     def _read(self) -> int:
-        """Fills `entries`. Returns where the last whole line ends, in bytes."""
+        """Fills `entries`. Returns the end of the last whole line, in bytes."""
         with self.path.open("rb") as lines:
             first = lines.readline(LONGEST_HEAD)
             if not first:
@@ -162,19 +160,19 @@ class Journal:
             raise JournalError(f"{self.path}: not a journal of scores; move it away or choose another --out") from error
         again = f"choose another --out, or delete {self.path} and its table to score everything again"
         if version != FORMAT:
-            raise JournalError(f"{self.path}: of format {version}, this version writes {FORMAT}; {again}")
+            raise JournalError(f"{self.path}: format {version}, this version writes {FORMAT}; {again}")
         if weights != self._head["weights"]:
             raise OtherWeightsError(
                 f"{self.path}: its scores are of the weights {weights!r}, the server has {self._head['weights']!r}; "
-                f"scores of two models can't be compared, so they don't go into one table: {again}"
+                f"a table holds the scores of one model: {again}"
             )
         if clips != self._head["clips"]:
             raise JournalError(
-                f"{self.path}: its scores are of --clips {clips}, this run has --clips {self._head['clips']}; {again}"
+                f"{self.path}: its scores have --clips {clips}, this run has --clips {self._head['clips']}; {again}"
             )
 
     def _append(self, entry: dict[str, Any]) -> None:
-        # ASCII, so that names that are not UTF-8 come back as they were.
+        # ASCII, which preserves file names that are not UTF-8.
         line = json.dumps(entry, allow_nan=False).encode("ascii") + b"\n"
         try:
             if self._file.write(line) != len(line):
@@ -184,6 +182,6 @@ class Journal:
                 self._synced = time.monotonic()
         except OSError as error:
             raise JournalError(
-                f"{self.path}: can't be written ({error.strerror}); make room and start again to go on"
+                f"{self.path}: can't be written ({error.strerror}); free some space and start again to continue"
             ) from error
         self._end += len(line)

@@ -1,6 +1,8 @@
-"""Reads sources ahead of the server in threads and keeps a fixed number of clips at it; memory is bounded by design.
+# SPDX-License-Identifier: Apache-2.0
+"""Reads sources in threads ahead of the server, and keeps a fixed number of requests in flight.
 
-At most `jobs` sources are open, `concurrency` clips are at the server, and as many more wait for it, decoded.
+Memory is bounded: at most `jobs` sources are open, `concurrency` clips are at the servers, and as many more are decoded
+and wait.
 """
 
 from __future__ import annotations
@@ -16,25 +18,25 @@ from operator import or_
 from pathlib import Path
 from typing import TypeVar
 
-from eulernet_client._contract import Status
-from eulernet_client._media import SourceClip, iter_clips
-from eulernet_client._requests import Answer, ClipScores, clip_call, parse_clip
+from eulernet_client._requests import Answer, SourceScores, clip_call, parse_clip
 from eulernet_client.aio import AsyncClient
 from eulernet_client.batch.journal import fingerprint
 from eulernet_client.batch.row import Scored, error_row, is_final, scored_row
+from eulernet_client.sources import SourceClip, iter_clips
+from eulernet_core.status import Status
 
 Take = Callable[[Path, Scored], None]
 _T = TypeVar("_T")
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`clips` a source, evenly; `jobs`: sources read at once; `concurrency`: clips at the servers at once."""
+    """`clips`: of each source, spread evenly; `jobs`: sources read at once; `concurrency`: clips in flight at once."""
 
     clips: int = 1
     jobs: int = field(default_factory=cores)
@@ -50,9 +52,9 @@ class Pipeline:
     """Scores sources on the running event loop.
 
     Args:
-        client: open; its `timeout_s` bounds each clip's call, retries included.
-        settings: how many of what at once.
-        weights: label that the rows carry.
+        client: an open client; its `timeout_s` bounds each clip's call, retries included.
+        settings: limits of parallel work.
+        weights: label for the rows.
     """
 
     def __init__(self, client: AsyncClient, settings: Settings, weights: str) -> None:
@@ -63,9 +65,9 @@ class Pipeline:
         self._threads = ThreadPoolExecutor(settings.jobs, thread_name_prefix="eulernet-read")
 
     async def run(self, sources: Iterable[Path], take: Take) -> None:
-        """Gives every source to `take` when it is done with, in whatever order; what `take` raises stops all."""
+        """Passes each finished source to `take`, in any order. An exception of `take` stops the pipeline."""
         coming = iter(sources)
-        # Enough to read with all jobs while every clip that there is room for belongs to another source.
+        # Enough to keep all jobs reading while each clip in flight or waiting belongs to a different source.
         count = self._settings.jobs + 2 * self._settings.concurrency
         workers = [asyncio.create_task(self._work(coming, take)) for _ in range(count)]
         try:
@@ -87,7 +89,7 @@ class Pipeline:
                 await self._read(source)
             answered = await asyncio.gather(*source.calls, return_exceptions=True)
             return self._result(source, [_raised(each) for each in answered])
-        # Whatever one file of thousands does to a decoder becomes its row, and the others are scored.
+        # Any error that one file causes in a decoder goes into its row; the other sources are scored.
         except Exception as error:
             row = error_row(str(path), error, source.status, self._weights, source.seconds)
             return Scored(row, source.mark, is_final(error), error)
@@ -111,13 +113,13 @@ class Pipeline:
             source.calls.append(call)
 
     async def _send(self, clip: SourceClip) -> tuple[SourceClip, Answer]:
-        """The answer, and the clip without its pictures: they are what takes memory."""
+        """The response, and the clip without its pictures, which would hold most of the memory."""
         async with self._sending:
-            answer = await self._client._attempt(clip_call(clip.jpegs))
+            answer = await self._client._session.attempt(clip_call(clip.jpegs))
         return replace(clip, frames=tuple(replace(frame, jpeg=b"") for frame in clip.frames)), answer
 
     def _result(self, source: _Source, answered: list[tuple[SourceClip, Answer]]) -> Scored:
-        scores = ClipScores(str(source.path))
+        scores = SourceScores(str(source.path))
         for clip, answer in answered:
             source.seconds += answer.latency_s
             flags = [frame.status for frame in parse_clip(answer.result)]
@@ -132,7 +134,7 @@ class Pipeline:
 
 @dataclass
 class _Source:
-    """A source under way: `seconds` spent reading it and waiting for its answers, `status` of the frames answered."""
+    """A source in progress: `seconds` of reading and of waiting for responses, `status` of the frames answered."""
 
     path: Path
     mark: str = ""

@@ -1,21 +1,21 @@
-"""How far a batch is: a bar on a terminal, a line every half minute elsewhere; rate and remaining time in both."""
+# SPDX-License-Identifier: Apache-2.0
+"""Progress of a batch, with rate and remaining time: a bar on a terminal, a line every half minute elsewhere."""
 
 from __future__ import annotations
 
 import time
 from datetime import timedelta
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 LINE_EVERY_S = 30.0
-ESTIMATE_S = 60.0  # rate and remaining time are those of the last so many seconds
+ESTIMATE_S = 60.0  # rate and remaining time are estimated over these last seconds
 
 
 def rate_text(per_s: float | None) -> str:
-    """Sources a second, or a minute where they are slow."""
+    """Sources a second, or a minute below one a second."""
     if not per_s:
         return "-/s"
     return f"{per_s:.1f}/s" if per_s >= 1 else f"{60 * per_s:.1f}/min"
@@ -36,8 +36,8 @@ class BatchProgress:
     """Draws on `console`; use it in a `with` block.
 
     Args:
-        console: where to; a terminal gets the bar.
-        line_every_s: pause between lines where it is no terminal.
+        console: a terminal gets the bar, another file gets lines.
+        line_every_s: pause between lines.
     """
 
     def __init__(self, console: Console, line_every_s: float = LINE_EVERY_S) -> None:
@@ -60,10 +60,10 @@ class BatchProgress:
         self._task = self._bar.add_task("", total=total, completed=done, failed=0)
         self._told = time.monotonic()
         if done:
-            self._console.print(f"{done:,} of {total:,} sources are scored already", highlight=False)
+            self._console.print(f"{done:,} of {total:,} sources are already scored", highlight=False)
 
     def advance(self, *, failed: bool) -> None:
-        """One more source is done with."""
+        """One more source is finished; `failed`: it has no score."""
         self._failed += failed
         self._bar.update(self._task, advance=1, failed=self._failed)
         if not self._console.is_terminal and time.monotonic() - self._told >= self._every_s:
@@ -80,7 +80,5 @@ class BatchProgress:
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()

@@ -1,12 +1,12 @@
-"""One source as one row of the table: the columns, and how results and errors become rows."""
+# SPDX-License-Identifier: Apache-2.0
+"""The table's columns, and the rows of results and errors."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from eulernet_client._contract import Status
-from eulernet_client._result import ClipResult
+from eulernet_client._result import VideoResult
 from eulernet_client.errors import (
     EulerNetError,
     FrameError,
@@ -14,36 +14,37 @@ from eulernet_client.errors import (
     MissingFileError,
     UnreadableFileError,
 )
+from eulernet_core.status import Status
 
 Kind = Literal["text", "texts", "number", "numbers", "count"]
-Row = dict[str, Any]  # the names of COLUMNS; plain values, as JSON has them
+Row = dict[str, Any]  # keys: COLUMNS; values: plain, as in JSON
 
-# In the table's order. A source that was not scored has no verdict, liveness and box, but an error.
+# In the table's order. A source that was not scored has an error instead of verdict, liveness and box.
 COLUMNS: dict[str, Kind] = {
-    "path": "text",  # as it was given or found
+    "path": "text",  # as given or found
     "verdict": "text",  # live or attack
     "liveness": "number",  # 0 to 1; the mean over the clips
     "clip_liveness": "numbers",  # of each scored clip, in order
     "box": "numbers",  # x0, y0, x1, y1 in px of the upright frame, at the end of the first scored clip
-    "frames": "count",  # frames that went into the score
-    "status": "text",  # the STATUS flags of all frames that were sent; nothing where none was
+    "frames": "count",  # frames in the score
+    "status": "text",  # STATUS flags of all frames that were sent; empty if none was
     "warnings": "texts",
     "error_type": "text",
     "error": "text",
-    "weights": "text",  # label of the weights that scored
-    "seconds": "number",  # reading and decoding, and waiting for the server
+    "weights": "text",  # label of the served weights
+    "seconds": "number",  # reading, decoding and waiting for the server
 }
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One source, done with.
+    """One finished source.
 
     Attributes:
         row: for the table.
         mark: the source's `fingerprint` before it was read.
-        final: whether scoring the same files again would say the same.
-        error: why it was not scored, or None.
+        final: whether scoring the same files again would give the same row.
+        error: the error of a source that was not scored, or None.
     """
 
     row: Row
@@ -52,9 +53,9 @@ class Scored:
     error: Exception | None
 
 
-def scored_row(result: ClipResult, status: Status, seconds: float) -> Row:
+def scored_row(result: VideoResult, status: Status, seconds: float) -> Row:
     """The row of a source that has a score."""
-    ends = {frame.clip: frame for frame in result.frames}  # the last frame of each clip stays
+    ends = {frame.clip: frame for frame in result.frames}  # keeps the last frame of each clip
     first = next(iter(ends.values()))
     return {
         "path": result.path,
@@ -73,7 +74,7 @@ def scored_row(result: ClipResult, status: Status, seconds: float) -> Row:
 
 
 def error_row(path: str, error: Exception, status: Status | None, weights: str, seconds: float) -> Row:
-    """The row of a source that has none. `status`: flags of the frames that were sent, if any were."""
+    """The row of a source without a score. `status`: flags of the frames that were sent, None if none was."""
     foreseen = isinstance(error, EulerNetError)
     return {
         "path": path,
@@ -85,14 +86,14 @@ def error_row(path: str, error: Exception, status: Status | None, weights: str, 
         "status": None if status is None else status.label,
         "warnings": [],
         "error_type": type(error).__name__,
-        "error": str(error) if foreseen else f"{path}: {error!r} was not foreseen; report it with this file",
+        "error": str(error) if foreseen else f"{path}: unexpected {error!r}; report it with this file",
         "weights": weights,
         "seconds": round(seconds, 4),
     }
 
 
 def is_final(error: Exception) -> bool:
-    """Whether the error lies in the files themselves, so that it will be the same as long as they are."""
+    """Whether the error lies in the files, and stays until they change."""
     if isinstance(error, MissingFileError | UnreadableFileError):
-        return False  # a disk comes back, permissions change
+        return False  # a disk may return, permissions may change
     return isinstance(error, MediaError | FrameError)

@@ -1,62 +1,43 @@
-"""Keeps one model's scores in one table: asks every server for its weights before a batch, during it and after it."""
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps a table to the scores of one model: asks every server for its weights before, during and after a batch."""
 
 from __future__ import annotations
 
 import asyncio
 
-from tritonclient.utils import InferenceServerException
-
-from eulernet_client._contract import CLIP_MODEL, WEIGHTS_UNKNOWN
-from eulernet_client._requests import weights_label
-from eulernet_client._transport import QUERY_TIMEOUT_S, server_error
 from eulernet_client.aio import AsyncClient
 from eulernet_client.batch.journal import Journal
-from eulernet_client.errors import OtherWeightsError, RequestRefusedError, ServerError, ServerUnavailableError
+from eulernet_client.errors import OtherWeightsError, ServerError
 
 CHECK_S = 30.0
 
 
 async def served_weights(client: AsyncClient) -> str:
-    """The label that all servers which answer give; "unknown" where they do not tell.
+    """The common label of all servers that answer; "unknown" if they do not report it.
 
     Raises:
-        OtherWeightsError: they differ.
-        ServerError: none answers.
+        OtherWeightsError: the labels differ.
+        ServerError: no server answers.
     """
     labels: dict[str, str] = {}
     failure: ServerError | None = None
     for number, url in enumerate(client.urls):
         try:
-            labels[url] = await _label(client, number)
+            labels[url] = await client._session.weights_of(number)
         except ServerError as error:
             failure = error
     if not labels and failure is not None:
         raise failure
     if len(set(labels.values())) > 1:
         each = ", ".join(f"{url} has {label!r}" for url, label in labels.items())
-        raise OtherWeightsError(f"the servers' weights differ ({each}); give servers of one model")
+        raise OtherWeightsError(f"the servers' weights differ ({each}); name servers of one model")
     return next(iter(labels.values()))
 
 
-async def _label(client: AsyncClient, number: int) -> str:
-    """Of one server. A model that is still loading has no label yet."""
-    channel, headers = client._channel(number), client._connection.headers
-    timeout_s = min(client.timeout_s, QUERY_TIMEOUT_S)
-    try:
-        if not await channel.is_model_ready(CLIP_MODEL, client_timeout=timeout_s, headers=headers):
-            raise ServerUnavailableError(f"{client.urls[number]}: {CLIP_MODEL} is not ready; see the server's log")
-        return weights_label(await channel.get_model_config(CLIP_MODEL, client_timeout=timeout_s, headers=headers))
-    except InferenceServerException as error:
-        meaning = server_error(error, client.urls[number])
-        if isinstance(meaning, RequestRefusedError):
-            return WEIGHTS_UNKNOWN
-        raise meaning from error
-
-
 class WeightsGuard:
-    """Asks again every CHECK_S, since servers are replaced while long batches run.
+    """Asks again every CHECK_S, since servers may be replaced during a long batch.
 
-    What was scored since the label was last known to be right is voided when it has changed.
+    When the label has changed, the scores since the last successful check are withdrawn.
     """
 
     def __init__(self, client: AsyncClient, journal: Journal, weights: str) -> None:
@@ -64,7 +45,7 @@ class WeightsGuard:
         self._unsure: list[str] = []
 
     def scored(self, key: str) -> None:
-        """A source was put into the journal."""
+        """A source was added to the journal."""
         self._unsure.append(key)
 
     async def watch(self) -> None:
@@ -74,7 +55,7 @@ class WeightsGuard:
             await self.check()
 
     async def check(self) -> None:
-        """Raises: OtherWeightsError, with what may be of other weights voided."""
+        """Raises: OtherWeightsError, after withdrawing the scores that may be of other weights."""
         asked_of, self._unsure = self._unsure, []
         try:
             now = await served_weights(self._client)
@@ -87,6 +68,6 @@ class WeightsGuard:
         if now != self._weights:
             self._journal.void([*asked_of, *self._unsure])
             raise OtherWeightsError(
-                f"the server's weights were {self._weights!r} and are now {now!r}; the scores since it was last asked "
-                "are taken back. Choose another --out for the new weights, or start again once the old are back"
+                f"the server's weights were {self._weights!r} and are now {now!r}; the scores since the last check "
+                "are withdrawn. Choose another --out for the new weights, or start again with the old ones"
             )

@@ -1,4 +1,5 @@
-"""The plots of a load test's report, as SVG in data URIs, with colours that a bright and a dark page both bear."""
+# SPDX-License-Identifier: Apache-2.0
+"""Plots of a load test's report: SVG in data URIs, with colours for light and dark pages."""
 
 from __future__ import annotations
 
@@ -12,25 +13,27 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatter, MaxNLocator, NullLocator
 
-from eulernet_client.loadtest.results import PERF_ANALYZER, Run
+from eulernet_loadtest.results import PERF_ANALYZER, Run
 
-# Okabe and Ito's colours, which colour-blind readers tell apart, without the two that vanish on white or on black.
+# Okabe and Ito's colour-blind-safe palette without black and yellow, which are invisible on one of the two pages.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 GREY = "#808a96"
 PERCENTILES = (0, 50, 90, 99, 99.9, 99.99)
-_STYLE: Any = {
+PLAIN_STYLE: dict[str, Any] = {
     "svg.hashsalt": "eulernet",
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), GREY),
 }
+_STYLE: Any = PLAIN_STYLE | dict.fromkeys(
+    ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), GREY
+)
 
 
 def throughput(runs: Sequence[Run]) -> str | None:
-    """Frames/s and p99 latency against concurrency, a line for each tool and call; None without a closed loop."""
+    """Frames/s and p99 latency over concurrency, a line for each tool and call; None without a closed loop."""
     lines: dict[str, list[tuple[int, Run]]] = {}
     for run in runs:
         if run.concurrency is not None:
@@ -42,9 +45,9 @@ def throughput(runs: Sequence[Run]) -> str | None:
         figure, (left, right) = _figure(2)
         for number, (label, points) in enumerate(lines.items()):
             points.sort(key=lambda point: point[0])
-            theirs = points[0][1].tool == PERF_ANALYZER
+            dashed = points[0][1].tool == PERF_ANALYZER
             style: Any = {"color": COLOURS[number % len(COLOURS)], "markersize": 4, "label": label}
-            style |= {"linestyle": "--", "marker": "s"} if theirs else {"marker": "o"}
+            style |= {"linestyle": "--", "marker": "s"} if dashed else {"marker": "o"}
             left.plot([x for x, _ in points], [run.throughput_fps for _, run in points], **style)
             tails = [(x, y) for x, run in points if (y := _p99_ms(run)) is not None]
             right.plot([x for x, _ in tails], [y for _, y in tails], **style)
@@ -57,13 +60,13 @@ def throughput(runs: Sequence[Run]) -> str | None:
 
 
 def _p99_ms(run: Run) -> float | None:
-    """What every tool knows: from the actual send, of a whole request."""
-    both = run.clip if run.mode == "clips" and run.clip is not None else run.frame
-    return None if both.uncorrected is None else both.uncorrected.p99_ms
+    """From the actual send, of a whole request: the value that both tools report."""
+    latency = run.request.uncorrected
+    return None if latency is None else latency.p99_ms
 
 
 def percentiles(run: Run) -> str | None:
-    """Latency per frame against the percentile, corrected and not; None where nothing was answered."""
+    """Latency per frame over the percentile, corrected and uncorrected; None without an answer."""
     pair = (("from the intended send", run.frame.corrected, "-"), ("from the actual send", run.frame.uncorrected, "--"))
     if not any(latency for _, latency, _ in pair):
         return None
@@ -71,7 +74,7 @@ def percentiles(run: Run) -> str | None:
         figure, (axes,) = _figure(1)
         for (label, latency, dash), colour in zip(pair, COLOURS, strict=False):
             if latency is not None:
-                # As many nines as the number of values allows; the largest value stands at its own.
+                # The axis ends at the percentile that the number of values resolves; the maximum is drawn there.
                 last = 100 - 100 / ((latency.count or 1) + 1)
                 points = [(min(q, last), ms) for q, ms in latency.quantiles]
                 axes.plot(
@@ -82,14 +85,14 @@ def percentiles(run: Run) -> str | None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 - 100 / x:.5g}"))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-        # Named, too, where less than a decade is shown; matplotlib's own formatter would write TeX.
+        # Labels for axes shorter than a decade; matplotlib's default formatter writes TeX.
         axes.yaxis.set_minor_formatter(LogFormatter())
         axes.legend(frameon=False)
         return _uri(figure)
 
 
 def over_time(run: Run) -> str | None:
-    """Latency of a request by when it was due, and frames/s; None where there is no timeline."""
+    """Latency over the intended send, and frames/s over time; None without a timeline."""
     if not any(piece.max_ms is not None for piece in run.timeline):
         return None
     with matplotlib.rc_context(_STYLE):
@@ -122,7 +125,7 @@ def _figure(panels: int) -> tuple[Figure, list[Axes]]:
 
 
 def _from_zero(axes: Axes) -> None:
-    """With room above the highest point: a flat line would lie on the edge."""
+    """Axis from 0 with a margin at the top, so that a flat line is not drawn on the edge."""
     axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
 
 

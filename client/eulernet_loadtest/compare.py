@@ -1,4 +1,5 @@
-"""Our load tester and perf_analyzer by turns, so that both see the machine in the same state."""
+# SPDX-License-Identifier: Apache-2.0
+"""Compares this load tester with perf_analyzer. They run by turns, so that both see the machine in the same state."""
 
 from __future__ import annotations
 
@@ -9,18 +10,18 @@ from itertools import product
 from pathlib import Path
 from statistics import median
 
-from eulernet_client.loadtest import perf_data
-from eulernet_client.loadtest.perf_analyzer import Job, measure
-from eulernet_client.loadtest.plan import Mode, Plan
-from eulernet_client.loadtest.results import OURS, PERF_ANALYZER, Run
-from eulernet_client.loadtest.runner import Runner
+from eulernet_loadtest import perf_data
+from eulernet_loadtest.perf_analyzer import Job, measure
+from eulernet_loadtest.plan import Mode, Plan
+from eulernet_loadtest.results import OURS, PERF_ANALYZER, Run
+from eulernet_loadtest.runner import Runner
 
 
 def by_turns(runner: Runner, plans: Sequence[Plan], rounds: int, binary: Path, url: str, out: Path) -> list[Run]:
-    """Each plan with our tester, then with perf_analyzer, and all of it `rounds` times; its CSV files stay in `out`.
+    """Runs each plan with this load tester, then with perf_analyzer, `rounds` times; keeps the CSV files in `out`.
 
     Raises:
-        PerfAnalyzerError: it did not run.
+        PerfAnalyzerError: perf_analyzer did not run.
     """
     runs: list[Run] = []
     out.mkdir(parents=True, exist_ok=True)
@@ -30,7 +31,7 @@ def by_turns(runner: Runner, plans: Sequence[Plan], rounds: int, binary: Path, u
             perf_data.write(data[mode], runner.traffic, mode)
         for number, plan in product(range(1, rounds + 1), plans):
             runs += runner.run([plan])
-            assert plan.concurrency is not None  # perf_analyzer has no open loop that paces frames
+            assert plan.concurrency is not None  # perf_analyzer can't pace the frames of an open loop
             job = Job(plan.mode, plan.concurrency, plan.duration_s, url, data[plan.mode])
             runs.append(measure(binary, job, out / f"perf_analyzer.{plan.mode.value}.{plan.concurrency}.{number}.csv"))
     return runs
@@ -38,19 +39,20 @@ def by_turns(runner: Runner, plans: Sequence[Plan], rounds: int, binary: Path, u
 
 @dataclass(frozen=True)
 class Agreement:
-    """How our throughput stands to perf_analyzer's: a line a load, and the largest difference of all, in percent."""
+    """Throughput of this load tester relative to perf_analyzer: a line for each load, the largest difference in %."""
 
     lines: tuple[str, ...]
     worst_percent: float
 
 
 def agreement(runs: Sequence[Run]) -> Agreement:
-    """Compares each load's median over its rounds; above 0: ours measured more. Counts answers, as the other tool does.
+    """Compares the median throughput of each load over its rounds. Positive: this load tester measured more.
 
-    Loads are not averaged: one that is too high must not make up for one that is too low.
+    Counts answers, scored or not, as perf_analyzer does. Loads are not averaged: an excess at one load must not hide a
+    deficit at another.
 
     Raises:
-        ValueError: no load was measured by both.
+        ValueError: no load was measured by both tools.
     """
     medians: dict[str, dict[str, float]] = {}
     for run in runs:
@@ -64,5 +66,5 @@ def agreement(runs: Sequence[Run]) -> Agreement:
     if not differences:
         raise ValueError("no load was measured by both tools")
     worst = max(differences, key=abs)
-    lines.append(f"eulernet loadtest against perf_analyzer: {worst:+.1f} % at the most")
+    lines.append(f"largest difference between eulernet loadtest and perf_analyzer: {worst:+.1f} %")
     return Agreement(tuple(lines), worst)

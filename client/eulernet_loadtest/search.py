@@ -1,16 +1,20 @@
-"""The largest load that still holds: doubled until it breaks, then halved in between."""
+# SPDX-License-Identifier: Apache-2.0
+"""Search for the largest load that a server sustains: doubling, then bisection."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-FINEST = 20  # the search ends when what is left open is below a 20th of what holds
+FINEST = 20  # the search stops at an open interval below 1/20 of the best load found
 
 
 async def largest_that_holds(holds: Callable[[int], Awaitable[bool]], first: int, most: int) -> int:
-    """The largest number from 1 to `most` for which `holds` is true, to 5 %; 0 where 1 does not hold.
+    """The largest number from 1 to `most` that `holds`, within 5 %; 0 if 1 does not.
 
-    Takes it that whatever lies below one that holds, holds too. Asks for no number twice.
+    Args:
+        holds: assumed monotonic; never called twice with one number.
+        first: number to start with.
+        most: upper limit.
     """
     good, bad = 0, most + 1
     number = min(first, most)

@@ -1,4 +1,5 @@
-"""Scores sources into a table: what is to do, what of it is done, and when to stop."""
+# SPDX-License-Identifier: Apache-2.0
+"""Scores an archive into a table: chooses the sources that are left, records each one, and stops on lasting errors."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from eulernet_client.aio import AsyncClient
 from eulernet_client.batch.journal import Journal, fingerprint
 from eulernet_client.batch.pipeline import Pipeline, Settings
 from eulernet_client.batch.row import Row, Scored
-from eulernet_client.batch.table import check_table, write_table
+from eulernet_client.batch.score_table import check_table, write_table
 from eulernet_client.batch.weights import WeightsGuard, served_weights
 from eulernet_client.errors import (
     BatchStoppedError,
@@ -24,29 +25,31 @@ from eulernet_client.errors import (
     TableError,
 )
 
-MOST_SERVER_ERRORS = 20  # so many in a row are no matter of single sources
+MOST_SERVER_ERRORS = 20  # in a row; as many are not the fault of single sources
 
 
 class Watcher(Protocol):
-    """Is told how far it is; `BatchProgress` draws it."""
+    """Receives the progress of a batch; `BatchProgress` draws it."""
 
-    def begin(self, total: int, done: int) -> None: ...
+    def begin(self, total: int, done: int) -> None:
+        """The batch starts: `done` of `total` sources were scored by earlier runs."""
 
-    def advance(self, *, failed: bool) -> None: ...
+    def advance(self, *, failed: bool) -> None:
+        """One more source is finished; `failed`: it has no score."""
 
 
 @dataclass
 class Summary:
-    """What stands in the table, and what this run did for it.
+    """Contents of the table, and this run's share of the work.
 
     Attributes:
-        out: the table.
+        out: path of the table.
         weights: label of the weights.
-        live, attack, not_scored: rows of each kind.
-        errors: how many rows have an error of each type.
-        scored_now: sources that this run scored or tried to.
-        frames_now: frames that went into their scores.
-        seconds: of this run's scoring, wall clock.
+        live, attack, not_scored: number of rows of each kind.
+        errors: number of rows by type of error.
+        scored_now: sources of this run, with a score or an error.
+        frames_now: frames in their scores.
+        seconds: wall-clock time of this run's scoring.
     """
 
     out: str
@@ -61,16 +64,16 @@ class Summary:
 
     @property
     def sources_per_s(self) -> float:
-        """Of this run."""
+        """Rate of this run."""
         return self.scored_now / self.seconds if self.seconds else 0.0
 
     @property
     def frames_per_s(self) -> float:
-        """Of this run."""
+        """Rate of this run."""
         return self.frames_now / self.seconds if self.seconds else 0.0
 
     def count(self, row: Row) -> None:
-        """Takes a row of the table."""
+        """Adds a row of the table."""
         self.live += row["verdict"] == "live"
         self.attack += row["verdict"] == "attack"
         if row["verdict"] is None:
@@ -84,7 +87,7 @@ class Summary:
 
 
 def journal_path(out: Path) -> Path:
-    """The journal lies beside its table."""
+    """The journal of a table: a file beside it."""
     return out.with_name(f"{out.name}.journal.jsonl")
 
 
@@ -95,29 +98,29 @@ async def score_batch(
     settings: Settings | None = None,
     watcher: Watcher | None = None,
 ) -> Summary:
-    """Scores sources into a table, a row each, and goes on where an earlier run stopped, however that ended.
+    """Scores sources into a table with one row each, and continues an earlier run that ended early for any reason.
 
-    Every finished source is appended to a journal beside the table; the table is written from it at the end, in one
-    step. The journal stays: a later run scores only sources that are new, that have changed, or that the server or the
-    disk kept from being scored. The table holds the sources of this call, in their order.
+    Each finished source is appended to a journal beside the table; the table is written from the journal at the end, in
+    one step. The journal is kept: a later run scores only sources that are new, that have changed, or that failed
+    because of the server or the disk. The table holds the sources of this call, in their order.
 
     Args:
-        client: open.
-        sources: videos and folders of JPEGs, as `find_sources` finds them. One that is named twice gets one row.
-        out: .parquet, .csv or .jsonl.
-        settings: how many clips a source, and how much at once.
-        watcher: is told of every source that is done with.
+        client: an open client.
+        sources: videos and folders of JPEGs, such as from `find_sources`. A source that occurs twice gets one row.
+        out: path of the table, .parquet, .csv or .jsonl.
+        settings: clips of each source, and limits of parallel work.
+        watcher: receives the progress.
 
     Raises:
-        TableError, JournalError: before anything is scored.
-        OtherWeightsError: the journal's scores, or another server's, are of other weights.
-        BatchStoppedError: the server is gone or fails at everything; start again to go on.
-        ServerError: no server answers to begin with.
+        TableError, JournalError: before any source is scored.
+        OtherWeightsError: the journal, or one of several servers, has other weights.
+        BatchStoppedError: the server is unavailable or fails every request; start again to continue.
+        ServerError: no server answers at the start.
     """
     out, settings = Path(out), settings or Settings()
     check_table(out)
     if out.exists() and not journal_path(out).exists():
-        raise TableError(f"{out}: is there already, and no journal beside it to go on with; choose another --out")
+        raise TableError(f"{out}: exists, without a journal beside it to continue; choose another --out")
     weights = await served_weights(client)
     by_key = {_key(source): source for source in sources}
     with Journal(journal_path(out), weights=weights, clips=settings.clips) as journal:
@@ -131,7 +134,7 @@ async def score_batch(
 
 
 def _key(source: Path) -> str:
-    """How the journal calls a source: the same wherever a run is started from."""
+    """The journal's name for a source, independent of the working directory."""
     return str(source.absolute())
 
 
@@ -141,7 +144,7 @@ def _done(journal: Journal, key: str, source: Path) -> bool:
 
 
 class _Batch:
-    """One run: what the pipeline gives goes to the journal, until it is all or something says stop."""
+    """One run: moves rows from the pipeline to the journal until all are done or an error stops the run."""
 
     def __init__(
         self, client: AsyncClient, journal: Journal, watcher: Watcher | None, summary: Summary, todo: int
@@ -152,7 +155,7 @@ class _Batch:
         self._failures = 0  # server errors since the last source that had none
 
     async def run(self, todo: Sequence[Path], settings: Settings) -> None:
-        """Scores what is to do."""
+        """Scores the sources that are left."""
         begun = time.monotonic()
         pipeline = Pipeline(self._client, settings, self.summary.weights)
         scoring = asyncio.create_task(pipeline.run(todo, self._take))
@@ -170,7 +173,7 @@ class _Batch:
         self.summary.seconds = time.monotonic() - begun
 
     def rows(self, by_key: dict[str, Path]) -> Iterator[Row]:
-        """The table's rows, one at a time; counts them."""
+        """The table's rows, one at a time, counted into the summary."""
         for key, source in by_key.items():
             row = {**self._journal.row(key), "path": str(source)}
             self.summary.count(row)
@@ -193,4 +196,4 @@ class _Batch:
 
     def _stopped(self, error: Exception) -> BatchStoppedError:
         done = f"{self.summary.scored_now:,} of {self._todo:,}"
-        return BatchStoppedError(f"stopped after {done} sources: {error}. Start again to go on from there")
+        return BatchStoppedError(f"stopped after {done} sources: {error}. Start again to continue")

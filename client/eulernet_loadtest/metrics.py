@@ -1,7 +1,8 @@
-"""What came of the requests: outcomes, HDR histograms of the latency (hdrhistogram.org), and the run over time.
+# SPDX-License-Identifier: Apache-2.0
+"""Outcomes of requests, HDR histograms of their latency (hdrhistogram.org), and a timeline of the run.
 
-Latency is kept twice. Corrected: from the intended send. Uncorrected: from the actual one, which is what a tester sees
-who lets a slow server hold up the next request (coordinated omission).
+Each latency has two values. Corrected: from the intended send. Uncorrected: from the actual send, which is too small if
+a slow server delays the next request (coordinated omission).
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from typing import Any
 
 from hdrh.histogram import HdrHistogram
 
-from eulernet_client._contract import CLIP_FRAMES
-from eulernet_client.loadtest.plan import Mode, Plan
+from eulernet_core.clip_geometry import CLIP_FRAMES
+from eulernet_loadtest.plan import Mode, Plan
 
 LONGEST_US = 3_600_000_000
-DIGITS = 3  # of every latency
+DIGITS = 3  # significant digits of a latency
 TIMELINE_DIGITS = 2
 MOST_INTERVALS = 120
 SHORTEST_INTERVAL_S = 0.5
@@ -26,24 +27,24 @@ QUANTILES = (0, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.95, 99.99, 100)
 
 
 class Outcome(str, Enum):
-    """What became of a request. Only the first one counts as throughput."""
+    """Outcome of a request. Only OK counts as throughput."""
 
     OK = "ok"
-    LATE = "late"  # scored, but after its time
-    UNSCORED = "unscored"  # answered with a STATUS that says why there is no score
+    LATE = "late"  # scored, after the plan's limit
+    UNSCORED = "unscored"  # answered with a STATUS other than a score
     REJECTED = "rejected"  # the server's queue was full
     FAILED = "failed"
-    UNANSWERED = "unanswered"  # no answer within the timeout, or by the end of the run
+    UNANSWERED = "unanswered"  # no answer within the timeout, or at the end of the run
 
     @property
     def answered(self) -> bool:
-        """Whether the server gave an answer that has a latency of its own."""
+        """Whether the server answered, so that the request has a latency."""
         return self in (Outcome.OK, Outcome.LATE, Outcome.UNSCORED)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One request; times in s of one clock. `sent_s`: None if it never went out; `error`: the exception's name."""
+    """One request; times in s of one clock. `sent_s`: None if it was never sent; `error`: the exception's name."""
 
     intended_s: float
     sent_s: float | None
@@ -54,7 +55,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Window:
-    """The measured time, after the warm-up."""
+    """The measured interval, after the warm-up."""
 
     begin_s: float
     end_s: float
@@ -69,8 +70,8 @@ class Window:
 
 @dataclass(frozen=True)
 class Latency:
-    """A distribution in ms; None where a tool does not tell. `quantiles`: pairs of percentile and value, as far as
-    `count` values can tell."""
+    """A distribution in ms; None for values that a tool does not report. `quantiles`: pairs of percentile and value, of
+    the percentiles that `count` values resolve."""
 
     count: int | None
     mean_ms: float
@@ -84,12 +85,12 @@ class Latency:
 
     @classmethod
     def of(cls, histogram: HdrHistogram) -> Latency | None:
-        """None for an empty histogram, which has no percentiles."""
+        """The histogram's summary; None if it is empty."""
         total = histogram.get_total_count()
         if total == 0:
             return None
         known = [q for q in QUANTILES if q in (0, 100) or round((100 - q) * total, 6) >= 100]
-        # One pass over the histogram for all of them: it is slow to walk.
+        # One pass for all percentiles: iterating over a histogram is slow.
         values_us = histogram.get_percentile_to_value_dict([*_TAIL.values(), *known])
         return cls(
             count=total,
@@ -99,7 +100,7 @@ class Latency:
         )
 
     def divided(self, parts: int) -> Latency:
-        """The same latencies shared out, such as a clip call's over its frames."""
+        """All latencies divided by `parts`, such as a clip call's by its frames."""
         values = {name: getattr(self, name) for name in ("mean_ms", *_TAIL)}
         shares: dict[str, Any] = {name: None if value is None else value / parts for name, value in values.items()}
         return replace(self, **shares, quantiles=tuple((q, value / parts) for q, value in self.quantiles))
@@ -107,7 +108,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Both:
-    """A latency as seen from the intended and from the actual send; None where nothing was answered."""
+    """Latency from the intended and from the actual send; None without an answer."""
 
     corrected: Latency | None
     uncorrected: Latency | None
@@ -119,7 +120,7 @@ class Both:
 
 @dataclass(frozen=True)
 class Interval:
-    """A piece of the run. `at_s`: its middle, from the begin of the window; latency: corrected, by intended send."""
+    """A part of the run. `at_s`: its middle, from the start of the window; latency: corrected, by intended send."""
 
     at_s: float
     throughput_fps: float
@@ -130,15 +131,15 @@ class Interval:
 
 
 def us(seconds: float) -> int:
-    """Whole µs inside a histogram's range."""
+    """Whole µs within a histogram's range."""
     return min(LONGEST_US, max(1, round(seconds * 1e6)))
 
 
 def backfilled(histogram: HdrHistogram, expected_us: int) -> HdrHistogram:
-    """HdrHistogram's correction for a closed loop, which has no schedule: beside a latency L stand those of the
-    requests that it held up, L - e, L - 2e, … as long as they reach e, the expected time between two in µs.
+    """HdrHistogram's correction for a closed loop, which has no schedule. Each latency L adds the latencies of the
+    requests that it delayed: L - e, L - 2e, … down to e, the expected interval in µs.
 
-    The package's own record_corrected_value goes on below e, which adds a short latency for every other request.
+    Not the package's record_corrected_value: it continues below e and adds a short latency for every second request.
     """
     result = HdrHistogram(1, LONGEST_US, DIGITS)
     for item in histogram.get_recorded_iterator():
@@ -173,8 +174,8 @@ class _Slot:
 
 
 class Metrics:
-    """Takes samples as they come. Latencies and counts are of requests intended inside the window; throughput is of
-    answers that arrived inside it."""
+    """Collects samples. Latency and counts cover requests intended within the window; throughput covers answers that
+    arrived within it."""
 
     def __init__(self, plan: Plan, window: Window) -> None:
         self.plan, self.window = plan, window
@@ -186,7 +187,7 @@ class Metrics:
         self._slots = [_Slot() for _ in range(max(1, round(window.length_s / self._interval_s)))]
 
     def record(self, sample: Sample) -> None:
-        """Takes one request's outcome."""
+        """Adds one request."""
         if self.window.holds(sample.done_s) and sample.outcome.answered:
             frames = self.plan.mode.frames_per_request
             self._answered_frames += frames
@@ -206,14 +207,14 @@ class Metrics:
             slot.latency.record_value(us(sample.done_s - sample.intended_s))
 
     def record_clip(self, intended_s: float, sent_s: float, done_s: float) -> None:
-        """Takes four answered frames of a stream: from the first one's send to the last one's answer."""
+        """Adds four answered frames of a stream, from the first frame's send to the last frame's answer."""
         if self.window.holds(intended_s):
             self._latency(self._clips, intended_s, sent_s, done_s, Outcome.OK)
 
     @staticmethod
     def _latency(pair: _Pair, intended_s: float, sent_s: float | None, done_s: float, outcome: Outcome) -> None:
-        # A quick refusal is no latency. A request given up is one: it took at least so long, and leaving it out would
-        # hide the worst that happened.
+        # A refusal has no latency. An unanswered request counts with the time waited, its lower bound: without it the
+        # percentiles would omit the worst requests.
         if outcome.answered or outcome is Outcome.UNANSWERED:
             pair.corrected.record_value(us(done_s - intended_s))
         if outcome.answered and sent_s is not None:
@@ -224,36 +225,36 @@ class Metrics:
 
     @property
     def requests(self) -> int:
-        """Requests whose outcome counts."""
+        """Requests intended within the window."""
         return sum(self.counts.values())
 
     @property
     def throughput_fps(self) -> float:
-        """Frames a second that were scored, and in time."""
+        """Frames/s that were scored in time."""
         return self._ok_frames / self.window.length_s
 
     @property
     def answered_fps(self) -> float:
-        """Frames a second that were answered, whatever with."""
+        """Frames/s that were answered, scored or not."""
         return self._answered_frames / self.window.length_s
 
     @property
     def recent_fps(self) -> float:
-        """Frames/s of the last whole interval that saw an answer: for a progress display."""
+        """Frames/s of the last complete interval with an answer, for a progress display."""
         seen = [slot.ok_frames for slot in self._slots if slot.ok_frames]
         return seen[max(0, len(seen) - 2)] / self._interval_s if seen else 0.0
 
     def request_latency(self) -> Both:
-        """Of single requests: clip calls, or frames."""
+        """Latency of a request: a clip call, or a frame."""
         return self._requests.both(self.plan.closed)
 
     def clip_latency(self) -> Both:
-        """Of clips: a clip call, or four frames of a stream with the pauses between them."""
+        """Latency of a clip: a clip call, or four frames of a stream with the intervals between them."""
         pair = self._requests if self.plan.mode is Mode.CLIPS else self._clips
         return pair.both(self.plan.closed)
 
     def timeline(self) -> tuple[Interval, ...]:
-        """The window in pieces, in order."""
+        """The intervals of the window, in order."""
         intervals = []
         for number, slot in enumerate(self._slots):
             end_s = self.window.length_s if slot is self._slots[-1] else (number + 1) * self._interval_s
@@ -272,6 +273,6 @@ class Metrics:
 
 
 def frame_latency(metrics: Metrics) -> Both:
-    """Per frame: a stream's request, or a clip call's share."""
+    """Latency per frame: of a stream's request, or a quarter of a clip call."""
     both = metrics.request_latency()
     return both.divided(CLIP_FRAMES) if metrics.plan.mode is Mode.CLIPS else both

@@ -1,4 +1,5 @@
-"""The HTML report of a scoring run: one file, pictures inside, readable on a bright and on a dark screen."""
+# SPDX-License-Identifier: Apache-2.0
+"""HTML report of a scoring run: one file with its pictures inside, for light and dark screens."""
 
 from __future__ import annotations
 
@@ -10,23 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image, ImageDraw, ImageOps
 
-from eulernet_client._contract import weights_warning
 from eulernet_client.errors import EulerNetError
+from eulernet_core.html_pages import html_environment
+from eulernet_core.weights_label import weights_warning
+from eulernet_core.whole_files import write_whole_text
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from eulernet_client._result import ClipResult, FrameResult
+    from eulernet_client._result import FrameResult, VideoResult
 
 FRAME_WIDTH_PX = 240
 FACE_SIDE_PX = 240
 _BOX_COLOUR = (255, 196, 0)
-# A colour-blind-safe ramp from 0 (attack) to 1 (live): dark violet, blue, green, yellow.
+# Colour-blind-safe ramp from 0 (attack) to 1 (live): dark violet, blue, green, yellow.
 _RAMP = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], np.float32)
-_VEIL = (0.35, 0.7)  # opacity of the map over the face, at 0 and at 1
+_OPACITY = (0.35, 0.7)  # of the map over the face, at 0 and at 1
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class FrameFigure:
 
 
 @dataclass(frozen=True)
-class ClipFigure:
-    """One row of the report; `result`'s own frames are drawn already, so that their bytes need not be kept."""
+class SourceFigure:
+    """One scored source, its pictures drawn, so that the result and its JPEGs need not be kept."""
 
     path: str
     verdict: str
@@ -56,14 +58,14 @@ class Report:
     """Collects results and errors, and writes them as one HTML file."""
 
     def __init__(self) -> None:
-        self._clips: list[ClipFigure] = []
+        self._sources: list[SourceFigure] = []
         self._errors: list[tuple[str, str, str]] = []
 
-    def add(self, result: ClipResult) -> None:
-        """Adds a result that was scored with `keep_jpegs`; draws its pictures now."""
+    def add(self, result: VideoResult) -> None:
+        """Adds a result that was scored with `keep_jpegs`, and draws its pictures."""
         numbers = sorted({frame.clip for frame in result.frames})
-        self._clips.append(
-            ClipFigure(
+        self._sources.append(
+            SourceFigure(
                 path=result.path,
                 verdict=result.verdict,
                 liveness=result.liveness,
@@ -81,36 +83,36 @@ class Report:
         self._errors.append((path, type(error).__name__, str(error)))
 
     def render(self, *, weights: str, server_version: str, created: datetime | None = None) -> str:
-        """The page. `created`: now, unless given."""
-        environment = Environment(
-            loader=PackageLoader("eulernet_client"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        """The page. `created`: now by default."""
         ramp = ", ".join(f"rgb({r:.0f}, {g:.0f}, {b:.0f})" for r, g, b in _RAMP)
-        return environment.get_template("report.html.j2").render(
-            clips=self._clips,
+        template = html_environment("eulernet_client").get_template("report.html.j2")
+        return template.render(
+            sources=self._sources,
             errors=self._errors,
             weights=weights,
             warning=weights_warning(weights),
             server_version=server_version,
             created=(created or datetime.now(timezone.utc)).strftime("%Y-%m-%d %H:%M %Z").strip(),
             ramp=ramp,
-            live=sum(clip.verdict == "live" for clip in self._clips),
+            live=sum(source.verdict == "live" for source in self._sources),
         )
 
     def write(self, path: str | Path, *, weights: str, server_version: str) -> None:
-        """Writes the page to `path`."""
-        Path(path).write_text(
-            self.render(weights=weights, server_version=server_version), encoding="utf-8", errors="replace"
-        )
+        """Writes the page to `path`, whole or not at all. A device, a pipe or a link is written through.
+
+        Raises:
+            OSError: as the system raises it.
+        """
+        path, page = Path(path), self.render(weights=weights, server_version=server_version)
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            path.write_text(page, encoding="utf-8", errors="replace")
+        else:
+            write_whole_text(path, page)
 
 
 def _figure(frame: FrameResult) -> FrameFigure:
     if frame.jpeg is None:
-        raise ValueError(f"{frame.name}: has no picture; score with keep_jpegs=True for a report")
+        raise ValueError(f"{frame.name}: no picture; score with keep_jpegs=True for a report")
     with Image.open(io.BytesIO(frame.jpeg)) as opened:
         picture = ImageOps.exif_transpose(opened).convert("RGB")
     return FrameFigure(
@@ -132,19 +134,19 @@ def draw_box(picture: Image.Image, box: tuple[float, float, float, float]) -> Im
 def overlay(
     picture: Image.Image, box: tuple[float, float, float, float], location_map: npt.NDArray[np.float32]
 ) -> Image.Image:
-    """The face with its location map over it: the network saw exactly this box.
+    """The face, which is the network's input, with its location map over it.
 
     Args:
         picture: the upright frame.
-        box: x0, y0, x1, y1 in px of it.
+        box: x0, y0, x1, y1 in px of the frame.
         location_map: float32 (32, 32), 0 to 1.
     """
     size = (FACE_SIDE_PX, FACE_SIDE_PX)
     face = picture.resize(size, Image.Resampling.BILINEAR, box=_inside(box, picture.size))
-    # Pillow resizes 32-bit floats as they are, so that the map is smooth and keeps its scale.
+    # Pillow resizes 32-bit floats without rounding them, which keeps the map smooth and in scale.
     smooth = Image.fromarray(np.asarray(location_map, np.float32)).resize(size, Image.Resampling.BICUBIC)
     values = np.clip(np.asarray(smooth), 0, 1)[..., None]
-    opacity = _VEIL[0] + (_VEIL[1] - _VEIL[0]) * values
+    opacity = _OPACITY[0] + (_OPACITY[1] - _OPACITY[0]) * values
     blended = np.asarray(face, np.float32) * (1 - opacity) + colours(values[..., 0]) * opacity
     return Image.fromarray(blended.round().astype(np.uint8))
 
@@ -157,7 +159,7 @@ def _inside(box: tuple[float, float, float, float], size: tuple[int, int]) -> tu
 
 
 def colours(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Any shape, 0 to 1 -> the same shape and a last axis of 3: RGB, 0 to 255."""
+    """values: float32 (...), 0 to 1. Returns float32 (..., 3): RGB, 0 to 255."""
     steps = np.linspace(0, 1, len(_RAMP))
     return np.stack([np.interp(values, steps, _RAMP[:, channel]) for channel in range(3)], axis=-1).astype(np.float32)
 

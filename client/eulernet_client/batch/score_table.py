@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes the finished table, whole or not at all: Parquet, CSV or JSON Lines, by the file's suffix.
 
-Parquet is written by arro3 (parquet-rs): 12 MB to fetch, no numpy. It builds lists from JSON only, so that the rows go
-through a file of JSON lines; that also keeps memory to one row group.
+Parquet is written by arro3 (parquet-rs), a download of 12 MB without numpy. It builds lists only from JSON, so the rows
+go through a file of JSON lines, which also limits memory to one row group.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from eulernet_client.batch.row import COLUMNS, Row
 from eulernet_client.errors import TableError
+from eulernet_core.whole_files import replacing
 
 if TYPE_CHECKING:
     from arro3.core import Schema
@@ -25,7 +26,7 @@ GROUP_ROWS = 10_000  # rows of a Parquet row group
 
 
 def check_table(path: Path) -> None:
-    """Tells before the work what would go wrong after it.
+    """Checks before scoring that the table can be written afterwards.
 
     Raises:
         TableError: the suffix is unknown, its writer is not installed, or the folder does not exist.
@@ -38,29 +39,24 @@ def check_table(path: Path) -> None:
     if not path.absolute().parent.is_dir():
         raise TableError(f"{path}: its folder does not exist; make it first")
     if path.is_dir():
-        raise TableError(f"{path}: is a folder; give a file's name")
+        raise TableError(f"{path}: is a folder; name a file in it")
 
 
 def write_table(path: Path, rows: Iterable[Row]) -> None:
-    """Writes the rows beside `path`, then puts the file in its place in one step.
+    """Writes the rows to a temporary file that then replaces `path`.
 
     Raises:
-        TableError: the system would not have it; what was there before is untouched.
+        TableError: the file can't be written; an earlier table is unchanged.
     """
-    fresh = path.with_name(f".{path.name}.tmp")
     try:
-        _WRITERS[path.suffix.lower()](fresh, map(_clean, rows))
-        with fresh.open("rb") as file:
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        with replacing(path) as fresh:
+            _WRITERS[path.suffix.lower()](fresh, map(_clean, rows))
     except OSError as error:
         raise TableError(f"{path}: can't be written ({error.strerror or error}); choose another --out") from error
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def _clean(row: Row) -> Row:
-    """The columns in order, their texts valid Unicode: what is not UTF-8 in a file's name becomes `\\udcff`."""
+    """The columns in order, as valid Unicode: bytes of a file's name that are not UTF-8 become `\\udcff`."""
     return {name: _text(row[name]) for name in COLUMNS}
 
 
@@ -77,7 +73,7 @@ def _write_jsonl(path: Path, rows: Iterable[Row]) -> None:
 
 
 def _write_csv(path: Path, rows: Iterable[Row]) -> None:
-    """Lists as JSON, nothing as nothing."""
+    """Writes lists as JSON, and None as an empty cell."""
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         table.writeheader()
@@ -111,7 +107,7 @@ def _write_parquet(path: Path, rows: Iterable[Row]) -> None:
 
 
 class _Sink(io.RawIOBase):
-    """Keeps a failure to write for later: arro3 panics at one, with a stack on the terminal."""
+    """Stores a write error for later, since arro3 would panic with a stack trace on the terminal."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.failure: OSError | None = None

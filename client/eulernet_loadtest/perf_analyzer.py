@@ -1,15 +1,15 @@
-"""Finds Triton's perf_analyzer, runs the real binary, reads its CSV.
+# SPDX-License-Identifier: Apache-2.0
+"""Finds Triton's perf_analyzer, runs it and reads its CSV.
 
-The separate wheel of that name needs glibc 2.38. The one inside the Linux wheels of tritonclient, which later releases
-have left out, runs from 2.34 on. It is linked to libb64 and libcudart under plain names, which nvidia-pytriton brings
-under names of its own.
+The wheel named perf_analyzer needs glibc 2.38. The binary in the Linux wheels of tritonclient, up to 2.51, runs from
+glibc 2.34 on. It needs libb64 and libcudart; nvidia-pytriton ships both under mangled names.
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
-import hashlib
+import ipaddress
 import os
 import shutil
 import subprocess
@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from eulernet_client._transport import LOOPBACK
 from eulernet_client.errors import PerfAnalyzerError
-from eulernet_client.loadtest.metrics import Latency
-from eulernet_client.loadtest.plan import Mode
-from eulernet_client.loadtest.results import Run, perf_analyzer_run
+from eulernet_core.whole_files import replacing, sha256_of
+from eulernet_loadtest.metrics import Latency
+from eulernet_loadtest.plan import Mode
+from eulernet_loadtest.results import Run, perf_analyzer_run
 
 NAME = "perf_analyzer"
 REQUIREMENT = "tritonclient==2.51.0"
@@ -35,14 +35,14 @@ SHA256 = "a8e3fa6d2fcd535770f18fa3c9baf21aee85697352637d24c6b2818401c95a34"
 DOWNLOAD_TIMEOUT_S = 600.0
 BORROWED = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.so.12*"}
 WINDOWS = 3  # perf_analyzer averages over three windows
-ANY_SPREAD_PERCENT = 999  # it repeats until they agree; how much they do not is for the reader to see
+ANY_SPREAD_PERCENT = 999  # it would otherwise repeat its windows until they agree
 EXTRA_S = 60.0
 PROXIES = {"http_proxy", "https_proxy", "grpc_proxy", "all_proxy"}
 
 
 @dataclass(frozen=True)
 class Job:
-    """One call of the tool: `duration_s` in all, `data` its real-data JSON."""
+    """One call of perf_analyzer. `duration_s`: of all windows; `data`: the real-data JSON."""
 
     mode: Mode
     concurrency: int
@@ -51,7 +51,7 @@ class Job:
     data: Path
 
     def arguments(self, csv_path: Path) -> list[str]:
-        """The command line after the program's name; the same on a GPU cluster."""
+        """The arguments after the program's name; the same on a GPU cluster."""
         return [
             *("-m", self.mode.model, "-i", "grpc", "-u", self.url),
             *("--input-data", str(self.data)),
@@ -63,27 +63,27 @@ class Job:
 
 
 def find(given: Path | None, kept: Path) -> Path:
-    """The binary: the one `given`; on PATH; beside this Python; in the folder `kept`, fetched there if need be.
+    """The binary: `given`, or the first of: on PATH, beside this Python, in the folder `kept` (downloaded if missing).
 
     Raises:
-        PerfAnalyzerError: there is none.
+        PerfAnalyzerError: not found.
     """
     if given is not None:
         if not os.access(given, os.X_OK) or not given.is_file():
-            raise PerfAnalyzerError(f"{given}: no program; give perf_analyzer's path")
+            raise PerfAnalyzerError(f"{given}: not an executable file; give the path of perf_analyzer")
         return given
     for found in (shutil.which(NAME), shutil.which(NAME, path=str(Path(sys.executable).parent))):
         if found:
             return Path(found)
     binary = kept / NAME
-    if not binary.is_file() or _sha256(binary.read_bytes()) != SHA256:
+    if not binary.is_file() or sha256_of(binary) != SHA256:
         fetch(binary)
     return binary
 
 
 def fetch(binary: Path) -> None:
-    """Takes the binary out of a pinned tritonclient wheel, which is not installed. Raises: PerfAnalyzerError."""
-    by_hand = "or install perf_analyzer by hand and name it with --perf-analyzer"
+    """Downloads a pinned tritonclient wheel and extracts the binary. Raises: PerfAnalyzerError."""
+    by_hand = "or install perf_analyzer and name it with --perf-analyzer"
     with tempfile.TemporaryDirectory(prefix="eulernet-wheel-") as folder:
         command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", *WHEEL_TAGS]
         try:
@@ -98,50 +98,45 @@ def fetch(binary: Path) -> None:
             raise PerfAnalyzerError(f"{REQUIREMENT}: no answer; check the network, {by_hand}") from error
         wheels = sorted(Path(folder).glob("*.whl"))
         if done.returncode or len(wheels) != 1:
-            reason = (done.stderr.strip() or "no wheel came").splitlines()[-1]
+            reason = (done.stderr.strip() or "no wheel").splitlines()[-1]
             raise PerfAnalyzerError(f"{REQUIREMENT}: download failed ({reason}); check the network, {by_hand}")
         with zipfile.ZipFile(wheels[0]) as archive:
             content = archive.read(MEMBER)
-    if _sha256(content) != SHA256:
-        raise PerfAnalyzerError(
-            f"{REQUIREMENT}: {MEMBER} has another sha256 than {SHA256}; use another index, {by_hand}"
-        )
-    binary.parent.mkdir(parents=True, exist_ok=True)
-    partial = binary.with_suffix(".part")
-    partial.write_bytes(content)
-    partial.chmod(0o755)
-    partial.replace(binary)
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    with replacing(binary) as temporary:
+        temporary.write_bytes(content)
+        found = sha256_of(temporary)
+        if found != SHA256:
+            raise PerfAnalyzerError(
+                f"{REQUIREMENT}: sha256 of {MEMBER} is {found}, expected {SHA256}; use another index, {by_hand}"
+            )
+    binary.chmod(0o755)
 
 
 @contextlib.contextmanager
 def libraries() -> Iterator[dict[str, str]]:
-    """The environment in which the binary finds its libraries, as long as the block lasts."""
+    """Environment variables that lead the binary to its libraries; valid inside the block."""
     environment = dict(os.environ)
-    spec = find_spec("pytriton")  # finds, and does not import
+    spec = find_spec("pytriton")  # without importing it
     places = list(spec.submodule_search_locations or ()) if spec else []
     with tempfile.TemporaryDirectory(prefix="eulernet-perf-") as folder:
         for place in places:
             for name, pattern in BORROWED.items():
                 for library in sorted((Path(place).parent / "nvidia_pytriton.libs").glob(pattern))[:1]:
                     (Path(folder) / name).symlink_to(library)
-        # Behind the system's own: what is installed there is what the binary was built for.
+        # After the system's path: libraries that are installed there come first.
         path = [environment.get("LD_LIBRARY_PATH", ""), folder]
         environment["LD_LIBRARY_PATH"] = ":".join(filter(None, path))
         yield environment
 
 
 def measure(binary: Path, job: Job, csv_path: Path) -> Run:
-    """Runs the tool and reads what it measured.
+    """Runs perf_analyzer and reads its CSV.
 
     Raises:
-        PerfAnalyzerError: it did not start, or measured nothing; with its own words.
+        PerfAnalyzerError: it did not start, or measured nothing; includes the end of its output.
     """
     with libraries() as environment:
-        if job.url.startswith(LOOPBACK):
+        if _is_loopback(job.url):
             environment = {key: value for key, value in environment.items() if key.lower() not in PROXIES}
         csv_path.unlink(missing_ok=True)
         try:
@@ -160,27 +155,37 @@ def measure(binary: Path, job: Job, csv_path: Path) -> Run:
                 f"{binary}: can't be run ({error.strerror}); name another --perf-analyzer"
             ) from error
         except subprocess.TimeoutExpired as error:
-            raise PerfAnalyzerError(f"{binary}: no end after {error.timeout:g} s; is the server answering?") from error
+            raise PerfAnalyzerError(
+                f"{binary}: still running after {error.timeout:g} s; does the server answer?"
+            ) from error
     if done.returncode or not csv_path.is_file():
         raise PerfAnalyzerError(f"{binary}: {_reason(done)}")
     return read_csv(csv_path.read_text(encoding="utf-8"), job)
 
 
+def _is_loopback(url: str) -> bool:
+    host = url.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _reason(done: subprocess.CompletedProcess[str]) -> str:
     text = [line.strip() for line in (done.stdout + "\n" + done.stderr).splitlines() if line.strip()]
-    words = " | ".join(text[-3:]) or f"ended with status {done.returncode} and said nothing"
+    words = " | ".join(text[-3:]) or f"exit status {done.returncode}, no output"
     if "error while loading shared libraries" in words:
-        return f"{words}; pip install 'eulernet[serve]' brings libb64 and libcudart, or install them"
+        return f"{words}; run  pip install 'eulernet[serve]'  for libb64 and libcudart"
     return words
 
 
-# The columns that a request's mean time is made of.
+# The columns whose sum is a request's mean latency.
 _SERVER = ("Queue", "Compute Input", "Compute Infer", "Compute Output")
 PARTS = ("Client Send", "Network+Server Send/Recv", "Client Recv", *(f"Server {part}" for part in _SERVER))
 
 
 def read_csv(text: str, job: Job) -> Run:
-    """The row of the tool's CSV that has the job's concurrency. Raises: PerfAnalyzerError."""
+    """Reads the row of the job's concurrency from perf_analyzer's CSV. Raises: PerfAnalyzerError."""
     for row in csv.DictReader(text.splitlines()):
         try:
             if int(row["Concurrency"]) != job.concurrency:
@@ -189,7 +194,7 @@ def read_csv(text: str, job: Job) -> Run:
             mean_ms = sum(float(row[part]) for part in PARTS) / 1000
             rate_hz = float(row["Inferences/Second"])
         except (KeyError, TypeError, ValueError) as error:
-            raise PerfAnalyzerError(f"perf_analyzer's CSV has no {error} that can be read: {text[:200]!r}") from error
+            raise PerfAnalyzerError(f"perf_analyzer's CSV can't be read ({error}): {text[:200]!r}") from error
         latency = Latency(None, mean_ms, tail[50], tail[90], tail[95], tail[99], None, None, tuple(tail.items()))
         return perf_analyzer_run(job.mode, job.concurrency, job.duration_s, rate_hz, latency)
     raise PerfAnalyzerError(f"perf_analyzer's CSV has no row of concurrency {job.concurrency}: {text[:200]!r}")

@@ -1,4 +1,5 @@
-"""What `eulernet score --out` does: the batch with a progress bar, its summary, its exit status."""
+# SPDX-License-Identifier: Apache-2.0
+"""`eulernet score --out`: the batch with a progress bar, its summary and its exit status."""
 
 from __future__ import annotations
 
@@ -10,16 +11,16 @@ from pathlib import Path
 
 import click
 
-from eulernet_client._contract import weights_warning
-from eulernet_client._media import find_sources
 from eulernet_client.aio import AsyncClient
+from eulernet_client.batch.archive_run import Summary, score_batch
 from eulernet_client.batch.pipeline import Settings
 from eulernet_client.batch.progress import BatchProgress
-from eulernet_client.batch.run import Summary, score_batch
-from eulernet_client.batch.table import check_table
+from eulernet_client.batch.score_table import check_table
 from eulernet_client.errors import EulerNetError, TableError
+from eulernet_client.sources import find_sources
+from eulernet_core.weights_label import weights_warning
 
-CONCURRENCY = 8  # clips at once for each server
+CONCURRENCY = 8  # clips in flight for each server
 
 
 def score_to_table(
@@ -32,11 +33,11 @@ def score_to_table(
     """Runs the command.
 
     Args:
-        paths: what the user named.
-        out: the table.
-        given: fields of Settings; None where the user left it to us.
+        paths: files and folders of the command line.
+        out: path of the table.
+        given: fields of Settings; None for the default.
         as_json: print the summary as JSON.
-        client: not open yet.
+        client: a client, opened here.
     """
     from rich.console import Console
 
@@ -53,7 +54,7 @@ def score_to_table(
     except EulerNetError as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
-        raise click.ClickException("interrupted; what is scored is kept: start again to go on from there") from None
+        raise click.ClickException("interrupted; the scores so far are kept: start again to continue") from None
     click.echo(json.dumps(summary.to_dict(), indent=2) if as_json else summary_text(summary))
     if summary.not_scored:
         sys.exit(1)
@@ -67,7 +68,7 @@ async def _score(
 
 
 def summary_text(summary: Summary) -> str:
-    """A few lines for people."""
+    """The summary as a few lines of text."""
     warning = weights_warning(summary.weights)
     lines = [f"weights: {summary.weights}" + (f" ({warning})" if warning else "")]
     total = summary.live + summary.attack + summary.not_scored

@@ -1,4 +1,5 @@
-"""Carries out a plan: workers or arrivals, each keeping the schedule that pacer.py gives it, every outcome recorded."""
+# SPDX-License-Identifier: Apache-2.0
+"""Executes a plan: sends requests on the schedules of pacer.py and records the outcome of each."""
 
 from __future__ import annotations
 
@@ -7,30 +8,29 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from itertools import count, cycle
 
-from eulernet_client._contract import CLIP_FRAMES
-from eulernet_client.errors import EulerNetError, RequestTimeoutError, ServerBusyError
-from eulernet_client.loadtest.metrics import Metrics, Outcome, Sample, Window
-from eulernet_client.loadtest.pacer import Clock, MonotonicClock, at_once, constant, due, poisson
-from eulernet_client.loadtest.plan import Arrivals, Mode, Plan
-from eulernet_client.loadtest.target import Target, TargetStream
-from eulernet_client.loadtest.traffic import Traffic
+from eulernet_client.errors import RequestTimeoutError, ServerBusyError
+from eulernet_core.clip_geometry import CLIP_FRAMES
+from eulernet_core.errors import EulerNetError
+from eulernet_loadtest.metrics import Metrics, Outcome, Sample, Window
+from eulernet_loadtest.pacer import Clock, MonotonicClock, at_once, constant, due, poisson
+from eulernet_loadtest.plan import Arrivals, Mode, Plan
+from eulernet_loadtest.target import Target, TargetStream
+from eulernet_loadtest.traffic import Traffic
 
-PAUSE_S = 0.1  # of a closed loop's worker after a failure: a dead server must not be asked as fast as it refuses
-MOST_IN_FLIGHT = (
-    1000  # clip calls; those that wait for a place are not forgotten: they are late from when they were due
-)
-LEAD_S = 0.05  # before the first request, so that all workers stand ready
+PAUSE_S = 0.1  # of a closed loop's worker after a failure: limits the rate of requests to a dead server
+MOST_IN_FLIGHT = 1000  # clip calls; calls beyond it wait, and their latency includes the wait
+LEAD_S = 0.05  # from the start to the first request, for the workers to start
 
 
 class Attack:
     """One run of a plan.
 
     Args:
-        plan: what to send, and when.
+        plan: load and schedule.
         traffic: the pictures.
-        target: where to.
-        drain_s: time for the answers that are due when the window closes; what lacks then is unanswered.
-        clock: the machine's.
+        target: the servers.
+        drain_s: waiting time after the end of the window; requests without an answer by then count as unanswered.
+        clock: the machine's by default.
     """
 
     def __init__(
@@ -50,21 +50,21 @@ class Attack:
 
     @property
     def elapsed(self) -> float:
-        """How much of the run, warm-up included, is over: 0 to 1."""
+        """Progress of the run, warm-up included: 0 to 1."""
         return min(1.0, max(0.0, (self._clock.now_s() - self._begin_s) / (self._end_s - self._begin_s)))
 
     async def run(self) -> Metrics:
-        """Sends all that the plan holds; returns when all is answered or given up."""
+        """Sends all requests of the plan and waits for their answers, at most `drain_s` after the end."""
         if self._plan.rate_hz is not None:
             await self._arrivals(self._plan.rate_hz)
         else:
             worker = self._clip_worker if self._plan.mode is Mode.CLIPS else self._stream_worker
-            assert self._plan.concurrency is not None  # Plan sees to it
+            assert self._plan.concurrency is not None  # Plan checks it
             await self._finish([asyncio.ensure_future(worker()) for _ in range(self._plan.concurrency)])
         return self.metrics
 
     async def _finish(self, tasks: Collection[asyncio.Future[None]]) -> None:
-        """Waits for the tasks until `drain_s` after the end, then cancels what is left, which records it."""
+        """Waits for the tasks until `drain_s` after the end, then cancels the rest, which records them."""
         try:
             left_s = self._end_s + self._drain_s - self._clock.now_s()
             if tasks:
@@ -75,11 +75,11 @@ class Attack:
             results = await asyncio.gather(*tasks, return_exceptions=True)
             endings = await asyncio.gather(*self._endings, return_exceptions=True)
         for result in (*results, *endings):
-            if isinstance(result, Exception):  # a bug of this program: servers' errors are recorded
+            if isinstance(result, Exception):  # a bug in this program: the servers' errors are recorded
                 raise result
 
     async def _arrivals(self, rate_hz: float) -> None:
-        """The open loop: clips or streams begin on schedule, whatever became of those before."""
+        """The open loop: clips or streams start on schedule, independent of earlier answers."""
         plan = self._plan
         offsets = poisson(rate_hz, plan.seed) if plan.arrivals is Arrivals.POISSON else constant(rate_hz)
         arrive = self._arriving_clip if plan.mode is Mode.CLIPS else self._arriving_stream
@@ -115,20 +115,21 @@ class Attack:
             return await self._target.clip(next(self._clips))
 
     async def _stream_worker(self) -> None:
-        # Cameras do not fire together: each has a phase of its own.
+        # Cameras are not synchronized: each stream gets a random phase.
         phase_s = 0.0 if self._plan.fps is None else self._random.random() / self._plan.fps
         await self._streams(self._frames(self._begin_s + phase_s), one=False)
 
     def _frames(self, begin_s: float) -> AsyncIterator[float]:
-        """The schedule of a stream's frames, to the end of the run."""
+        """The schedule of a stream's frames until the end of the run."""
         if self._plan.fps is None:
             return at_once(self._clock, begin_s, self._end_s)
         return due(constant(self._plan.fps), self._clock, begin_s, self._end_s)
 
     async def _streams(self, schedule: AsyncIterator[float], one: bool) -> None:
-        """Plays streams on a schedule of frames. One that is lost goes on as a new one with the next frame.
+        """Plays streams on a schedule of frames. After a loss the next frame starts a new stream.
 
-        `one`: stop after as many frames as one stream has; else stream after stream.
+        Args:
+            one: stop after the frames of one stream, lost ones included; otherwise play stream after stream.
         """
         player: _Player | None = None
         frames, most_frames = 0, None
@@ -155,19 +156,19 @@ class Attack:
                 self._end(player)
 
     async def _record_unsent(self, schedule: AsyncIterator[float]) -> None:
-        """Frames that were due before the end of the run and still wait behind their stream's last one."""
+        """Records the frames that were due before the end of the run and still wait for the frame before them."""
         if self._clock.now_s() >= self._end_s:
             async for intended_s in schedule:
                 self.metrics.record(Sample(intended_s, None, self._clock.now_s(), Outcome.UNANSWERED))
 
     def _end(self, player: _Player) -> None:
-        """Frees the stream's slot beside the run: the next stream does not wait for it."""
+        """Frees the stream's slot in the background, so that the next stream does not wait for it."""
         ending = asyncio.ensure_future(player.stream.close())
         self._endings.add(ending)
         ending.add_done_callback(self._endings.discard)
 
     async def _measured(self, intended_s: float, send: Callable[[Callable[[], None]], Awaitable[bool]]) -> Sample:
-        """Sends one request and records what came of it. `send` is told when it really goes out."""
+        """Sends one request and records its outcome. `send` calls its argument at the actual send."""
         sent_s: float | None = None
 
         def sent() -> None:
@@ -197,7 +198,7 @@ class Attack:
 
 
 class _Player:
-    """One stream's place in its source, and in its present clip."""
+    """Position of one stream in its source and in its current clip."""
 
     def __init__(self, stream: TargetStream, traffic: Traffic, number: int, plan: Plan) -> None:
         self.stream = stream
@@ -208,7 +209,7 @@ class _Player:
         self._clip: list[Sample] = []
 
     def sender(self, final: bool) -> Callable[[Callable[[], None]], Awaitable[bool]]:
-        """What sends the next frame: the stream's last one at its length, or where `final`."""
+        """A function that sends the next frame. It is the stream's last if `final`, or at its length."""
         jpeg = self._source.frame(self._frame)
         self._frame += 1
         self._last = final or self._frame == self.length
@@ -220,13 +221,13 @@ class _Player:
         return send
 
     def over(self, sample: Sample, metrics: Metrics) -> bool:
-        """Takes the frame's outcome. Returns whether the stream is over, by its last frame or by a loss."""
+        """Adds the frame's outcome. Returns whether the stream is over: its last frame was sent, or it was lost."""
         if not sample.outcome.answered:
             return True
         self._clip.append(sample)
         if len(self._clip) == CLIP_FRAMES:
             first = self._clip[0]
-            assert first.sent_s is not None  # it was answered
+            assert first.sent_s is not None  # an answered request was sent
             metrics.record_clip(first.intended_s, first.sent_s, sample.done_s)
             self._clip.clear()
         return self._last

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of runs that the commands print."""
 
 from __future__ import annotations
@@ -7,21 +8,21 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from eulernet_client.loadtest.metrics import Latency
-from eulernet_client.loadtest.results import Run
+from eulernet_loadtest.metrics import Latency
+from eulernet_loadtest.results import OURS, Run
 
 
 def table(runs: Sequence[Run]) -> Table:
-    """A row a run. Latency is per frame of a stream, or of a whole clip call; `sent`: from the actual send."""
+    """A row for each run. Latency is of a stream's frame or of a whole clip call; `sent`: from the actual send."""
     grid = Table(box=SIMPLE_HEAD, pad_edge=False)
     grid.add_column("load", overflow="fold")
     for heading in ("frames/s", "p50 ms", "p99 ms", "p99 sent", "late", "failed"):
         grid.add_column(heading, justify="right", no_wrap=True)
     for run in runs:
-        both = run.clip if run.mode == "clips" and run.clip is not None else run.frame
+        both = run.request
         name = run.load if run.holds is None else f"{run.load}: {'holds' if run.holds else 'does not hold'}"
         grid.add_row(
-            name if run.tool == "eulernet" else f"{name} ({run.tool})",
+            name if run.tool == OURS else f"{name} ({run.tool})",
             f"{run.throughput_fps:.1f}",
             _ms(both.corrected or both.uncorrected, "p50_ms"),
             _ms(both.corrected, "p99_ms"),

@@ -1,4 +1,5 @@
-"""Carries out plans one after the other against a server, with progress on the terminal."""
+# SPDX-License-Identifier: Apache-2.0
+"""Runs plans one after the other on a server, with progress on the terminal."""
 
 from __future__ import annotations
 
@@ -7,33 +8,36 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from eulernet_client.aio import AsyncClient
 from eulernet_client.errors import RequestRefusedError
-from eulernet_client.loadtest.attack import Attack
-from eulernet_client.loadtest.metrics import Metrics, Outcome
-from eulernet_client.loadtest.plan import Plan
-from eulernet_client.loadtest.results import Run, summarised
-from eulernet_client.loadtest.search import largest_that_holds
-from eulernet_client.loadtest.target import Target
-from eulernet_client.loadtest.traffic import Traffic
+from eulernet_loadtest.attack import Attack
+from eulernet_loadtest.metrics import Metrics, Outcome
+from eulernet_loadtest.plan import Plan
+from eulernet_loadtest.results import Run, summarised
+from eulernet_loadtest.search import largest_that_holds
+from eulernet_loadtest.target import Target
+from eulernet_loadtest.traffic import Traffic
+
+if TYPE_CHECKING:
+    from eulernet_client import AsyncClient
 
 REFRESH_S = 0.25
-OPEN_LOOP_CALLS = 48  # what an open loop's connections are made for; nobody knows how many calls it will have under way
+OPEN_LOOP_CALLS = 48  # assumed number of calls in flight of an open loop, for its connections
 
 
 @dataclass(frozen=True)
 class Runner:
-    """What all runs share.
+    """Runs plans on one server.
 
     Attributes:
-        connect: opens a client; its `timeout_s` is each request's.
+        connect: opens a client that doesn't retry (`AsyncClient(…, retry=False)`).
         traffic: the pictures.
-        timeout_s: for one request, and for what is under way when a run ends.
-        show: draw progress on the terminal, if there is one.
+        timeout_s: time for the requests that are in flight at the end of a run.
+        show: draw progress if standard error is a terminal.
     """
 
     connect: Callable[[], AsyncClient]
@@ -42,28 +46,31 @@ class Runner:
     show: bool = True
 
     def server(self) -> tuple[str, str]:
-        """The server's version and the label of its weights. Raises: ServerError where none answers."""
+        """The server's version and the label of its weights. Raises: ServerError if no server answers."""
 
         async def ask() -> tuple[str, str]:
             async with self.connect() as client:
                 version = "unknown"
-                with suppress(RequestRefusedError):  # it answers, but keeps its version to itself
+                with suppress(RequestRefusedError):  # some proxies forward inference only
                     version = await client.server_version()
                 return version, await client.weights()
 
         return asyncio.run(ask())
 
     def run(self, plans: Iterable[Plan]) -> list[Run]:
-        """Carries out the plans in turn."""
+        """Runs the plans in order."""
         return [asyncio.run(self._run(plan)) for plan in plans]
 
     def find_max_streams(self, plan: Plan, p99_ms: float, most: int) -> tuple[int, list[Run]]:
-        """Searches the largest `plan.concurrency`, which is where it starts, up to `most`.
+        """Searches the largest number of streams that the server sustains.
 
-        A number holds when the corrected p99 of a frame is at most `p99_ms` and every request was scored.
+        Args:
+            plan: its concurrency is the number to start with.
+            p99_ms: largest corrected p99 of a frame. Every request must be scored as well.
+            most: upper limit.
 
         Returns:
-            The largest number that held, 0 if none did; and all runs.
+            The largest number found, 0 if there is none; and all runs.
         """
         runs: list[Run] = []
 
@@ -106,7 +113,7 @@ class Runner:
 
 
 def _now(metrics: Metrics) -> str:
-    """How the run goes, for the end of the progress bar."""
+    """Text at the end of the progress bar."""
     if not metrics.requests:
         return "warming up"
     counts = metrics.counts
@@ -115,7 +122,7 @@ def _now(metrics: Metrics) -> str:
 
 
 def meets(run: Run, p99_ms: float) -> bool:
-    """Whether a paced load held: a corrected p99 within `p99_ms`, and nothing without a score."""
+    """Whether the corrected p99 is at most `p99_ms` and every request was scored."""
     if run.frame.corrected is None or run.counts[Outcome.UNSCORED.value] or run.failed:
         return False
     return run.frame.corrected.p99_ms <= p99_ms

@@ -1,4 +1,5 @@
-"""What a run leaves behind: plain frozen records, the same for this project's tester and for perf_analyzer."""
+# SPDX-License-Identifier: Apache-2.0
+"""Results of runs, of this load tester and of perf_analyzer alike: frozen records."""
 
 from __future__ import annotations
 
@@ -9,12 +10,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from eulernet_client._contract import CLIP_FRAMES
-from eulernet_client.loadtest.metrics import Both, Interval, Latency, Metrics, Outcome, frame_latency
-from eulernet_client.loadtest.plan import Mode, Plan
+from eulernet_core.clip_geometry import CLIP_FRAMES
+from eulernet_loadtest.metrics import Both, Interval, Latency, Metrics, Outcome, frame_latency
+from eulernet_loadtest.plan import Mode, Plan
 
 OURS, PERF_ANALYZER = "eulernet", "perf_analyzer"
-BUSY_CPU = 0.85  # cores; from here on asyncio, which has one, may be what limits the load
+BUSY_CPU = 0.85  # cores; above it the load tester, which runs on one core, may limit the load
 
 
 @dataclass(frozen=True)
@@ -22,18 +23,19 @@ class Run:
     """One measured load.
 
     Attributes:
-        tool: which program measured.
-        load: the load in words.
+        tool: the program that measured.
+        load: the load as text.
         mode: `clips` or `streams`.
-        concurrency: calls or streams at once; None in an open loop.
+        concurrency: calls or streams in progress; None in an open loop.
         duration_s: length of the measured window.
-        throughput_fps: frames a second that were scored, and in time.
-        answered_fps: frames a second with any answer.
-        frame: latency per frame; of a clip call, its share.
-        clip: latency per clip; of a stream, from the first of four frames to the last one's answer; None: not measured.
-        plan, counts, errors, timeline: of our own tester only.
-        client_cpu: processor time that the tester itself took, in cores.
-        holds: in a search, whether this load held.
+        throughput_fps: frames/s that were scored in time.
+        answered_fps: frames/s with an answer, scored or not.
+        frame: latency per frame; of a clip call, a quarter.
+        clip: latency per clip; of a stream, from the first of four frames to the last frame's answer; None: not
+            measured.
+        plan, counts, errors, timeline: of this load tester only.
+        client_cpu: processor time of the load tester, in cores.
+        holds: in a search, whether the server sustained this load.
     """
 
     tool: str
@@ -54,21 +56,24 @@ class Run:
 
     @property
     def failed(self) -> int:
-        """Requests with no answer of any kind."""
+        """Requests without an answer."""
         return sum(self.counts.get(each.value, 0) for each in Outcome if not each.answered)
 
     @property
+    def request(self) -> Both:
+        """Latency of a request: a clip call, or a stream's frame."""
+        return self.clip if self.mode == Mode.CLIPS.value and self.clip is not None else self.frame
+
+    @property
     def notes(self) -> list[str]:
-        """What a reader of the numbers must know."""
+        """Warnings about the numbers."""
         notes = []
         unscored = self.counts.get(Outcome.UNSCORED.value, 0)
         if unscored:
-            notes.append(
-                f"{unscored} requests were answered without a score: not what these pictures are meant to cost"
-            )
+            notes.append(f"{unscored} requests were answered without a score, which costs the server less than a score")
         if self.client_cpu is not None and self.client_cpu > BUSY_CPU:
             notes.append(
-                f"the load tester itself took {self.client_cpu:.2f} cores and may be the limit; run several at once"
+                f"the load tester used {self.client_cpu:.2f} cores and may be the bottleneck; run several of them"
             )
         return notes
 
@@ -78,7 +83,7 @@ class Run:
 
 
 def summarised(metrics: Metrics, client_cpu: float, holds: bool | None = None) -> Run:
-    """A run of our own tester."""
+    """A run of this load tester."""
     plan = metrics.plan
     return Run(
         tool=OURS,
@@ -106,7 +111,7 @@ def plan_dict(plan: Plan) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the tester ran; `load_average`: of the last minute, before it began."""
+    """The load tester's machine. `load_average`: of the minute before the start."""
 
     system: str
     processor: str
@@ -136,14 +141,14 @@ def _processor() -> str:
 
 @dataclass(frozen=True)
 class Session:
-    """All runs of one call of the command, and what they were made with.
+    """All runs of one call of the command, with server, traffic and machine.
 
     Attributes:
         command: the command's name.
         urls, server_version, weights: of the server.
         bytes_per_frame: mean size of the JPEGs.
-        sources: how many videos or folders they came from.
-        largest: the result of a search for the largest number of streams, in words; empty without one.
+        sources: number of videos and folders.
+        largest: result of a search for the largest number of streams, as text; empty without a search.
     """
 
     command: str
@@ -163,7 +168,7 @@ class Session:
 
 
 def perf_analyzer_run(mode: Mode, concurrency: int, duration_s: float, requests_per_s: float, latency: Latency) -> Run:
-    """A row of perf_analyzer's CSV: requests without a schedule, latency from the actual send."""
+    """A run of perf_analyzer: requests without a schedule, latency from the actual send."""
     frames = mode.frames_per_request
     whole = Both(None, latency)
     return Run(

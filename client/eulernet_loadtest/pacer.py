@@ -1,7 +1,7 @@
-"""When each request is due. Pure schedules, and a loop that keeps them with a clock that a test can replace.
+# SPDX-License-Identifier: Apache-2.0
+"""Schedules of requests, and loops that follow them with a replaceable clock.
 
-A schedule knows nothing of answers, so that a slow server cannot thin out the load that is meant to find it slow
-(coordinated omission; Gil Tene's wrk2).
+A schedule does not depend on answers: a slow server can't reduce the load (coordinated omission; Gil Tene's wrk2).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Seconds that only grow, and a way to wait for one of them."""
+    """A monotonic clock in s that can wait."""
 
     def now_s(self) -> float: ...
 
@@ -29,18 +29,18 @@ class MonotonicClock:
         return time.monotonic()
 
     async def sleep_until(self, time_s: float) -> None:
-        """Returns at `time_s` or after it, never before."""
+        """Returns at `time_s` or later, never earlier."""
         while (left_s := time_s - self.now_s()) > 0:
             await asyncio.sleep(left_s)
 
 
 def constant(rate_hz: float, first_s: float = 0.0) -> Iterator[float]:
-    """Offsets in s: `first_s`, and one every 1 / `rate_hz` after it. Computed from their number: no drift."""
+    """Offsets in s: `first_s`, then one every 1 / `rate_hz`. Computed from their number, so without drift."""
     return (first_s + number / rate_hz for number in count())
 
 
 def poisson(rate_hz: float, seed: int) -> Iterator[float]:
-    """Offsets in s of independent arrivals, `rate_hz` a second in the mean. One seed gives one schedule."""
+    """Offsets in s of a Poisson process of mean rate `rate_hz`. The same seed gives the same offsets."""
     source = random.Random(seed)
     offset_s = 0.0
     while True:
@@ -49,9 +49,9 @@ def poisson(rate_hz: float, seed: int) -> Iterator[float]:
 
 
 async def due(offsets_s: Iterable[float], clock: Clock, begin_s: float, end_s: float) -> AsyncIterator[float]:
-    """Yields each intended time, `begin_s` plus an offset, when it has come; ends before `end_s`.
+    """Yields each intended time, `begin_s` plus an offset, at that time or later; ends before `end_s`.
 
-    Never early, and none left out: who comes back late gets the overdue ones at once, with the times they were due.
+    Skips none: after a delay the overdue times follow at once, unchanged.
     """
     for offset_s in offsets_s:
         intended_s = begin_s + offset_s
@@ -62,7 +62,7 @@ async def due(offsets_s: Iterable[float], clock: Clock, begin_s: float, end_s: f
 
 
 async def at_once(clock: Clock, begin_s: float, end_s: float) -> AsyncIterator[float]:
-    """The closed loop's schedule: the next one is due as soon as the last one is done."""
+    """The closed loop's schedule: a request is due as soon as the previous request is done."""
     await clock.sleep_until(begin_s)
     while (now_s := clock.now_s()) < end_s:
         yield now_s

@@ -1,15 +1,17 @@
-"""What to send and for how long: one run of a load test."""
+# SPDX-License-Identifier: Apache-2.0
+"""The plan of one run of a load test: load, schedule and duration."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
 
-from eulernet_client._contract import CLIP_FRAMES, CLIP_MODEL, STREAM_MODEL
+from eulernet_core.clip_geometry import CLIP_FRAMES
+from eulernet_core.tensors import CLIP_MODEL, STREAM_MODEL
 
 
 class Mode(str, Enum):
-    """Which ensemble is called."""
+    """The ensemble to call."""
 
     CLIPS = "clips"
     STREAMS = "streams"
@@ -25,7 +27,7 @@ class Mode(str, Enum):
 
 
 class Arrivals(str, Enum):
-    """How open-loop arrivals are spread."""
+    """Spacing of the open loop's arrivals."""
 
     POISSON = "poisson"
     CONSTANT = "constant"
@@ -37,16 +39,15 @@ class Plan:
 
     Attributes:
         mode: clip calls, or streams of single frames.
-        concurrency: closed loop: so many clip calls, or streams, at all times.
-        rate_hz: open loop: so many clips, or streams, begin a second, whatever the server does.
-        arrivals: spread of the open loop's arrivals.
-        fps: frames of a stream are due so often, one in flight at a time; None: each when the last one is answered,
-            which an open loop of streams can't do, as its frames would wait for answers.
-        stream_frames: length of a stream; None: its source's.
+        concurrency: closed loop: number of clip calls, or streams, in progress.
+        rate_hz: open loop: clips, or streams, that start each second, independent of answers.
+        arrivals: spacing of the open loop's arrivals.
+        fps: frame rate of a stream, one frame in flight at a time; None: a frame follows the previous answer, which an
+            open loop of streams does not allow.
+        stream_frames: length of a stream; None: its source's length.
         duration_s: length of the measured window.
-        warm_up_s: load before it that counts nowhere.
-        late_s: an answer later than this after the intended send is late; None: one frame's time where frames are
-            paced, else never.
+        warm_up_s: load before the window, which is not measured.
+        late_s: latency above which an answer is late; None: one frame's time if `fps` is given, otherwise no limit.
         seed: of the Poisson arrivals and of the streams' phases.
     """
 
@@ -71,25 +72,25 @@ class Plan:
         if self.warm_up_s < 0:
             raise ValueError(f"warm_up_s={self.warm_up_s}: must not be below 0")
         if self.mode is Mode.CLIPS and (self.fps is not None or self.stream_frames is not None):
-            raise ValueError("fps and stream_frames are of streams; a clip call has neither")
+            raise ValueError("fps and stream_frames apply to streams only, not to clip calls")
         if self.mode is Mode.STREAMS and self.rate_hz is not None and self.fps is None:
-            raise ValueError("fps=None: streams that arrive at a rate have frames that are due at one, such as 10")
+            raise ValueError("fps=None: an open loop of streams (rate_hz) needs a frame rate, such as 10")
 
     @property
     def closed(self) -> bool:
-        """Whether the next request waits for an answer and for nothing else, so that no send has a time of its own."""
+        """Whether a request is sent upon the previous answer, so that it has no scheduled time."""
         return self.rate_hz is None and self.fps is None
 
     @property
     def late_after_s(self) -> float | None:
-        """From when on an answer is late."""
+        """Latency in s above which an answer is late; None: no limit."""
         if self.late_s is not None:
             return self.late_s
         return None if self.fps is None else 1 / self.fps
 
     @property
     def load(self) -> str:
-        """The load in words: `8 streams at 10 fps`."""
+        """The load as text: `8 streams at 10 fps`."""
         paced = f" at {self.fps:g} fps" if self.fps is not None else ""
         if self.rate_hz is not None:
             return f"{self.rate_hz:g} {self.mode.value}/s, {self.arrivals.value}{paced}"

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`eulernet score`. Imports click only; the rest is loaded when the command runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from eulernet_client.command_options import connect, server_options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from eulernet_client._result import VideoResult
+    from eulernet_client.client import Client
+    from eulernet_client.errors import EulerNetError
+    from eulernet_client.html_report import Report
+
+    Row = tuple[str, VideoResult | EulerNetError]
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="FILE_OR_FOLDER...")
+@server_options(timeout_s=30.0)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--report", type=click.Path(dir_okay=False, writable=True), help="Write an HTML report with pictures.")
+@click.option(
+    "--clips", type=click.IntRange(min=1), default=1, show_default=True, help="Clips of each source, spread evenly."
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a table with one row a source: .parquet, .csv or .jsonl. An interrupted run continues.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), show_default="one a core", help="With --out: sources read at once.")
+@click.option(
+    "--concurrency", type=click.IntRange(min=1), show_default="8 a server", help="With --out: clips in flight at once."
+)
+def score(
+    paths: Sequence[str],
+    as_json: bool,
+    report: str | None,
+    clips: int,
+    out: Path | None,
+    jobs: int | None,
+    concurrency: int | None,
+    **server: Any,
+) -> None:
+    """Score videos and folders: live or attack.
+
+    A folder stands for the videos in it, and for those in its subfolders. A folder with JPEGs and no video is one
+    source: its files are the frames.
+
+    With --out, archives of any size are scored into a table, with bounded memory. A source that can't be scored gets a
+    row with its error. FILE.journal.jsonl beside the table records the scored sources: an interrupted run continues
+    when it is started again, and a later run scores only new and changed sources. --json then prints the run's summary.
+
+    Exit status: 0 every source was scored, 1 a source was not, 2 wrong usage.
+    """
+    if out is not None:
+        if report is not None:
+            raise click.UsageError("--report holds every picture in memory; give --out or --report")
+        given = {"clips": clips, "jobs": jobs, "concurrency": concurrency}
+        client = connect("AsyncClient", **server)
+        from eulernet_client.batch.table_command import score_to_table
+
+        score_to_table(paths, out, given, as_json, client)
+        return
+    if jobs is not None or concurrency is not None:
+        raise click.UsageError("--jobs and --concurrency need --out")
+    if report is not None and not Path(report).absolute().parent.is_dir():
+        raise click.BadParameter(f"{report}: its folder does not exist; make it first", param_hint="--report")
+    _score_and_print(paths, as_json, report, clips, server)
+
+
+def _score_and_print(
+    paths: Sequence[str], as_json: bool, report: str | None, clips: int, server: dict[str, Any]
+) -> None:
+    """The command without --out."""
+    from eulernet_client.sources import find_sources
+
+    sources = [source for path in paths for source in find_sources(path)]
+    with connect("Client", **server) as client:
+        drawn = None
+        if report is not None:
+            from eulernet_client.html_report import Report
+
+            drawn = Report()
+        version, rows = _score_all(client, sources, clips, drawn)
+        weights = _weights(rows) or client.weights()
+    if as_json:
+        click.echo(json.dumps(_as_json(weights, rows), indent=2, allow_nan=False))
+    else:
+        _print(weights, rows)
+    if drawn is not None and report is not None:
+        try:
+            drawn.write(report, weights=weights, server_version=version)
+        except OSError as error:
+            raise click.ClickException(
+                f"{report}: cannot be written ({error.strerror}); choose another file"
+            ) from error
+        click.echo(f"report: {report}", err=True)
+    if any(isinstance(row, Exception) for _, row in rows):
+        sys.exit(1)
+
+
+def _score_all(
+    client: Client, sources: Sequence[Path], clips: int, report: Report | None
+) -> tuple[str, list[tuple[str, VideoResult | EulerNetError]]]:
+    """The server's version, and a result or an error for each source, in order."""
+    from eulernet_client.errors import EulerNetError, ServerBusyError, ServerUnavailableError
+
+    version, down = _version(client)
+    rows: list[tuple[str, VideoResult | EulerNetError]] = []
+    for source in _progress(sources):
+        row = _score_one(client, source, clips, report is not None, down)
+        if isinstance(row, ServerUnavailableError) and not isinstance(row, ServerBusyError):
+            down = row  # it was retried for timeout_s; the remaining sources don't wait as long
+        if report is not None:
+            report.add_error(str(source), row) if isinstance(row, EulerNetError) else report.add(row)
+        rows.append((str(source), row))
+    return version, rows
+
+
+def _version(client: Client) -> tuple[str, EulerNetError | None]:
+    """The server's version, and the error if no server answers: a wrong address then fails once, not per source."""
+    from eulernet_client.errors import RequestTimeoutError, ServerError, ServerUnavailableError
+
+    try:
+        return client.server_version(), None
+    except (ServerUnavailableError, RequestTimeoutError) as error:
+        return "unknown", error
+    except ServerError:
+        return "unknown", None  # it answers, but refuses to report its version
+
+
+def _score_one(
+    client: Client, source: Path, clips: int, keep_jpegs: bool, down: EulerNetError | None
+) -> VideoResult | EulerNetError:
+    from eulernet_client.errors import EulerNetError
+    from eulernet_client.sources import iter_clips
+
+    try:
+        if down is None:
+            result: VideoResult = client.score(source, clips=clips, keep_jpegs=keep_jpegs)
+            return result
+        next(iter_clips(source))  # an error of the file takes precedence, and needs no server
+        return down
+    except EulerNetError as error:
+        return error
+
+
+def _progress(sources: Sequence[Path]) -> Any:
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    if not console.is_terminal or len(sources) < 2:
+        return sources
+    return track(sources, description="scoring", console=console, transient=True)
+
+
+def _weights(rows: Sequence[Row]) -> str:
+    labels = sorted({row.weights for _, row in rows if not isinstance(row, Exception)})
+    return ", ".join(labels)
+
+
+def _as_json(weights: str, rows: Sequence[Row]) -> dict[str, Any]:
+    clips = [
+        {"path": path, "error": row.to_dict()} if isinstance(row, Exception) else row.to_dict() for path, row in rows
+    ]
+    return {"weights": weights, "clips": clips}
+
+
+def _print(weights: str, rows: Sequence[Row]) -> None:
+    from rich.console import Console
+
+    from eulernet_core.weights_label import weights_warning
+
+    console = Console(highlight=False)
+    console.print(f"weights: {weights}", style="yellow" if weights_warning(weights) else None, markup=False)
+    console.print(_table(rows, console))
+
+
+def _shown(text: str) -> str:
+    """The text of a row, which may hold any file's name, without control characters and broken UTF-8."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _table(rows: Sequence[Row], console: Console) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=False)
+    table.add_column("clip", overflow="fold", ratio=1 if console.width < 100 else None)
+    table.add_column("verdict", no_wrap=True)
+    for heading in ("liveness", "frames", "ms/frame"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for path, row in rows:
+        name = Text(_shown(path))
+        if isinstance(row, Exception):
+            name.append("\n" + _shown(str(row).removeprefix(f"{path}: ")), style="red")
+            table.add_row(name, Text("not scored", style="bold red"), "-", "-", "-")
+            continue
+        for warning in row.warnings:
+            name.append("\n" + _shown(warning), style="yellow")
+        verdict = Text(row.verdict, style="bold green" if row.live else "bold red")
+        table.add_row(name, verdict, f"{row.liveness:.3f}", str(row.frames_used), f"{row.ms_per_frame:.1f}")
+    return table
