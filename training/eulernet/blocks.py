@@ -1,4 +1,5 @@
-"""The plain convolution blocks of EulerNet's backbone: a declared choice, since the slides do not state one."""
+# SPDX-License-Identifier: Apache-2.0
+"""The convolution blocks of EulerNet's backbone: a declared choice, since the slides do not state one."""
 
 from torch import Tensor, nn
 from torch.nn import functional

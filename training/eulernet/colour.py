@@ -1,3 +1,4 @@
-"""What is seen of red, green and blue light."""
+# SPDX-License-Identifier: Apache-2.0
+"""Brightness weights of red, green and blue light."""
 
-LUMA = (0.2126, 0.7152, 0.0722)  # shares of the three in what is seen as bright: ITU-R BT.709
+LUMA = (0.2126, 0.7152, 0.0722)  # ITU-R BT.709

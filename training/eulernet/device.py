@@ -1,8 +1,9 @@
-"""Where torch computes."""
+# SPDX-License-Identifier: Apache-2.0
+"""The device for torch."""
 
 import torch
 
 
 def compute_device() -> torch.device:
-    """The GPU where there is one that CUDA can use, else the CPU."""
+    """The GPU if CUDA can use one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DIIRF, the differential infinite impulse response filter of EulerNet's FCAM (SEKE 2022 slides, equations 1 to 3).
 
 The recursion is the slides'; the stable parametrisation and the band-pass start are this project's declared choices.
@@ -9,18 +10,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from eulernet_core.clip_geometry import FRAME_INTERVAL
+
 ONNX_DOMAIN = "eulernet"
 ONNX_OP = "DIIRF"
-# TensorRT's parser hands a node to the registered plugin of this namespace and version, other runtimes run the body.
+# TensorRT's parser passes a node to the registered plugin of this namespace and version; other runtimes run the body.
 PLUGIN_ATTRIBUTES = {"plugin_namespace": "eulernet", "plugin_version": "1"}
 
-# tanh reaches 1.0 exactly in float32 (from about 9.1 on), and there a pole would lie on the unit circle. With 1 % kept
-# free the worst pole is at 1 - 5e-5, some 800 float32 roundings inside.
+# tanh is exactly 1.0 in float32 from about 9.1 on, which would put a pole on the unit circle. With a margin of 1 % the
+# worst pole is at 1 - 5e-5, about 800 float32 roundings inside.
 STABILITY_MARGIN = 1e-2
 
-CLIP_RATE_HZ = 10.0  # 30 frames/s video, every 3rd frame
+CLIP_RATE_HZ = 30.0 / FRAME_INTERVAL  # of video with 30 frames/s
 BAND_HZ = (0.5, 3.0)  # from a slow blink or nod to the pulse of an excited person
-QUALITY = 1.0  # centre over bandwidth: four frames are too few for a sharp filter to ring
+QUALITY = 1.0  # centre over bandwidth; four frames are too short for a sharper filter
 
 
 def peak_coefficients(centre_hz: float, rate_hz: float, quality: float) -> tuple[float, float, float, float, float]:
@@ -47,7 +50,7 @@ def peak_coefficients(centre_hz: float, rate_hz: float, quality: float) -> tuple
 
 
 def log_spaced(low: float, high: float, count: int) -> list[float]:
-    """`count` values from `low` to `high` at equal ratios; the geometric middle when there is one value only."""
+    """`count` values from `low` to `high` at equal ratios; the geometric mean for one value."""
     if count == 1:
         return [math.sqrt(low * high)]
     return [low * (high / low) ** (i / (count - 1)) for i in range(count)]
@@ -90,13 +93,14 @@ def biquad(x: Tensor, h1: Tensor, h2: Tensor, coefficients: Tensor) -> tuple[Ten
 class DIIRF(nn.Module):
     """A trained biquad per channel, stable for any value of its parameters.
 
-    A biquad is stable inside the triangle |a2| < 1, |a1| < 1 + a2. The poles are trained through
-    a2 = (1 - e) tanh(p2) and a1 = (1 - e)(1 + a2) tanh(p1), which cannot leave it (the slides train a and b directly
-    and promise no stability). b is trained freely: it cannot make the filter unstable.
+    A biquad is stable inside the triangle |a2| < 1, |a1| < 1 + a2. The trained parameters p1, p2 stay inside it, with
+    a2 = (1 - e) tanh(p2) and a1 = (1 - e)(1 + a2) tanh(p1); the slides train a and b directly, without a guarantee of
+    stability. b is trained directly, because it does not affect stability.
     """
 
     def __init__(self, channels: int, rate_hz: float = CLIP_RATE_HZ, band_hz: tuple[float, float] = BAND_HZ) -> None:
-        """Start as band-passes over `band_hz`: like Eulerian magnification, blind to a still picture."""
+        """The initial filters are band-passes over `band_hz`, with zero response to a still picture, as in Eulerian
+        magnification."""
         super().__init__()
         if channels < 1:
             raise ValueError(f"DIIRF over {channels} channels: at least 1 is needed")
@@ -105,7 +109,7 @@ class DIIRF(nn.Module):
         self.p = nn.Parameter(torch.tensor([poles_to_parameters(row[3:]) for row in rows]))
 
     def coefficients(self) -> Tensor:
-        """float (K, 5): b0, b1, b2, a1, a2 a channel."""
+        """float (K, 5): b0, b1, b2, a1, a2 of each channel."""
         p1, p2 = self.p.unbind(dim=1)
         a2 = (1.0 - STABILITY_MARGIN) * torch.tanh(p2)
         a1 = (1.0 - STABILITY_MARGIN) * (1.0 + a2) * torch.tanh(p1)
@@ -117,7 +121,7 @@ class DIIRF(nn.Module):
 
 
 def poles_to_parameters(a: Sequence[float]) -> tuple[float, float]:
-    """p1, p2 whose denominator is 1 + a1 z^-1 + a2 z^-2; the inverse of `DIIRF.coefficients`."""
+    """p1, p2 for the denominator 1 + a1 z^-1 + a2 z^-2; the inverse of `DIIRF.coefficients`."""
     a1, a2 = a
     limit = 1.0 - STABILITY_MARGIN
     return math.atanh(a1 / (limit * (1.0 + a2))), math.atanh(a2 / limit)

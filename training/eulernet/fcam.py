@@ -1,4 +1,5 @@
-"""FCAM, the feature-compressed attention module of EulerNet (SEKE 2022 slides): change gates the features."""
+# SPDX-License-Identifier: Apache-2.0
+"""FCAM, the feature-compressed attention module of EulerNet (SEKE 2022 slides): changes gate the features."""
 
 import torch
 from torch import Tensor, nn
@@ -7,18 +8,20 @@ from eulernet.diirf import DIIRF
 
 
 class FCAM(nn.Module):
-    """Attention that follows what changes between frames.
+    """Attention to changes between frames.
 
-    The slides state: features compressed over the channels, a DIIRF, and the sigmoid of it multiplied back onto the
-    input. Declared choices: the compression is a 1x1 convolution to K maps, and map k gates the k-th run of C / K
-    consecutive channels, so K = 1 is one spatial map for all. Every pixel depends on itself alone, so one kernel can
-    do all of it in one pass over memory.
+    The slides state: features compressed over the channels, a DIIRF, and its sigmoid multiplied with the input.
+    Declared choices: the compression is a 1x1 convolution to K maps, and map k gates the k-th group of C / K
+    consecutive channels, so K = 1 is one spatial map for all channels. The pixels are independent, so one kernel can do
+    all of it in one pass over memory.
     """
 
     def __init__(self, channels: int, maps: int) -> None:
         super().__init__()
         if channels % maps:
-            raise ValueError(f"FCAM: {channels} channels over {maps} maps leave a rest; use a divisor of {channels}")
+            raise ValueError(
+                f"FCAM: {channels} channels over {maps} maps are not divisible; use a divisor of {channels}"
+            )
         self.channels = channels
         self.maps = maps
         self.compress = nn.Conv2d(channels, maps, kernel_size=1, bias=False)
@@ -32,8 +35,8 @@ class FCAM(nn.Module):
         Args:
             x: float (N * T, C, H, W), frames of a sequence next to each other.
             h1, h2: float (N, K, H, W), filter state before the first frame.
-            usable: bool (N, T); a False frame leaves the state as it was. None: all are.
-            restart: bool (N, T); a True frame is filtered from zero state. None: none is.
+            usable: bool (N, T); a False frame does not change the state. None: all frames are usable.
+            restart: bool (N, T); a True frame is filtered from zero state. None: no frame is.
 
         Returns:
             The gated features (N * T, C, H, W), and h1, h2 after the last frame (N, K, H, W).
@@ -44,14 +47,15 @@ class FCAM(nn.Module):
             y, h1, h2 = self.filter(compressed, h1, h2)
         else:
             y, h1, h2 = self._filter_by_status(compressed, h1, h2, usable, restart)
-        # The filter is float32 under autocast too: without the cast the product and its gradient were, 6 % of a step.
+        # The filter is float32 under autocast too. Without the cast the product and its gradient are float32 as well,
+        # which costs 6 % of a training step.
         gate = torch.sigmoid(y.reshape(-1, k, height, width)).to(x.dtype)
         return x * gate.repeat_interleave(self.channels // k, dim=1), h1, h2
 
     def _filter_by_status(
         self, x: Tensor, h1: Tensor, h2: Tensor, usable: Tensor, restart: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        # Frame by frame with T = 1: where the state is held or dropped differs from row to row of a batch.
+        # Frame by frame with T = 1, because each row of a batch keeps or drops its state at other frames.
         outputs = []
         for t in range(x.shape[1]):
             use, again = usable[:, t, None, None, None], restart[:, t, None, None, None]

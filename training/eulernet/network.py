@@ -1,8 +1,9 @@
-"""EulerNet (Cong, Zhang, He and Gao, SEKE 2022): frames of a face in, a face location map and a liveness a frame out.
+# SPDX-License-Identifier: Apache-2.0
+"""EulerNet (Cong, Zhang, He and Gao, SEKE 2022): a face location map and a liveness for each frame of a face.
 
 From the slides: clips of 4 frames, every 3rd of the video; FCAM; the residual pyramid; the face location map as output.
-Declared choices, because nothing public states them: 256x256 input, backbone, widths, where the FCAMs sit, map size
-32x32, and how the score is read off the map.
+Declared choices, because they are not published: 256x256 input, backbone, widths, positions of the FCAMs, map size
+32x32, and the score's definition.
 """
 
 import dataclasses
@@ -16,36 +17,35 @@ from torch import Tensor, nn
 
 from eulernet.blocks import ConvBNReLU, ResidualBlock
 from eulernet.fcam import FCAM
-from eulernet.pyramid import DeepestLevel, ResidualPyramid
+from eulernet.residual_pyramid import DeepestLevel, ResidualPyramid
+from eulernet_core.status import Status
+from eulernet_core.tensors import FACE_SIDE_PX
 
-CLIP_FRAMES = 4
-FRAME_INTERVAL = 3
+# STATUS of a frame, as integers for the exported graph: below UNUSABLE the frame has a face, and from RELOCATED on the
+# face is at another position, so that the filters restart.
+RELOCATED = int(Status.RELOCATED)
+UNUSABLE = int(Status.NO_FACE)
 
-# STATUS of a frame, bit flags of the serving pipeline: below UNUSABLE there is a face to look at, and of those the
-# frames from RELOCATED on show it at another place than before, where the old filter state means nothing.
-RELOCATED = 2
-UNUSABLE = 4
-
-# Red, green, blue, of pixels from 0 to 1: what comes out lies between -1 and 1.
+# Red, green, blue, for pixels from 0 to 1; normalised values are between -1 and 1.
 PIXEL_MEAN = (0.5, 0.5, 0.5)
 PIXEL_STD = (0.5, 0.5, 0.5)
 
-# Before calibration on a development set: half of what a face's relief averages over its crop, and a slope at which
-# an all-zero map scores 0.05 and a whole face 0.95.
+# Before calibration on a development set: half of the mean of a face's relief over its crop, and a slope that gives
+# an all-zero map the score 0.05 and a whole face 0.95.
 DEFAULT_THRESHOLD = 0.15
 DEFAULT_SCALE = 20.0
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """What the network is built from. `fcam` and `pyramid` are switched off for ablations only."""
+    """Structure of the network. `fcam` and `pyramid` are off only in ablations."""
 
-    fcam: bool = True
-    pyramid: bool = True
-    widths: tuple[int, int, int, int] = (16, 32, 64, 128)
-    compressed_channels: int = 4
-    pyramid_width: int = 32
-    image_size: int = 256
+    fcam: bool = True  # filter and attend over time
+    pyramid: bool = True  # fuse residuals of three depths
+    widths: tuple[int, int, int, int] = (16, 32, 64, 128)  # channels of the four stages of the backbone
+    compressed_channels: int = 4  # filtered maps of each FCAM
+    pyramid_width: int = 32  # channels of the pyramid
+    image_size: int = FACE_SIDE_PX  # side of the crop in px, a multiple of 16
 
     def __post_init__(self) -> None:
         if self.image_size < 16 or self.image_size % 16:
@@ -63,7 +63,7 @@ class NetworkConfig:
 
 
 class Prediction(NamedTuple):
-    """What the network says of each frame.
+    """The network's outputs for each frame.
 
     liveness: float (N, T), 0 for a presentation attack to 1 for bona fide; location_map: float (N, T, S, S), 0 to 1;
     frame_count: int32 (N, T), usable frames since the filter last started from zero. `step` drops the T of the map.
@@ -100,15 +100,15 @@ class EulerNet(nn.Module):
         self.head = nn.Conv2d(config.pyramid_width, 1, kernel_size=1)
         self.register_buffer("scale", torch.tensor(DEFAULT_SCALE))
         self.register_buffer("threshold", torch.tensor(DEFAULT_THRESHOLD))
-        # A value a channel, though all are the same: with scalars OpenVINO moves the arithmetic before the transpose,
-        # where the last dimension is 3 and its vectors idle. That took 0.7 ms a frame, this takes 0.03 ms.
+        # Equal values for all channels: with scalars OpenVINO moves the arithmetic before the transpose, where the last
+        # dimension is 3 and vector units are poorly used. That took 0.7 ms per frame, this takes 0.03 ms.
         mean, std = torch.tensor(PIXEL_MEAN)[:, None, None], torch.tensor(PIXEL_STD)[:, None, None]
         self.register_buffer("pixel_gain", 1.0 / (255.0 * std), persistent=False)
         self.register_buffer("pixel_offset", -mean / std, persistent=False)
 
     def normalise(self, faces: Tensor) -> Tensor:
-        """uint8 (..., H, W, 3), 0 to 255, to float (M, 3, H, W), -1 to 1, M the product of the leading dimensions."""
-        # The cast comes first: TensorRT converts bytes to floats, and does little else with them.
+        """uint8 (..., H, W, 3), 0 to 255, to float (M, 3, H, W), -1 to 1; M: product of the leading dimensions."""
+        # The cast is first, because TensorRT supports few operations on uint8 besides the conversion to float.
         pictures = faces.float().reshape(-1, *faces.shape[-3:]).permute(0, 3, 1, 2)
         return pictures * self.pixel_gain + self.pixel_offset
 
@@ -117,7 +117,7 @@ class EulerNet(nn.Module):
 
         Args:
             n: sequences.
-            image_size: of the pictures, where it is not the configuration's.
+            image_size: of the pictures.  [the configuration's]
 
         Returns:
             h1 and h2 of each FCAM in turn, float (N, K, S_l, S_l), then the frame count, int32 (N, 1).
@@ -129,11 +129,11 @@ class EulerNet(nn.Module):
         return *state, torch.zeros(n, 1, dtype=torch.int32, device=device)
 
     def logits(self, pictures: Tensor) -> Tensor:
-        """For training: the location map before its sigmoid, every frame usable, filters starting from zero.
+        """For training: the location map before its sigmoid, with every frame usable, from zero state.
 
         Args:
-            pictures: float (N, T, 3, H, H), RGB, normalised as `normalise` does, of any side that the network halves:
-                windows are learnt from as whole crops are.
+            pictures: float (N, T, 3, H, H), RGB, normalised as in `normalise`; H is any multiple of 16, because
+                training also uses windows of crops.
 
         Returns:
             float (N, T, S, S).
@@ -144,12 +144,12 @@ class EulerNet(nn.Module):
         return logits.reshape(n, t, *logits.shape[1:])
 
     def forward(self, clip: Tensor, status: Tensor | None = None) -> Prediction:
-        """Score a clip from zero state, layer by layer over all its frames; only the filters go frame by frame.
+        """Score a clip from zero state, layer by layer over all its frames; only the filters run frame by frame.
 
         Args:
             clip: uint8 (N, T, H, W, 3), RGB.
-            status: int32 (N, T). An unusable frame (4 and above) is scored 0 and leaves state and count as they
-                were; at a frame from 2 to 3 the filters and the count start anew. None: all frames are usable.
+            status: int32 (N, T). An unusable frame (UNUSABLE and above) has the score 0 and does not change state and
+                count; at a frame from RELOCATED to UNUSABLE the filters and the count restart. None: all are usable.
         """
         state = self.initial_state(clip.shape[0])
         if status is None:
@@ -161,12 +161,12 @@ class EulerNet(nn.Module):
         return prediction
 
     def step(self, face: Tensor, status: Tensor, state: State) -> tuple[Prediction, State]:
-        """Score the next frame of N sequences; T steps give what `forward` gives for T frames.
+        """Score the next frame of N sequences; T steps have the outputs of `forward` for T frames.
 
         Args:
             face: uint8 (N, H, W, 3), RGB.
             status: int32 (N, 1), as in `forward`.
-            state: `initial_state`, or what the step before returned.
+            state: `initial_state`, or the state from the previous step.
 
         Returns:
             liveness (N, 1), location_map (N, S, S) and frame_count (N, 1); and the new state.
@@ -220,8 +220,8 @@ def frame_counts(before: Tensor, usable: Tensor, restart: Tensor) -> Tensor:
 def create(seed: int = 0, config: NetworkConfig | None = None, training: bool = False) -> EulerNet:
     """An untrained EulerNet whose parameters are the same bits on every machine.
 
-    Convolutions are drawn as by Kaiming's uniform rule (He et al. 2015). The head starts at the map that the score's
-    threshold stands for, so that neither training nor an untrained score starts at the end of a sigmoid.
+    Convolutions have Kaiming's uniform initialisation (He et al. 2015). The head's bias gives a map at the score's
+    threshold, so that neither training nor an untrained score starts in the flat part of a sigmoid.
     """
     network = EulerNet(config)
     generator = torch.Generator().manual_seed(seed)
@@ -239,6 +239,6 @@ def create(seed: int = 0, config: NetworkConfig | None = None, training: bool = 
 def _draw(weight: Tensor, generator: torch.Generator) -> None:
     """Fill with uniform numbers of variance 2 / fan-in."""
     fan_in = weight[0].numel()
-    # Not `kaiming_uniform_`: scaling inside the generator's kernel is fused on some processors and not on others.
-    # torch.rand gives multiples of 2^-24, so 2r - 1 is exact and one rounding is left.
+    # Not `kaiming_uniform_`: its scaling is fused into the generator's kernel on some processors only, which changes
+    # bits. torch.rand gives multiples of 2^-24, so 2r - 1 is exact and one rounding remains.
     weight.copy_((2.0 * torch.rand(weight.shape, generator=generator) - 1.0) * math.sqrt(6.0 / fan_in))

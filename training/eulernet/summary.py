@@ -1,4 +1,5 @@
-"""`eulernet summary`: what a frame costs and how large the network is, beside the systems it is compared with."""
+# SPDX-License-Identifier: Apache-2.0
+"""`eulernet summary`: the network's cost per frame and size, compared with other systems."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cost:
-    """Multiply-accumulates of one frame, in 1e9, and parameters."""
+    """Multiply-accumulates per frame, in 1e9, and number of parameters."""
 
     name: str
     giga_macs: float
@@ -25,7 +26,7 @@ PEERS = (Cost("CDCN, 256x256", 52.6, 2_250_000), Cost("DeepPixBiS, 224x224", 4.5
 
 
 def measure(network: EulerNet) -> list[Cost]:
-    """The costs of the network's parts and, last, of all of it, counted while it scores one frame."""
+    """The costs of the network's parts and, last, of the network, counted while it scores one frame."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -38,7 +39,7 @@ def measure(network: EulerNet) -> list[Cost]:
     parts = {"stem": network.stem, **stages, **fcams, "neck": network.neck, "head": network.head, "": network}
     costs = []
     for name, module in parts.items():
-        # The counter counts a multiplication and an addition as two operations.
+        # The counter counts a multiply-accumulate as two operations.
         giga_macs = operations.get(f"EulerNet.{name}".rstrip("."), 0) / 2e9
         costs.append(Cost(name, giga_macs, sum(p.numel() for p in module.parameters())))
     return costs
@@ -46,17 +47,13 @@ def measure(network: EulerNet) -> list[Cost]:
 
 @click.command()
 def summary() -> None:
-    """Print the network's cost a frame and its size, part by part, and beside the compared systems."""
-    try:
-        from eulernet.network import create
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise click.ClickException("PyTorch is not installed; get it with: pip install 'eulernet[train]'") from None
+    """Print the network's cost per frame and its size, by part, and the same for other systems."""
+    from eulernet.network import create
+
     network = create()
     *parts, total = measure(network)
     size = network.config.image_size
-    click.echo(f"{'part':<22}{'GMACs a frame':>15}{'parameters':>15}")
+    click.echo(f"{'part':<22}{'GMACs per frame':>15}{'parameters':>15}")
     for cost in parts:
         click.echo(_row(cost))
     click.echo("-" * 52)

@@ -1,1 +1,2 @@
-"""The slides' ablation, and OULU-NPU's protocols with their folds, trained with one small recipe: `eulernet ablate`."""
+# SPDX-License-Identifier: Apache-2.0
+"""The slides' ablation and OULU-NPU's protocols: plan, runs, results and tables (`eulernet ablate`)."""

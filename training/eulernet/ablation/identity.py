@@ -1,4 +1,5 @@
-"""Which recipe and which data a result belongs to, whatever folder they lie in: results of others are not mixed in."""
+# SPDX-License-Identifier: Apache-2.0
+"""Digests of the recipe and of the data behind a result, independent of paths, so that results are not mixed."""
 
 import dataclasses
 import hashlib
@@ -10,25 +11,25 @@ from typing import Any
 from eulernet.ablation.plan import ABLATED_PROTOCOL, FULL, Run
 from eulernet.datasets.crops import VERSION as CROPS_VERSION
 from eulernet.datasets.crops import CropSettings
-from eulernet.datasets.oulu import FOLDERS
+from eulernet.datasets.oulu import FOLDERS, visible_videos
 from eulernet.datasets.records import DatasetError
 from eulernet.learning.settings import Settings
-from eulernet.simulation.layout import RECORD
+from eulernet.simulation.data_set_folder import RECORD
 
-VERSION = 2  # of how a run is trained and scored: raised when the same recipe would give other figures
+VERSION = 2  # of training and scoring; increased when the same recipe would give other figures
 _DIGITS = 12
 
 
 @dataclass(frozen=True)
 class DataIdentity:
-    """`digest`: 12 hexadecimal digits; `simulated`: whether the simulator made the data."""
+    """`digest`: 12 hexadecimal digits; `simulated`: whether the data is simulated."""
 
     digest: str
     simulated: bool
 
 
 def crop_settings(recipe: Settings) -> CropSettings:
-    """The crops that `eulernet train` cuts for this recipe."""
+    """The crop settings of `eulernet train` for this recipe."""
     network = recipe.network
     return CropSettings(
         clips_per_video=recipe.data.clips_per_video, size_px=network.image_size, label_side=network.map_size
@@ -36,17 +37,17 @@ def crop_settings(recipe: Settings) -> CropSettings:
 
 
 def recipe_digest(recipe: Settings) -> str:
-    """Of everything that all runs share: not of seed, protocol, fold, label, FCAM and pyramid.
+    """Digest of the settings that all runs share: all but seed, protocol, fold, label, FCAM and pyramid.
 
-    Only what differs from the defaults counts, so that a setting that comes later leaves the recipes alone that do not
-    use it. A default that changes takes another VERSION.
+    Values that equal the defaults are left out, so that a new setting does not change the digest of older recipes. A
+    changed default needs another VERSION.
     """
     shared = Run(FULL, ABLATED_PROTOCOL, 0, recipe.seed).settings(recipe)
     return _digest([VERSION, CROPS_VERSION, _chosen(shared), dataclasses.asdict(crop_settings(recipe))])
 
 
 def _chosen(recipe: Settings) -> dict[str, dict[str, Any]]:
-    """By section, the values that are not the defaults; a section without any is left out."""
+    """By section, the values that differ from the defaults; sections without any are left out."""
     chosen = {}
     for section, defaults in dataclasses.asdict(Settings()).items():
         if isinstance(defaults, dict):
@@ -56,13 +57,13 @@ def _chosen(recipe: Settings) -> dict[str, dict[str, Any]]:
 
 
 def data_identity(root: Path) -> DataIdentity:
-    """Of the simulator's record, or else of the protocol lists; and of which videos there are, so that a half-copied
-    or half-simulated data set is another one.
+    """Identity of a data set in OULU-NPU's layout: the simulator's record or else the protocol lists, and the names of
+    the videos, so that an incomplete copy has another digest.
 
     Raises:
         DatasetError: the record can't be read.
     """
-    names = {split: sorted(path.stem for path in (root / folder).glob("*.avi")) for split, folder in FOLDERS.items()}
+    names = {split: [path.stem for path in visible_videos(root / folder)] for split, folder in FOLDERS.items()}
     record = root / RECORD
     if record.is_file():
         try:

@@ -1,4 +1,5 @@
-"""What is trained: the rows of the slides' ablation table (Cong, Zhang, He and Gao, SEKE 2022), by seed and fold."""
+# SPDX-License-Identifier: Apache-2.0
+"""The runs: variants of the slides' ablation table (Cong, Zhang, He and Gao, SEKE 2022), by seed and fold."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ ABLATED_PROTOCOL = 1
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of the slides' table. `slides_dev`, `slides_test`: ACER in percent; of which data set, they don't say."""
+    """A row of the slides' table. `slides_dev`, `slides_test`: ACER in percent; the slides do not name the data set."""
 
     tag: str
     label: LabelKind
@@ -30,7 +31,7 @@ class Variant:
 
     @property
     def title(self) -> str:
-        """Tag and what is special about it, for legends."""
+        """Tag, label and missing modules, for legends."""
         lacking = [name for name, there in (("FCAM", self.fcam), ("pyramid", self.pyramid)) if not there]
         without = f", without {' and '.join(lacking)}" if lacking else ""
         return f"{self.tag}: {LABEL_TITLES[self.label]}{without}"
@@ -59,7 +60,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What its folder is called."""
+        """Name of its folder."""
         return f"{self.variant}_p{self.protocol}{f'_{self.fold}' if self.fold else ''}_s{self.seed}"
 
     def __str__(self) -> str:
@@ -67,7 +68,7 @@ class Run:
         return f"{self.variant}, protocol {self.protocol}{fold}, seed {self.seed}"
 
     def settings(self, recipe: Settings) -> Settings:
-        """The recipe with what this run changes of it, and nothing else."""
+        """The recipe with the settings of this run."""
         variant = BY_TAG[self.variant]
         return dataclasses.replace(
             recipe,
@@ -78,17 +79,17 @@ class Run:
 
 
 def variant_runs(tags: Iterable[str], seeds: Iterable[int]) -> list[Run]:
-    """All variants with the first seed, then all with the next, so that what is there at any time can be compared."""
+    """All variants with the first seed, then all with the next, so that finished runs can be compared at any time."""
     return [Run(tag, ABLATED_PROTOCOL, 0, seed) for seed in seeds for tag in _in_order(tags)]
 
 
 def fold_runs(protocols: Sequence[int], tags: Iterable[str], seeds: Iterable[int]) -> list[Run]:
-    """Every fold of these protocols; protocols 1 and 2 are a fold each."""
+    """Every fold of these protocols; protocols 1 and 2 have one fold each."""
     folds = [(k, fold) for k in PROTOCOLS if k in protocols for fold in (FOLDS if k in (3, 4) else (0,))]
     return [Run(tag, k, fold, seed) for seed in seeds for tag in _in_order(tags) for k, fold in folds]
 
 
 def _in_order(tags: Iterable[str]) -> list[str]:
-    """The full model first: every other one is held against it."""
+    """The tags with the full model first, because the others are compared with it."""
     wanted = set(tags)
     return [tag for tag in (FULL, *(v.tag for v in VARIANTS if v.tag != FULL)) if tag in wanted]

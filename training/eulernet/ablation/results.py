@@ -1,39 +1,38 @@
-"""The results file: a CSV with a row a finished run, small enough to be committed as it grows."""
+# SPDX-License-Identifier: Apache-2.0
+"""The results file: a CSV with a row per finished run, small enough to commit."""
 
 import csv
-import fcntl
 import io
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from eulernet.ablation.plan import BY_TAG, Run
+from eulernet_core.whole_files import locked, write_whole_text
 
 _DECIMALS = 6
 
 
 class ResultsError(ValueError):
-    """The results file can't be used; names the file, the line and the column."""
+    """The results file can't be used; the message names the file, the line and the column."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is kept of a run. Rates are shares, 0 to 1, a presentation being a video.
+    """Results of a run. Rates are shares, 0 to 1; a presentation is a video.
 
     Attributes:
         variant, protocol, fold, seed: the run.
-        recipe, data: digests of what all runs share and of the data set.
-        simulated: whether the data is.
+        recipe, data: digests of the shared settings and of the data set.
+        simulated: whether the data is simulated.
         dev_eer, threshold: of the dev scores; a score is the location map's mean.
         dev_acer: of the dev scores at that threshold.
-        apcer, acer: by the highest instrument. apcer_kind, acer_kind: by the highest kind (print, replay).
-        eer, auc: of the test scores alone.
-        best_epoch: whose weights were scored, of `epochs`.
+        apcer, acer: of the highest instrument. apcer_kind, acer_kind: of the highest kind (print, replay).
+        eer, auc: of the test scores, independent of the threshold.
+        best_epoch: the epoch of the scored weights, of `epochs`.
         seconds: of training.
-        dev_eer_by_epoch: as training saw it, a clip being a presentation.
+        dev_eer_by_epoch: from training, with a clip as the presentation.
     """
 
     variant: str
@@ -65,7 +64,7 @@ class Row:
 
     @property
     def origin(self) -> tuple[str, str]:
-        """Rows are comparable where this is the same."""
+        """Rows with the same origin can be compared."""
         return self.recipe, self.data
 
 
@@ -73,10 +72,10 @@ COLUMNS = tuple(each.name for each in fields(Row))
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows in the order of the file; of a run that is there twice the last. None where there is no file.
+    """The rows in the order of the file, and the last one of a repeated run. Empty if the file does not exist.
 
     Raises:
-        ResultsError: the file is not such a table.
+        ResultsError: the file is not a table of results.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -95,7 +94,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def append_row(path: Path, row: Row) -> None:
-    """Adds a row. The file is whole at any time, and of processes that append at once each row is kept."""
+    """Adds a row. The file is replaced atomically; rows from processes that append at the same time are all kept."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path.parent):
         rows = [*read_rows(path), row]
@@ -103,28 +102,7 @@ def append_row(path: Path, row: Row) -> None:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(map(_cells, rows))
-        beside = path.with_name(f".{path.name}.part")
-        with beside.open("w", encoding="utf-8", newline="") as stream:
-            stream.write(text.getvalue())
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(path)
-
-
-@contextmanager
-def locked(folder: Path, wait: bool = True) -> Iterator[bool]:
-    """Holds a folder against other processes that lock it; False where it is taken and `wait` is not set. A killed
-    process holds nothing."""
-    handle = os.open(folder, os.O_RDONLY)  # the folder itself, so that no lock file is left beside committed files
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(handle)
+        write_whole_text(path, text.getvalue())
 
 
 def _cells(row: Row) -> Iterable[object]:
@@ -143,10 +121,10 @@ def _row(cells: dict[str, Any], where: str) -> Row:
             values[each.name] = _READ[each.type](cell)
         except (AttributeError, KeyError, TypeError, ValueError):
             raise ResultsError(
-                f"{where}: {each.name}: {cell!r} does not fit; delete the line to run it again"
+                f"{where}: {each.name}: invalid value {cell!r}; delete the line to repeat the run"
             ) from None
     if values["variant"] not in BY_TAG:
-        raise ResultsError(f"{where}: variant: {values['variant']!r} is unknown; there are {', '.join(BY_TAG)}")
+        raise ResultsError(f"{where}: variant: {values['variant']!r} is unknown; choose from {', '.join(BY_TAG)}")
     return Row(**values)
 
 

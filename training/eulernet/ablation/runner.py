@@ -1,4 +1,5 @@
-"""Trains and scores what is planned, one run after another, each in its own folder, and keeps the figures."""
+# SPDX-License-Identifier: Apache-2.0
+"""Trains and scores the planned runs one after another, each in a folder, and adds their figures to the results."""
 
 import dataclasses
 import time
@@ -11,16 +12,18 @@ import torch
 
 from eulernet.ablation.identity import crop_settings, data_identity, recipe_digest
 from eulernet.ablation.plan import BY_TAG, Run
-from eulernet.ablation.results import Row, append_row, locked, read_rows
+from eulernet.ablation.results import Row, append_row, read_rows
 from eulernet.datasets import DatasetError, Problems, Split, Video, read_oulu
 from eulernet.datasets.clips import ClipDataset
 from eulernet.datasets.crops import CropCache, build_crop_cache
-from eulernet.evaluation.metrics import MetricsError, eer_threshold, figures
 from eulernet.evaluation.scores import Score, write_scores
 from eulernet.evaluation.table import Table
 from eulernet.learning.calibration import map_means
+from eulernet.learning.epoch_choice import best_epoch
 from eulernet.learning.settings import Settings
 from eulernet.learning.trainer import Trainer, TrainingError, best_network
+from eulernet_core.attack_detection_metrics import MetricsError, eer_threshold, figures
+from eulernet_core.whole_files import locked
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 LABEL = "ablation"
@@ -29,7 +32,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Places:
-    """Folders. `out`: of the runs; `crops`: of cached face crops; `models`: of the face models."""
+    """Folders of the data set, the runs (`out`), the cached face crops and the face models."""
 
     data: Path
     out: Path
@@ -38,25 +41,25 @@ class Places:
 
 
 class OutOfTimeError(Exception):
-    """The time is up; the run that was under way goes on from its last epoch another time."""
+    """The time limit is reached; the unfinished run resumes from its last epoch when started again."""
 
 
 class Clock:
-    """Time that may be used; None for as much as it takes."""
+    """A time limit in minutes; None for no limit."""
 
     def __init__(self, minutes: float | None) -> None:
         self._end = None if minutes is None else time.monotonic() + 60.0 * minutes
 
     def has(self, seconds: float = 0.0) -> bool:
-        """Whether so many seconds are left."""
+        """Whether at least this number of seconds is left."""
         return self._end is None or time.monotonic() + seconds <= self._end
 
 
 class Bench:
-    """Trains and scores runs of one recipe on one data set; all of them see the same crops."""
+    """Trains and scores runs of one recipe on one data set, all with the same crops."""
 
     def __init__(self, recipe: Settings, places: Places, runs: Collection[Run], jobs: int) -> None:
-        """Cuts out the faces that the runs need and that are not cached yet.
+        """Adds the missing face crops of the runs to the cache.
 
         Raises:
             DatasetError: a run has no videos, or the crops can't be written.
@@ -73,10 +76,10 @@ class Bench:
                 reading = read_oulu(places.data, protocol, fold or None, split)
                 if not reading.videos:
                     where = f"protocol {protocol}, fold {fold or 1}, {split}"
-                    raise DatasetError(f"{where}: no video can be used\n{reading.problems.summary()}".rstrip())
+                    raise DatasetError(f"{where}: no usable video\n{reading.problems.summary()}".rstrip())
                 self._videos.setdefault((protocol, fold), {})[split] = [video.path for video in reading.videos]
                 videos |= {video.path: video for video in reading.videos}
-                # Protocols share videos; one that is missing is named once.
+                # Protocols share videos; each problem is reported once.
                 self.problems.found += [each for each in reading.problems if each not in self.problems.found]
         self.cache = build_crop_cache(videos.values(), places.crops, places.models, crop_settings(recipe), jobs)
         self.problems.extend(self.cache.problems)
@@ -84,32 +87,32 @@ class Bench:
 
     @property
     def origin(self) -> tuple[str, str]:
-        """As of the rows that `execute` gives."""
+        """The origin of the rows of `execute`."""
         return self.recipe_digest, self.identity.digest
 
     def folder(self, run: Run) -> Path:
-        """Where a run's checkpoints and scores lie; those of another recipe or data set lie elsewhere."""
+        """Folder of a run's checkpoints and scores; each recipe and data set has separate folders."""
         return self.places.out / "-".join(self.origin) / run.name
 
     def clips(self, run: Run, split: Split) -> CropCache:
-        """The crops of one split of the run's protocol and fold, whatever its variant."""
+        """The crops of one split of the run's protocol and fold, the same for all variants."""
         entries = [self._entries[path] for path in self._videos[run.protocol, run.fold][split]]
         return dataclasses.replace(self.cache, entries=entries)
 
     def trainer(self, run: Run) -> Trainer:
-        """Goes on where the run's folder says that it was. Raises: TrainingError."""
+        """The trainer of a run, resumed from the checkpoint in the run's folder. Raises: TrainingError."""
         settings = run.settings(self.recipe)
-        # Live clips without landmarks have no map of any kind and are left out for all of them alike.
+        # Live clips without landmarks have no label of any kind and are left out for all variants.
         kind = BY_TAG[run.variant].label
         train_set, dev_set = (ClipDataset(self.clips(run, split), kind) for split in ("train", "dev"))
         return Trainer(settings, train_set, dev_set, self.folder(run), LABEL)
 
     def execute(self, run: Run, clock: Clock, report: Report, trainer: Trainer, step: Callable[[], object]) -> Row:
-        """Trains what is left of a run and scores its best epoch.
+        """Trains the remaining epochs of a run and scores its best epoch.
 
         Raises:
-            OutOfTimeError: another epoch would not fit.
-            TrainingError, MetricsError: as training and scoring have them.
+            OutOfTimeError: the time limit is before the end of another epoch.
+            TrainingError, MetricsError: training or scoring failed.
         """
 
         def after_epoch(line: str) -> None:
@@ -118,7 +121,7 @@ class Bench:
                 raise OutOfTimeError
 
         history = trainer.run(after_epoch, step).history
-        best = min(history, key=lambda row: (row["dev_eer"], row["dev_loss"]))
+        best = best_epoch(history)
         dev, test = self._score(run, trainer.device)
         return Row(
             **dataclasses.asdict(run),
@@ -133,11 +136,11 @@ class Bench:
         )
 
     def _score(self, run: Run, device: torch.device) -> list[list[Score]]:
-        """The dev and test scores of the best epoch, kept beside it: the mean of each clip's last map, 0 to 1.
+        """Writes and returns the dev and test scores of the best epoch: the mean of each clip's last map, 0 to 1.
 
-        Not the liveness: its sigmoid is steepest where a location map's mean lies and flattens the larger means of
-        masks, so that a video's score, the mean over its clips, would weigh clips by the label's kind. The threshold
-        comes from the dev scores, so that different means alone do no harm.
+        The score is not the liveness: its sigmoid is steepest near a location map's mean and flattens the larger means
+        of masks, so that in a video's score, the mean over its clips, the weight of a clip would depend on the label's
+        kind. Means of different size are comparable, because the threshold is set on the dev scores.
         """
         folder = self.folder(run)
         network = best_network(folder).to(device)
@@ -151,7 +154,7 @@ class Bench:
 
 
 def measure(dev: Sequence[Score], test: Sequence[Score]) -> dict[str, Any]:
-    """The rates of a `Row`, by video: the threshold from the dev scores, where both error rates are equal."""
+    """The rates of a `Row`, by video, at the threshold of equal error rates of the dev scores."""
     dev_sample, test_sample = (Table.of(scores, "video").sample() for scores in (dev, test))
     threshold = eer_threshold(dev_sample)
     at_dev, at_test = figures(dev_sample, threshold), figures(test_sample, threshold)
@@ -167,7 +170,7 @@ def measure(dev: Sequence[Score], test: Sequence[Score]) -> dict[str, Any]:
 
 @dataclass
 class Watcher:
-    """Is told what goes on. `begin`: a run, and how many batches it still takes; `step`: a batch; `end`: of a run."""
+    """Callbacks for progress. `begin`: a run and its remaining batches; `step`: after a batch; `end`: after a run."""
 
     report: Report
     begin: Callable[[Run, int], object] = lambda run, steps: None
@@ -176,7 +179,7 @@ class Watcher:
 
 
 def missing(bench: Bench, runs: Iterable[Run], results: Path) -> list[Run]:
-    """The runs that the results file lacks for this recipe and data, in their order."""
+    """The runs without a row for this recipe and data in the results file, in their order."""
     done = {row.run for row in read_rows(results) if row.origin == bench.origin}
     return [run for run in runs if run not in done]
 
@@ -184,15 +187,15 @@ def missing(bench: Bench, runs: Iterable[Run], results: Path) -> list[Run]:
 def sweep(
     bench: Bench, runs: Sequence[Run], results: Path, watcher: Watcher, clock: Clock, limit: int | None = None
 ) -> int:
-    """Does the runs that the results file lacks, in their order, and adds a row for each as soon as it is done.
+    """Does the runs without a row in the results file, in their order, and adds a row for each finished run.
 
-    Several processes may do this at once with the same folders: a run that another one holds is left to it.
+    Several processes can share the folders; a run that another process has locked is skipped.
 
     Args:
-        limit: stop after so many runs.
+        limit: the number of runs after which to stop.
 
     Returns:
-        How many were done now.
+        The number of finished runs.
     """
     wanted = missing(bench, runs, results)
     begun, done = time.monotonic(), 0
@@ -210,18 +213,18 @@ def sweep(
             minutes = left * (time.monotonic() - begun) / done / 60
             watcher.report(
                 f"{run}: dev EER {100 * row.dev_eer:.2f} %, dev ACER {100 * row.dev_acer:.2f} %, "
-                f"test ACER {100 * row.acer:.2f} %; {left} to go, about {minutes:.0f} min"
+                f"test ACER {100 * row.acer:.2f} %; {left} left, about {minutes:.0f} min"
             )
     return done
 
 
 def _claim(bench: Bench, run: Run, results: Path, watcher: Watcher, clock: Clock) -> Row | None:
-    """Does one run; None where another process has it or had it."""
+    """Does one run; None if another process does it or has done it."""
     folder = bench.folder(run)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, wait=False) as ours:
         if not ours:
-            watcher.report(f"{run}: left to the process that is at it")
+            watcher.report(f"{run}: skipped, another process is doing it")
             return None
         if not missing(bench, [run], results):
             return None
@@ -230,7 +233,7 @@ def _claim(bench: Bench, run: Run, results: Path, watcher: Watcher, clock: Clock
             watcher.begin(run, trainer.steps_left)
             row = bench.execute(run, clock, watcher.report, trainer, watcher.step)
         except OutOfTimeError:
-            watcher.report(f"{run}: out of time after epoch {trainer.checkpoint.epoch}; it goes on from there")
+            watcher.report(f"{run}: out of time after epoch {trainer.checkpoint.epoch}; it resumes from there")
             raise
         except (TrainingError, MetricsError) as error:
             raise type(error)(f"{run}: {error}") from error

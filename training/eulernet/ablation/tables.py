@@ -1,4 +1,5 @@
-"""The slides' tables beside ours, from the rows of the results file, as text and as Markdown; and EER by epoch."""
+# SPDX-License-Identifier: Apache-2.0
+"""The slides' tables with our results, from the results file, as text and as Markdown; and EER by epoch."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ from textwrap import fill
 from eulernet.ablation.plan import ABLATED_PROTOCOL, BY_TAG, FULL, LABEL_TITLES, VARIANTS
 from eulernet.ablation.results import Row
 from eulernet.datasets.oulu import FOLDS, PROTOCOLS
-from eulernet.evaluation.layout import ABSENT, SIMULATED, Grid, marked
 from eulernet.evaluation.published import SOURCE, Rate, published
+from eulernet.evaluation.report_tables import ABSENT, SIMULATED, Grid, marked
 from eulernet.learning.curve import History
 
 Origin = tuple[str, str]
@@ -20,7 +21,7 @@ _WIDTH = 110
 
 
 def by_origin(rows: Sequence[Row]) -> dict[Origin, list[Row]]:
-    """Rows that can be compared: of one recipe and one data set."""
+    """Groups of comparable rows: one recipe and one data set each."""
     found: dict[Origin, list[Row]] = {}
     for row in rows:
         found.setdefault(row.origin, []).append(row)
@@ -29,12 +30,12 @@ def by_origin(rows: Sequence[Row]) -> dict[Origin, list[Row]]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that there is to say of the rows of one recipe and one data set.
+    """Tables and findings from the rows of one recipe and one data set.
 
     Attributes:
-        title: with the digests.
-        grids: the slides' two tables beside ours, as far as there are rows.
-        findings: a sentence each: ordering and gaps as they came out.
+        title: names the digests.
+        grids: the slides' two tables with our results, if there are rows for them.
+        findings: sentences about order and gaps.
     """
 
     title: str
@@ -43,7 +44,7 @@ class Comparison:
 
 
 def compare(rows: Sequence[Row]) -> Comparison:
-    """Of rows of one origin."""
+    """The comparison for rows of one origin."""
     simulated = rows[0].simulated
     ablated = [row for row in rows if row.protocol == ABLATED_PROTOCOL]
     grids = []
@@ -56,7 +57,7 @@ def compare(rows: Sequence[Row]) -> Comparison:
 
 
 def curves(rows: Sequence[Row]) -> dict[str, History]:
-    """Dev EER by epoch of each variant of the ablation, a mean over its seeds; what draw_curves takes."""
+    """Dev EER by epoch of each variant, the mean over its seeds; the argument of draw_curves."""
     found: dict[str, History] = {}
     for variant in VARIANTS:
         runs = [r.dev_eer_by_epoch for r in rows if r.variant == variant.tag and r.protocol == ABLATED_PROTOCOL]
@@ -68,7 +69,7 @@ def curves(rows: Sequence[Row]) -> dict[str, History]:
 
 
 def text(comparison: Comparison) -> str:
-    """For a terminal."""
+    """The comparison for a terminal."""
     blocks = [comparison.title]
     for grid in comparison.grids:
         widths = [max(map(len, column)) for column in zip(grid.header, *grid.rows, strict=True)]
@@ -78,7 +79,7 @@ def text(comparison: Comparison) -> str:
 
 
 def markdown(comparisons: Sequence[Comparison]) -> str:
-    """For a file."""
+    """The comparisons for a file."""
     blocks = []
     for each in comparisons:
         blocks.append(f"# {each.title}")
@@ -105,18 +106,18 @@ def _variants(rows: Sequence[Row], simulated: bool) -> Grid:
         ours = (_spread([row.dev_acer for row in mine]), _spread([row.acer for row in mine]), our_gap)
         lines.append((variant.tag, LABEL_TITLES[variant.label], *switches, *slides, *ours, str(len(mine))))
     note = (
-        "A presentation is a video, threshold where the dev scores have equal error rates, highest "
-        "instrument; mean ± sample standard deviation over seeds. Gap: test ACER less the full model's, seed by seed. "
-        "The slides don't say what data their table is of, nor over how many runs."
+        "A presentation is a video. The threshold is at equal error rates of the dev scores; ACER is of the highest "
+        "instrument, mean ± sample standard deviation over seeds. Gap: test ACER minus the full model's, per seed. "
+        "The slides name neither the data of their table nor the number of runs."
     )
     if simulated:
-        note += " Ours is simulated: levels can't be compared with the slides', ordering and signs can."
+        note += " Our data is simulated: compare order and signs with the slides', not values."
     title = marked(f"ACER (%) of the slides' variants; ours on protocol {ABLATED_PROTOCOL}", simulated)
     return Grid(title, header, tuple(lines), note)
 
 
 def _protocols(rows: Sequence[Row], tag: str, simulated: bool) -> Grid:
-    """Rows of one variant. Of a fold with several seeds the mean over seeds counts once."""
+    """The table for one variant. A fold with several seeds has the weight of one, with the mean over its seeds."""
     header = ("Protocol", "Method", "APCER", "BPCER", "ACER", "ACER, highest kind", "Folds")
     lines: list[tuple[str, ...]] = []
     for protocol in PROTOCOLS:
@@ -131,12 +132,12 @@ def _protocols(rows: Sequence[Row], tag: str, simulated: bool) -> Grid:
             method = f"ours, {tag}{f', {SIMULATED}' if simulated else ''}"
             lines.append((str(protocol), method, *means, f"{len(folds)} of {wanted}"))
     note = (
-        "Mean ± sample standard deviation over folds; a fold with several seeds counts with their mean. Ours: APCER "
-        "and ACER by the highest instrument, and by the highest kind (print, replay), as the slides seem to count. "
+        "Mean ± sample standard deviation over folds; a fold with several seeds enters with their mean. Ours: APCER "
+        "and ACER of the highest instrument, and of the highest kind (print, replay), probably the slides' definition. "
         f"Slides: {SOURCE}."
     )
     if simulated:
-        note += " Ours is simulated and can't be ranked among the slides' rows."
+        note += " Our data is simulated: do not rank our row among the slides'."
     title = marked(f"Rates (%) on OULU-NPU's protocols; ours is {BY_TAG[tag].title}", simulated)
     return Grid(title, header, tuple(lines), note)
 
@@ -149,36 +150,35 @@ def _rates(rows: Sequence[Row], name: str) -> list[float]:
 
 
 def _folded(rows: Sequence[Row]) -> list[str]:
-    """Variants that were trained on another protocol than the ablation's."""
+    """Variants with runs on other protocols than the ablation's."""
     there = {row.variant for row in rows if row.protocol != ABLATED_PROTOCOL}
     return [variant.tag for variant in reversed(VARIANTS) if variant.tag in there]
 
 
 def _findings(rows: Sequence[Row]) -> list[str]:
-    """Of rows of the ablation's protocol, over the seeds that all variants have."""
+    """Findings from rows of the ablation's protocol, over the seeds that all variants have."""
     seeds = {v.tag: {row.seed for row in rows if row.variant == v.tag} for v in VARIANTS}
     common = set.intersection(*seeds.values())
     if not common:
         lacking = ", ".join(tag for tag, found in seeds.items() if not found) or "some"
-        return [f"No seed has all six variants yet (none of {lacking}): no ordering."] if rows else []
+        return [f"No seed has all six variants yet (missing: {lacking}): no order."] if rows else []
     acer = {v.tag: fmean(100 * r.acer for r in rows if r.variant == v.tag and r.seed in common) for v in VARIANTS}
     below = [tag for tag in acer if tag != FULL and acer[FULL] < acer[tag]]
     others = [tag for tag in acer if tag not in (FULL, *below)]
-    verdict = "below that of each of the others" if not others else f"not below that of {', '.join(others)}"
-    if others and below:
-        verdict += f"; below that of {', '.join(below)}"
+    parts = [f"lower than {', '.join(below)}"] if below else []
+    parts += [f"not lower than {', '.join(others)}"] if others else []
     full = BY_TAG[FULL]
     pairs = [
         ("adding FCAM (C4 to full)", "C4"),
         ("adding the pyramid (C3 to full)", "C3"),
-        ("location map for depth map (C5 to full)", "C5"),
-        ("location map for binary mask (C1 to full)", "C1"),
+        ("location map instead of depth map (C5 to full)", "C5"),
+        ("location map instead of binary mask (C1 to full)", "C1"),
     ]
     return [
-        f"Over {_count(len(common), 'seed')} that all six variants have, test ACER from low to high:",
+        f"Test ACER from low to high, over the {_count(len(common), 'seed')} that all six variants have:",
         f"slides: {_order({v.tag: v.slides_test for v in VARIANTS})}",
         f"ours: {_order(acer)}",
-        f"Our full model's mean test ACER is {verdict}.",
+        f"Our full model's mean test ACER: {'; '.join(parts)}.",
         *(
             f"Test ACER by {what}: slides {full.slides_test - BY_TAG[tag].slides_test:+.2f}, "
             f"ours {acer[FULL] - acer[tag]:+.2f} points."
@@ -188,13 +188,13 @@ def _findings(rows: Sequence[Row]) -> list[str]:
 
 
 def _gaps(rows: Sequence[Row], tag: str) -> dict[int, float]:
-    """By seed, the test ACER of a variant less that of the full model; seeds that both have."""
+    """By common seed, a variant's test ACER minus the full model's."""
     full, mine = ({row.seed: row.acer for row in rows if row.variant == each} for each in (FULL, tag))
     return {seed: mine[seed] - full[seed] for seed in sorted(full.keys() & mine.keys())}
 
 
 def _order(acer: Mapping[str, float]) -> str:
-    """`full 1.88 < C5 2.06 = …`; equal is what is printed alike."""
+    """`full 1.88 < C5 2.06 = …`; values are equal if their printed digits are."""
     printed = [(f"{value:.2f}", tag) for tag, value in sorted(acer.items(), key=lambda item: item[1])]
     parts = [f"{printed[0][1]} {printed[0][0]}"]
     for (before, _), (value, tag) in pairwise(printed):

@@ -1,4 +1,5 @@
-"""Videos with labels: OULU-NPU's layout, plain manifests, and the cache of face crops that training reads."""
+# SPDX-License-Identifier: Apache-2.0
+"""Labelled videos: OULU-NPU's layout, manifests, and the cache of face crops that training reads."""
 
 from eulernet.datasets.manifest import read_manifest
 from eulernet.datasets.oulu import read_oulu, read_oulu_split, write_protocols

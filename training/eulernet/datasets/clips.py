@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cache of face crops as a torch data set."""
 
 from collections.abc import Collection
@@ -13,11 +14,11 @@ from eulernet.datasets.crops import CropCache
 from eulernet.datasets.records import Split, Video
 from eulernet.labels import LABEL_KINDS, LabelKind
 
-MOST_OPEN = 256  # memory maps at a time: each holds a file descriptor, and a process often may have 1,024
+MOST_OPEN = 256  # memory maps at a time; each needs a file descriptor, and 1,024 is a usual limit of a process
 
 
 class ClipDataset(Dataset[tuple[Tensor, Tensor, Tensor, int]]):
-    """Clips of a cache, memory-mapped: a process reads only what it asks for.
+    """Clips of a cache, memory-mapped, so that only the requested clips are read.
 
     Item i: clip uint8 (T, H, W, 3) RGB; label map fp32 (S, S) of the clip's first frame, 0 for attacks; live fp32 (),
     1 or 0; i.
@@ -32,11 +33,11 @@ class ClipDataset(Dataset[tuple[Tensor, Tensor, Tensor, int]]):
     ) -> None:
         """
         Args:
-            cache: as build_crop_cache returns it.
+            cache: a result of build_crop_cache.
             kind: of the label maps.
-            splits: whose videos are taken; None for all.
-            labelled: leave out live clips that the mesh saw no face in, which have no map to learn; False for
-                evaluation, where every clip counts.
+            splits: the splits to take videos from; None for all.
+            labelled: leave out live clips without landmarks, which have no label map; False for evaluation, which
+                scores every clip.
         """
         self._kind = LABEL_KINDS.index(kind)
         self._entries = [e for e in cache.entries if e.file is not None and (splits is None or e.video.split in splits)]
@@ -65,16 +66,16 @@ class ClipDataset(Dataset[tuple[Tensor, Tensor, Tensor, int]]):
         )
 
     def video(self, index: int) -> Video:
-        """The video that clip `index` is from."""
+        """The video of clip `index`."""
         return self._entries[self._where[index][0]].video
 
     def start(self, index: int) -> int:
-        """The first frame of clip `index` in its video."""
+        """Number of the first frame of clip `index` in its video."""
         number, clip = self._where[index]
         return int(self._clips(number)[clip]["start"])
 
     def __getstate__(self) -> dict[str, Any]:
-        # Memory maps are opened anew in a loader's process, not copied there.
+        # A loader's process opens its own memory maps.
         return self.__dict__ | {"_open": {}}
 
     def _clips(self, number: int) -> NDArray[Any]:

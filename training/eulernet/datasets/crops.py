@@ -1,17 +1,17 @@
-"""The cache of face crops: what training reads instead of videos, made once for each set of parameters.
+# SPDX-License-Identifier: Apache-2.0
+"""The cache of face crops: training reads it instead of videos. It is made once for each set of parameters.
 
-ROOT/<hash of the parameters>/ holds for each video NAME-<hash of path, size and time>.npy, a record a clip that can be
-memory-mapped, and a .json beside it, written last: a video with one is finished. index.csv lists all of them.
+ROOT/<hash of the parameters>/ holds for each video NAME-<hash of path, size and time>.npy, with a record per clip, and
+a .json beside it. The .npy can be memory-mapped; the .json is written last and marks a finished video. index.csv lists
+all videos.
 """
 
 import csv
-import fcntl
 import hashlib
+import io
 import json
 import logging
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eulernet.datasets import parallel
+from eulernet.datasets.clip_pictures import PictureClip, picture_clips
 from eulernet.datasets.records import DatasetError, Problems, Video
-from eulernet.datasets.video import FRAMES, INTERVAL, Clip, VideoError, map_clips
 from eulernet.faces import DETECTOR_NAME, MESH_NAME, FaceFinder, FaceSettings, crop
 from eulernet.faces.models import POINTS
 from eulernet.labels import LABEL_KINDS, LABEL_SIDE, label_maps
+from eulernet_core.clip_geometry import CLIP_FRAMES, FRAME_INTERVAL
+from eulernet_core.errors import MediaError
+from eulernet_core.limits import FACE_TOO_SMALL
+from eulernet_core.tensors import FACE_SIDE_PX
+from eulernet_core.whole_files import locked, replacing, sha256_of, write_whole_text
 
-VERSION = 1  # of what is kept: a cache of another version is another cache
+VERSION = 1  # of the records; part of the cache's key
 INDEX = "index.csv"
 _LOG = logging.getLogger(__name__)
 _VIDEO_COLUMNS = ("path", "name", "label", "instrument", "subject", "phone", "session", "split")
@@ -37,27 +42,27 @@ _INDEX_COLUMNS = (*_VIDEO_COLUMNS, *_CLIP_COLUMNS, "file")
 
 @dataclass(frozen=True)
 class CropSettings:
-    """What a cache holds. `size_px`: side of a crop; `label_side`: cells a side of a label."""
+    """Parameters of a cache. `size_px`: side of a crop; `label_side`: side of a label in cells."""
 
     clips_per_video: int = 8
-    frames: int = FRAMES
-    interval: int = INTERVAL
-    size_px: int = 256
+    frames: int = CLIP_FRAMES
+    interval: int = FRAME_INTERVAL
+    size_px: int = FACE_SIDE_PX
     label_side: int = LABEL_SIDE
     face: FaceSettings = field(default_factory=FaceSettings)
 
     def key(self, models: Path) -> str:
-        """16 hexadecimal digits that differ wherever what is kept differs, the face models included."""
-        prints = [hashlib.sha256((models / name).read_bytes()).hexdigest() for name in (DETECTOR_NAME, MESH_NAME)]
+        """16 hexadecimal digits, a hash of these parameters and of the face models."""
+        prints = [sha256_of(models / name) for name in (DETECTOR_NAME, MESH_NAME)]
         text = json.dumps([VERSION, asdict(self), prints], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def record(self) -> np.dtype[np.void]:
-        """A clip as it is kept.
+        """The record of a clip.
 
-        crops: (T, size_px, size_px, 3), RGB; landmarks: (468, 3), x, y, z of its first frame in px of the crop, NaN
-        where the mesh saw no face; labels: (3, side, side) in the order of LABEL_KINDS, of the face as it is seen, so
-        for attacks too, 0 where there are no landmarks; box: x0, y0, x1, y1 px of the video; start: first frame.
+        crops: (T, size_px, size_px, 3), RGB; landmarks: (468, 3), x, y, z of the first frame in px of the crop, NaN if
+        the mesh found no face; labels: (3, side, side) in the order of LABEL_KINDS, of the visible face, also for
+        attacks, 0 without landmarks; box: x0, y0, x1, y1 px of the video; start: number of the first frame.
         """
         side = self.label_side
         return np.dtype(
@@ -73,7 +78,7 @@ class CropSettings:
 
 @dataclass(frozen=True)
 class Entry:
-    """One video of a cache. `file`: its clips, None without any; `problem`: why it has none, else empty."""
+    """One video of a cache. `file`: its clips, None if there are none; `problem`: the reason for that, else empty."""
 
     video: Video
     file: Path | None
@@ -84,7 +89,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class CropCache:
-    """A cache's folder, and its entries for the videos that it was asked for, in their order."""
+    """A cache's folder, and its entries for the requested videos, in their order."""
 
     folder: Path
     settings: CropSettings
@@ -94,7 +99,7 @@ class CropCache:
 
 @dataclass(frozen=True)
 class _Job:
-    """A video to be cached: `stem` is the path of its files in the cache, without suffix."""
+    """A video to cache; `stem`: the path of its files in the cache, without suffix."""
 
     path: Path
     stem: Path
@@ -109,28 +114,31 @@ def build_crop_cache(
     processes: int = 2,
     progress: bool = True,
 ) -> CropCache:
-    """Makes what the cache lacks of these videos; finished ones are not redone, also not after a kill.
+    """Adds the missing videos to the cache. A build after a kill continues with the unfinished videos.
 
     Args:
-        videos: to be cached; one that can't be read or shows no face is named in the index and in `problems`.
+        videos: the videos to cache; unreadable ones and ones without a face are listed in the index and in `problems`.
         root: folder of all caches.
         models: folder of the face models.
-        settings: what is kept; other settings make another cache.
-        processes: that work at once, each on one thread.
+        settings: parameters of the cache; each set of parameters has a cache.
+        processes: number of processes, each on one thread.
         progress: show a bar on the terminal.
     Raises:
         FaceModelsError: the face models are missing.
         DatasetError: the cache can't be written.
     """
     settings = settings or CropSettings()
-    FaceFinder(models, settings.face)  # fails here, before any process is started
+    FaceFinder(models, settings.face)  # fails before any process is started
     folder = root / settings.key(models)
     videos = list(videos)
     try:
-        with _locked(folder):
+        with locked(
+            folder / ".lock", lambda: _LOG.warning("%s: another process is filling this cache; waiting for it", folder)
+        ):
+            _remove_partial_files(folder)
             jobs = [_Job(video.path, folder / _file_name(video), settings) for video in videos]
             missing = {job.stem: job for job in jobs if not job.stem.with_suffix(".json").is_file()}
-            _write_whole(folder / "parameters.json", lambda stream: stream.write(_pretty(asdict(settings))))
+            write_whole_text(folder / "parameters.json", _pretty(asdict(settings)))
             failed = {}
             answers = parallel.run(_cache_video, list(missing.values()), _finder, (models, settings.face), processes)
             for job, error in parallel.shown(answers, len(missing), "face crops", progress):
@@ -146,7 +154,7 @@ def build_crop_cache(
 
 
 def _file_name(video: Video) -> str:
-    """Changes with the file: a video made anew is cached anew. No dots, so that a suffix can be put on it."""
+    """Changes with the file, so that a new version is cached again. It has no dots, so that suffixes can be added."""
     try:
         stat = video.path.stat()
         state = f"{stat.st_size} {stat.st_mtime_ns}"
@@ -156,17 +164,11 @@ def _file_name(video: Video) -> str:
     return f"{video.name[:40].replace('.', '-')}-{digest}"
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One builder at a time; another one waits, and then finds the work done. A killed builder's lock is gone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _LOG.warning("%s: another process is filling this cache; waiting for it", folder)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _remove_partial_files(folder: Path) -> None:
+    """Files that a killed process left; no other process writes here now."""
+    for pattern in (".*.npy", ".*.json", ".*.csv"):
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def _finder(models: Path, settings: FaceSettings) -> FaceFinder:
@@ -174,43 +176,37 @@ def _finder(models: Path, settings: FaceSettings) -> FaceFinder:
 
 
 def _cache_video(job: _Job, finder: FaceFinder) -> None:
-    """Writes a video's two files. Runs in a process of its own."""
+    """Writes a video's two files. Runs in a worker process."""
     settings = job.settings
     result: dict[str, Any] = {"path": str(job.path), "clips": 0, "clips_without_face": 0, "problem": ""}
     try:
-        made = map_clips(
-            job.path,
-            settings.clips_per_video,
-            lambda clip: _record(clip, finder, settings),
-            settings.frames,
-            settings.interval,
-        )
-    except VideoError as error:
+        clips = picture_clips(job.path, settings.clips_per_video, settings.frames, settings.interval)
+        records = [_record(clip, finder, settings) for clip in clips]
+    except MediaError as error:
         result["problem"] = f"unreadable video: {error}"
-    except (cv2.error, ValueError) as error:  # what some damaged videos decode to
+    except (cv2.error, ValueError) as error:  # some damaged videos decode to such pictures
         result["problem"] = f"unreadable video: {job.path}: its pictures can't be used ({error}); record it again"
     else:
-        clips = [each for each in made if each is not None]
-        result |= {"clips": len(clips), "clips_without_face": len(made) - len(clips)}
-        if clips:
-            array = np.stack(clips)
-            _write_whole(job.stem.with_suffix(".npy"), lambda stream: np.save(stream, array, allow_pickle=False))
+        found = [each for each in records if each is not None]
+        result |= {"clips": len(found), "clips_without_face": len(records) - len(found)}
+        if found:
+            with replacing(job.stem.with_suffix(".npy")) as temporary, temporary.open("wb") as stream:
+                np.save(stream, np.stack(found), allow_pickle=False)
         else:
-            share = "the face must take 15 % of the frame's width"
-            result["problem"] = f"no face: {job.path}: none found in {len(made)} clips; {share}"
-    if job.path.exists():  # a file that is not there may come
-        _write_whole(job.stem.with_suffix(".json"), lambda stream: stream.write(_pretty(result)))
+            result["problem"] = f"no face: {job.path}: none found in {len(records)} clips; {FACE_TOO_SMALL}"
+    if job.path.exists():  # a missing file may be copied later
+        write_whole_text(job.stem.with_suffix(".json"), _pretty(result))
 
 
-def _record(clip: Clip, finder: FaceFinder, settings: CropSettings) -> NDArray[np.void] | None:
-    """A clip as it is kept, of dtype settings.record(); None where its first frame shows no face."""
-    first = clip.pictures[0]
+def _record(clip: PictureClip, finder: FaceFinder, settings: CropSettings) -> NDArray[np.void] | None:
+    """The record of a clip, of dtype settings.record(); None if its first frame has no face."""
+    first = clip.items[0]
     face = finder.find(first)
     if face is None:
         return None
     record = np.zeros((), settings.record())
-    record["crops"] = [crop(picture, face.box_px, settings.size_px) for picture in clip.pictures]
-    record["box"], record["start"] = face.box_px, clip.start
+    record["crops"] = [crop(picture, face.box_px, settings.size_px) for picture in clip.items]
+    record["box"], record["start"] = face.box_px, clip.indices[0]
     points = finder.landmarks(first, face)
     if points is None:
         record["landmarks"] = np.nan
@@ -221,18 +217,8 @@ def _record(clip: Clip, finder: FaceFinder, settings: CropSettings) -> NDArray[n
     return record
 
 
-def _pretty(value: object) -> bytes:
-    return (json.dumps(value, indent=1) + "\n").encode()
-
-
-def _write_whole(path: Path, write: Callable[[Any], object]) -> None:
-    """The file appears complete or not at all. What a kill leaves behind is overwritten by the next try."""
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("wb") as stream:
-        write(stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+def _pretty(value: object) -> str:
+    return json.dumps(value, indent=1) + "\n"
 
 
 def _entry(video: Video, stem: Path, failed: dict[Path, str]) -> Entry:
@@ -257,7 +243,7 @@ def _problems(entries: list[Entry]) -> Problems:
 
 
 def _write_index(folder: Path, entries: list[Entry]) -> None:
-    """Adds to the index or replaces in it a row for each of these videos."""
+    """Adds or replaces the index rows of these videos."""
     rows: dict[str, dict[str, Any]] = {}
     if (folder / INDEX).is_file():
         with (folder / INDEX).open(newline="", encoding="utf-8") as stream:
@@ -267,9 +253,8 @@ def _write_index(folder: Path, entries: list[Entry]) -> None:
         row |= {column: getattr(entry, column) for column in _CLIP_COLUMNS}
         row["file"] = entry.file.name if entry.file else ""
         rows[str(entry.video.path)] = row
-    temporary = folder / f".{INDEX}.part"
-    with temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, _INDEX_COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows.values())
-    temporary.replace(folder / INDEX)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, _INDEX_COLUMNS)
+    writer.writeheader()
+    writer.writerows(rows.values())
+    write_whole_text(folder / INDEX, text.getvalue())

@@ -1,4 +1,5 @@
-"""Reads people's own recordings: a CSV (RFC 4180, UTF-8) with the columns path, label, instrument, subject, split."""
+# SPDX-License-Identifier: Apache-2.0
+"""Reads manifests of recordings: a CSV (RFC 4180, UTF-8) with the columns path, label, instrument, subject, split."""
 
 import csv
 from collections import defaultdict
@@ -11,10 +12,10 @@ UNKNOWN_INSTRUMENT = "unknown"
 
 
 def read_manifest(path: Path, split: Split | None = None) -> Reading:
-    """The videos that a manifest lists, all or those of one split.
+    """The videos of a manifest, of all splits or of one.
 
-    Paths are relative to the manifest's folder. label is `live` or `attack`; instrument is any word for what the attack
-    was made with and may be empty; subject may be empty, then each video counts as a subject of its own.
+    Paths are relative to the manifest's folder. label is `live` or `attack`. instrument is a free name of the attack
+    instrument and may be empty. A video with an empty subject counts as a separate subject.
     """
     reading = Reading()
     rows = _rows(path, reading.problems)
@@ -35,7 +36,7 @@ def read_manifest(path: Path, split: Split | None = None) -> Reading:
 
 
 def _rows(path: Path, problems: Problems) -> list[tuple[str, dict[str, str]]]:
-    """Each row with its place, `file:line`."""
+    """Each row with its position, `file:line`."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
@@ -65,7 +66,7 @@ def _video(folder: Path, row: dict[str, str], where: str, problems: Problems) ->
     elif (instrument == BONA_FIDE) != (label == "live"):
         problems.add("label contradicts instrument", where, f"{label} with instrument {instrument!r}; left out")
     elif not row["path"] or not path.is_file():
-        problems.add("missing video", where, f"{path}: no such file; paths count from the manifest's folder")
+        problems.add("missing video", where, f"{path}: no such file; paths are relative to the manifest's folder")
     elif path.stat().st_size == 0:
         problems.add("unreadable video", where, f"{path}: the file is empty (0 bytes); copy it again")
     else:
@@ -81,4 +82,6 @@ def _name_leaks(path: Path, reading: Reading) -> None:
     for subject, found in splits.items():
         if len(found) > 1:
             both = ", ".join(sorted(found))
-            reading.problems.add("subject in several splits", path, f"{subject}: {both}; results will look too good")
+            reading.problems.add(
+                "subject in several splits", path, f"{subject}: {both}; the results will be too optimistic"
+            )

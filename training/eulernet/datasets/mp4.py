@@ -1,7 +1,6 @@
-"""Writes videos as people have them: H.264 in MP4, which every player shows."""
+# SPDX-License-Identifier: Apache-2.0
+"""Writes videos as H.264 in MP4, which every player shows."""
 
-import os
-import tempfile
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +11,8 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from numpy.typing import NDArray
 
+from eulernet_core.whole_files import replacing
+
 Picture = NDArray[np.uint8]
 # One thread, so that the same frames give the same stream on every machine.
 _X264 = {"crf": "16", "preset": "veryfast", "threads": "1"}
@@ -20,17 +21,14 @@ _X264 = {"crf": "16", "preset": "veryfast", "threads": "1"}
 def write_mp4(path: Path, frames: Iterable[Picture], rate_fps: Fraction) -> int:
     """Encodes frames, uint8 (H, W, 3) RGB, all of one size; the file appears when it is complete.
 
-    The colours are BT.709 and say so. An even size is kept as yuv420p; an odd one, which that can't hold, as yuv444p.
+    The colours are BT.709 and labelled as such. The pixel format is yuv420p for even sizes and yuv444p for odd ones,
+    which yuv420p does not support.
 
-    Returns: how many frames there were; without any no file is written.
+    Returns: the number of frames; without any, no file is written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
     count = 0
-    try:
-        with av.open(name, "w", format="mp4", options={"movflags": "faststart"}) as container:
+    with replacing(path) as temporary:
+        with av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as container:
             stream: Any = container.add_stream("libx264", rate=rate_fps, options=_X264)
             for picture in frames:
                 if count == 0:
@@ -43,11 +41,8 @@ def write_mp4(path: Path, frames: Iterable[Picture], rate_fps: Fraction) -> int:
                 count += 1
             if count:
                 container.mux(stream.encode())
-        if count:
-            temporary.chmod(0o644)
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        if not count:
+            temporary.unlink()
     return count
 
 

@@ -1,7 +1,9 @@
-"""Reads OULU-NPU (Boulkenafet et al. 2017), the real one or one of the same layout, and writes its protocol files.
+# SPDX-License-Identifier: Apache-2.0
+"""Reads OULU-NPU (Boulkenafet et al. 2017) and other data sets in its layout, and writes its protocol files.
 
-Train_files/, Dev_files/ and Test_files/ hold P_S_UU_F.avi (phone, session, user, file) with the eyes in a .txt beside
-each; Protocols/Protocol_k/{Train,Dev,Test}.txt, for 3 and 4 with the fold (Train_1 to Train_6), hold `label,name`.
+Train_files/, Dev_files/ and Test_files/ hold P_S_UU_F.avi (phone, session, user, file) and a .txt with the eyes beside
+each video. Protocols/Protocol_k/{Train,Dev,Test}.txt hold lines `label,name`; in protocols 3 and 4 the file's name ends
+with the fold (Train_1 to Train_6).
 """
 
 import re
@@ -13,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eulernet.datasets.records import BONA_FIDE, SPLITS, Problems, Reading, Split, Video
+from eulernet_core.whole_files import write_whole_text
 
 PHONES, SESSIONS, FILES = range(1, 7), range(1, 4), range(1, 6)
 INSTRUMENTS = {1: BONA_FIDE, 2: "print1", 3: "print2", 4: "replay1", 5: "replay2"}  # by file code
@@ -26,7 +29,7 @@ _NAME = re.compile(r"([1-6])_([1-3])_(\d{2,})_([1-5])")
 
 @dataclass(frozen=True)
 class Name:
-    """What a file's name says; as text P_S_UU_F."""
+    """The parts of a video's file name; as text P_S_UU_F."""
 
     phone: int
     session: int
@@ -38,7 +41,7 @@ class Name:
 
     @classmethod
     def parse(cls, text: str) -> "Name | None":
-        """None where the text is not such a name."""
+        """None if the text is not such a name."""
         match = _NAME.fullmatch(text)
         return None if match is None else cls(*map(int, match.groups()))
 
@@ -56,11 +59,11 @@ class Name:
 
 
 def protocol_names(protocol: int, fold: int | None, split: Split, users: Iterable[int]) -> list[Name]:
-    """The names that a protocol puts into a split, by the documented rules, in ascending order.
+    """The names in a split of a protocol, by the documented rules, in ascending order.
 
     Args:
         protocol: 1 (session), 2 (instrument), 3 (phone), 4 (all of them).
-        fold: 1 to 6, the phone that is left out; for protocols 3 and 4 only.
+        fold: 1 to 6, the test phone; for protocols 3 and 4 only.
         users: the split's.
     """
     check_protocol(protocol, fold)
@@ -82,13 +85,13 @@ def check_protocol(protocol: int, fold: int | None) -> None:
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol {protocol}: OULU-NPU has 1, 2, 3 and 4")
     if protocol in (3, 4) and fold not in FOLDS:
-        raise ValueError(f"protocol {protocol}, fold {fold}: give a fold from 1 to 6, the phone that is left out")
+        raise ValueError(f"protocol {protocol}, fold {fold}: give a fold from 1 to 6, the test phone")
     if protocol in (1, 2) and fold is not None:
         raise ValueError(f"protocol {protocol}, fold {fold}: only protocols 3 and 4 have folds; leave it out")
 
 
 def protocol_path(root: Path, protocol: int, fold: int | None, split: Split) -> Path:
-    """Where the list of a protocol, fold and split lies."""
+    """Path of the list of a protocol, fold and split."""
     suffix = "" if fold is None else f"_{fold}"
     return root / "Protocols" / f"Protocol_{protocol}" / f"{LISTS[split]}{suffix}.txt"
 
@@ -100,19 +103,18 @@ def write_protocols(root: Path, users_by_split: Mapping[Split, Iterable[int]]) -
         for fold in FOLDS if protocol in (3, 4) else (None,):
             for split, users in users_by_split.items():
                 path = protocol_path(root, protocol, fold, split)
-                path.parent.mkdir(parents=True, exist_ok=True)
                 names = protocol_names(protocol, fold, split, users)
-                path.write_text("".join(f"{CODES[name.file]:+d},{name}\n" for name in names))
+                write_whole_text(path, "".join(f"{CODES[name.file]:+d},{name}\n" for name in names))
                 written.append(path)
     return written
 
 
 def read_oulu(root: Path, protocol: int, fold: int | None, split: Split) -> Reading:
-    """The videos of one split of one protocol. Without a folder Protocols/ the documented rules make the list, for the
-    users that the split's folder holds.
+    """The videos of one split of one protocol. Without a folder Protocols/, the list follows the documented rules for
+    the users in the split's folder.
 
     Args:
-        root: folder of Train_files and so on.
+        root: folder with Train_files, Dev_files and Test_files.
         protocol: 1 to 4.
         fold: 1 to 6 for protocols 3 and 4, else None.
     """
@@ -124,20 +126,20 @@ def read_oulu(root: Path, protocol: int, fold: int | None, split: Split) -> Read
     if (root / "Protocols").is_dir():
         names = _listed(protocol_path(root, protocol, fold, split), reading.problems)
     else:
-        users = {name.user for path in folder.glob("*.avi") if (name := Name.parse(path.stem))}
+        users = {name.user for path in visible_videos(folder) if (name := Name.parse(path.stem))}
         names = protocol_names(protocol, fold, split, users)
     reading.videos = _present(names, folder, split, reading.problems)
     return reading
 
 
 def read_oulu_split(root: Path, split: Split) -> Reading:
-    """Every video in a split's folder, whatever the protocols say: what a cache of crops is made from."""
+    """Every video in a split's folder, for the cache of crops; the protocols' lists are not read."""
     reading = Reading()
     folder = _folder(root, split, reading.problems)
     if folder is None:
         return reading
     names = []
-    for path in sorted(folder.glob("*.avi")):
+    for path in visible_videos(folder):
         name = Name.parse(path.stem)
         if name is None or str(name) != path.stem:
             reading.problems.add("wrong layout", path, "not named Phone_Session_User_File, as 1_1_01_1.avi; rename it")
@@ -148,8 +150,13 @@ def read_oulu_split(root: Path, split: Split) -> Reading:
 
 
 def read_eyes(path: Path) -> NDArray[np.int64]:
-    """A video's eyes from its .txt: int64 (n, 5), a row a frame: frame, xR, yR, xL, yL in px; right is the person's."""
+    """A video's eyes from its .txt: int64 (n, 5), rows frame, xR, yR, xL, yL in px; R is the person's right eye."""
     return np.loadtxt(path, np.int64, delimiter=",", ndmin=2)
+
+
+def visible_videos(folder: Path) -> list[Path]:
+    """The folder's .avi files, sorted, without hidden ones: an interrupted writer can leave a partial file."""
+    return sorted(path for path in folder.glob("*.avi") if not path.name.startswith("."))
 
 
 def _folder(root: Path, split: Split, problems: Problems) -> Path | None:
@@ -162,12 +169,12 @@ def _folder(root: Path, split: Split, problems: Problems) -> Path | None:
 
 
 def _listed(path: Path, problems: Problems) -> list[Name]:
-    """The names in a protocol file; lines that can't be taken are named by their number."""
+    """The names in a protocol file; invalid lines are reported by number."""
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         problems.add(
-            "wrong layout", path, f"can't be read ({type(error).__name__}); delete Protocols/ to go by the rules"
+            "wrong layout", path, f"can't be read ({type(error).__name__}); delete Protocols/ to use the rules"
         )
         return []
     names: dict[str, Name] = {}
@@ -185,7 +192,7 @@ def _listed(path: Path, problems: Problems) -> list[Name]:
             kind = INSTRUMENTS[name.file]
             problems.add("label contradicts name", where, f"{label} for {text}, whose file code means {kind}; left out")
         elif text in names:
-            problems.add("listed twice", where, f"{text}; taken once")
+            problems.add("listed twice", where, f"{text}; used once")
         else:
             names[text] = name
     return list(names.values())

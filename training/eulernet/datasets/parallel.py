@@ -1,4 +1,5 @@
-"""Runs jobs in several processes: a crash in one of them costs one job, and a killed parent leaves none behind."""
+# SPDX-License-Identifier: Apache-2.0
+"""Runs jobs in several processes. A crash of a process loses one job; the processes end when the parent is killed."""
 
 import multiprocessing
 import os
@@ -9,8 +10,8 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 J = TypeVar("J")
-CRASHED = "unreadable video: the process that read it crashed; look at the file, or give the machine more memory"
-_tool: Any = None  # what each process makes once and uses for all of its jobs
+CRASHED = "unreadable video: the process that read it crashed; check the file, or use a machine with more memory"
+_tool: Any = None  # made once in each process and used for all of its jobs
 
 
 def run(
@@ -20,12 +21,12 @@ def run(
     tool_arguments: tuple[Any, ...],
     processes: int,
 ) -> Iterator[tuple[J, str | None]]:
-    """Calls work(job, tool) for each job. Yields each job as it is done, with None or why it could not be done.
+    """Calls work(job, tool) for each job. Yields each finished job, with None or the reason of its failure.
 
     Args:
-        work, make_tool: functions of a module, so that another process can import them.
+        work, make_tool: module-level functions, so that another process can import them.
         tool_arguments: make_tool(*tool_arguments) is called once in each process.
-        processes: with 1 the work is done in this process, and a crash ends it.
+        processes: with 1, this process does the work, and a crash ends it.
     """
     if processes <= 1:
         tool = make_tool(*tool_arguments) if jobs else None
@@ -41,7 +42,7 @@ def run(
         for number in _pooled(work, unfinished, start, min(processes, len(jobs))):
             yield unfinished.pop(number), None
     except BrokenProcessPool:
-        # It does not say which job it was: the rest goes one by one.
+        # The exception does not name the job, so the remaining jobs run one by one.
         for job in unfinished.values():
             try:
                 list(_pooled(work, {0: job}, start, 1))
@@ -53,7 +54,7 @@ def run(
 def shown(
     answers: Iterator[tuple[J, str | None]], total: int, what: str, progress: bool
 ) -> Iterator[tuple[J, str | None]]:
-    """Passes on what `run` yields, with a progress bar on standard error."""
+    """Yields the results of `run`, with a progress bar on standard error."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -75,8 +76,8 @@ def shown(
 def _pooled(
     work: Callable[[J, Any], None], jobs: dict[int, J], start: tuple[Callable[..., Any], Any], processes: int
 ) -> Iterator[int]:
-    """The jobs' numbers, each as its job is done."""
-    # Spawned, since a fork copies the locks of threads that it does not copy.
+    """The number of each job when it is done."""
+    # Spawned: a fork copies locks but not the threads that own them.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_start, initargs=start)
     try:
@@ -90,7 +91,7 @@ def _pooled(
 
 def _start(make_tool: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     global _tool
-    # A worker waits for work on a pipe that it holds open itself: when the parent is killed, nothing else tells it.
+    # A worker waits on a pipe that it holds open itself, so it would not notice the parent's death.
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

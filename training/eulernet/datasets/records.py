@@ -1,4 +1,5 @@
-"""A video of a data set, and what was wrong with those that could not be taken."""
+# SPDX-License-Identifier: Apache-2.0
+"""A video of a data set, and the problems found while reading one."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -14,12 +15,12 @@ BONA_FIDE = "bona_fide"  # the instrument of every live video
 
 
 class DatasetError(RuntimeError):
-    """A data set that nothing can be done with; says why and what to do."""
+    """An unusable data set; the message gives the cause and the remedy."""
 
 
 @dataclass(frozen=True)
 class Video:
-    """One video. `instrument`: BONA_FIDE or what the attack was made with; `phone`, `session`: None where unknown."""
+    """One video. `instrument`: BONA_FIDE or the attack instrument; `phone`, `session`: None if unknown."""
 
     path: Path
     label: Label
@@ -37,7 +38,7 @@ class Video:
 
 @dataclass(frozen=True)
 class Problem:
-    """`kind`: a few words to count by; `where`: a file, a line or a name; `what`: what is wrong and what to do."""
+    """`kind`: the category; `where`: a file, a line or a name; `what`: the cause and the remedy."""
 
     kind: str
     where: str
@@ -46,7 +47,7 @@ class Problem:
 
 @dataclass
 class Problems:
-    """What is wrong with a data set, in the order in which it was met."""
+    """The problems of a data set, in the order of their discovery."""
 
     found: list[Problem] = field(default_factory=list)
 
@@ -66,7 +67,7 @@ class Problems:
         return iter(self.found)
 
     def summary(self, examples: int = 3) -> str:
-        """A line a kind with its count, and under it the first few of them; empty when nothing is wrong."""
+        """A line per kind with its count, followed by the first few problems; empty without problems."""
         lines = []
         for kind, count in Counter(each.kind for each in self.found).items():
             lines.append(f"{kind}: {count}")
@@ -79,13 +80,13 @@ class Problems:
 
 @dataclass
 class Reading:
-    """What a reader found: the videos that can be used, and the problems with the rest."""
+    """Result of a reader: the usable videos, and the problems of the others."""
 
     videos: list[Video] = field(default_factory=list)
     problems: Problems = field(default_factory=Problems)
 
     def require(self) -> list[Video]:
-        """The videos; where there is none, a DatasetError that lists the problems."""
+        """The videos. Raises: DatasetError, with the problems, if there are none."""
         if not self.videos:
-            raise DatasetError(f"no video can be used\n{self.problems.summary()}".rstrip())
+            raise DatasetError(f"no usable video\n{self.problems.summary()}".rstrip())
         return self.videos

@@ -1,9 +1,10 @@
-"""ISO/IEC 30107-3 figures from score tables: metrics, intervals, protocols, reports. Needs no torch."""
+# SPDX-License-Identifier: Apache-2.0
+"""ISO/IEC 30107-3 figures from score tables: intervals, protocols, reports. Does not import torch."""
 
-from eulernet.evaluation.metrics import MetricsError
 from eulernet.evaluation.protocols import Fold, FoldResult, ProtocolResult, evaluate_protocol
 from eulernet.evaluation.scores import Score, ScoresError, read_scores, write_scores
 from eulernet.evaluation.table import Table
+from eulernet_core.attack_detection_metrics import MetricsError
 
 __all__ = [
     "Fold",

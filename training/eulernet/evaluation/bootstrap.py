@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """95 % intervals by the subject bootstrap: percentile intervals (Efron 1979) over resampled subjects.
 
-A subject's videos resemble each other, so that resampling videos would give intervals that are too narrow. Subjects are
-drawn with replacement, each with all of its rows. Tables of several folds share the draw: the same people are in each.
+Subjects, not videos, are drawn with replacement, each with all of its rows: a subject's videos resemble each other, and
+resampling videos would give too narrow intervals. Tables of several folds have the same people and share the draws.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from eulernet.evaluation.metrics import FloatArray, MetricsError
 from eulernet.evaluation.table import IntArray, Table
+from eulernet_core.attack_detection_metrics import FloatArray, MetricsError
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
-# With a larger share of draws that leave a figure undefined (no bona fide drawn, say), it gets no interval.
+# A figure that is undefined in a larger share of the draws (no bona fide drawn, for example) has no interval.
 MOST_UNDEFINED = 0.05
 
 K = TypeVar("K", bound=Hashable)
@@ -26,16 +27,16 @@ Statistic = Callable[[Table], Mapping[K, float]]
 def resample(
     tables: Sequence[Table], statistics: Sequence[Statistic[K]], resamples: int = RESAMPLES, seed: int = 0
 ) -> list[dict[K, FloatArray]]:
-    """Each table's figures in every draw: float64 (resamples,) a figure, nan where a draw leaves it undefined.
+    """Each table's figures in every draw: float64 (resamples,) per figure, nan in draws that leave it undefined.
 
     Args:
-        tables: a fold each.
-        statistics: for each table what computes its figures; a figure that a draw has no data for is left out.
+        tables: one per fold.
+        statistics: for each table the function of its figures; figures without data in a draw are left out.
         resamples: number of draws, at least 1.
-        seed: the draws depend on it, on the subjects' names and on nothing else.
+        seed: the draws depend only on it and on the subjects' names.
     """
     if resamples < 1:
-        raise MetricsError(f"{resamples} resamples: needs at least 1, {RESAMPLES} are usual")
+        raise MetricsError(f"{resamples} resamples: at least 1 is needed, {RESAMPLES} are usual")
     subjects = sorted({name for table in tables for name in table.subjects})
     rows = [_rows_by_subject(table, subjects) for table in tables]
     generator = np.random.default_rng(seed)
@@ -50,7 +51,7 @@ def resample(
 
 
 def interval(values: FloatArray | None) -> tuple[float, float] | None:
-    """The central 95 % of a figure's draws; None where too many draws leave it undefined."""
+    """The central 95 % of a figure's draws; None if too many draws leave it undefined."""
     if values is None or not len(values):
         return None
     defined = values[np.isfinite(values)]
@@ -62,6 +63,6 @@ def interval(values: FloatArray | None) -> tuple[float, float] | None:
 
 
 def _rows_by_subject(table: Table, subjects: Sequence[str]) -> list[IntArray]:
-    """For each of `subjects` its rows in the table, none for one that the table lacks."""
+    """For each of `subjects` its rows in the table; empty for subjects not in the table."""
     own = {name: np.flatnonzero(table.subject == number) for number, name in enumerate(table.subjects)}
     return [own.get(name, np.empty(0, np.int64)) for name in subjects]

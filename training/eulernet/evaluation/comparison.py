@@ -1,4 +1,5 @@
-"""Two score tables of the same clips side by side: whether two ways to run one network say the same."""
+# SPDX-License-Identifier: Apache-2.0
+"""Compares two score tables of the same clips, such as the scores of one network on two runtimes."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from eulernet.evaluation.scores import Score, ScoresError
 
 
 class Clip(NamedTuple):
-    """What tells a clip from any other; `start`: its first frame."""
+    """Identity of a clip; `start`: the number of its first frame."""
 
     path: str
     start: int
@@ -23,11 +24,11 @@ class Clip(NamedTuple):
 class Comparison:
     """
     Attributes:
-        clips: how many have a score in both tables.
+        clips: number of clips with a score in both tables.
         largest, mean: of the absolute differences of their liveness.
-        where: the clip with the largest.
-        flipped: those whose liveness lies on different sides of the threshold.
-        only_one, only_other: clips that have a score in that table alone.
+        where: the clip with the largest difference.
+        flipped: clips with different verdicts at the threshold.
+        only_one, only_other: clips with a score in only that table.
     """
 
     clips: int
@@ -39,15 +40,15 @@ class Comparison:
     only_other: tuple[Clip, ...]
 
     def within(self, tolerance: float) -> bool:
-        """Whether the tables say the same: every clip in both, none further apart, none judged differently."""
+        """Whether all clips are in both tables, with differences up to `tolerance` and the same verdicts."""
         return self.largest <= tolerance and not (self.flipped or self.only_one or self.only_other)
 
 
 def compare(one: Iterable[Score], other: Iterable[Score], threshold: float) -> Comparison:
-    """Matches clips by path and first frame. A clip is taken for live when its liveness is at least `threshold`.
+    """Matches clips by path and first frame. The verdict is live if the liveness is at least `threshold`.
 
     Raises:
-        ScoresError: a row without first frame, a clip twice, or no clip in common.
+        ScoresError: a row has no first frame, a clip has two rows, or no clip is in both tables.
     """
     ours, theirs = _by_clip(one), _by_clip(other)
     shared = sorted(ours.keys() & theirs.keys())
@@ -76,7 +77,7 @@ def _by_clip(scores: Iterable[Score]) -> dict[Clip, float]:
             raise ScoresError(f"{score.video.path}: a row without start; clips are matched by path and first frame")
         clip = Clip(score.video.path.as_posix(), score.start)
         if clip in found:
-            raise ScoresError(f"{clip}: two rows; a clip must be there once")
+            raise ScoresError(f"{clip}: two rows; a clip must have one row")
         found[clip] = score.liveness
     return found
 

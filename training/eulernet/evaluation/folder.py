@@ -1,7 +1,8 @@
-"""A folder of score tables, which a report is made from: `dev.csv` and `test.csv`, or a pair a protocol and fold.
+# SPDX-License-Identifier: Apache-2.0
+"""A folder of score tables, the input of a report: `dev.csv` and `test.csv`, or a pair per protocol and fold.
 
-Names: protocol_1_dev.csv, protocol_1_test.csv, protocol_3_fold_1_dev.csv and so on. about.json says whose scores they
-are; without one, nothing is known but the folder's name.
+Names: protocol_1_dev.csv, protocol_1_test.csv, protocol_3_fold_1_dev.csv and so on. about.json describes the scored
+system; without it, the folder's name is used.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from eulernet.evaluation.protocols import Fold, evaluate_protocol
 from eulernet.evaluation.report import About, Evaluation
 from eulernet.evaluation.scores import ScoresError, read_scores
 from eulernet.evaluation.table import Per, Table
+from eulernet_core.whole_files import write_whole_text
 
 ABOUT = "about.json"
 _NAME = re.compile(r"(?:protocol_(?P<protocol>[1-4])_(?:fold_(?P<fold>[1-6])_)?)?(?P<split>dev|test)\.csv")
 
 
 class Part(NamedTuple):
-    """A protocol of OULU-NPU and its fold; None where there is none. Sorts by both."""
+    """A protocol of OULU-NPU and its fold; None for neither. Sorted by both."""
 
     protocol: int | None = None
     fold: int | None = None
@@ -33,16 +35,16 @@ class Part(NamedTuple):
         return f"protocol {self.protocol}" + ("" if self.fold is None else f" fold {self.fold}")
 
     def file(self, split: Split) -> str:
-        """The name of its table of `dev` or `test` scores."""
+        """File name of its table of `dev` or `test` scores."""
         protocol = "" if self.protocol is None else f"protocol_{self.protocol}_"
         return f"{protocol}{'' if self.fold is None else f'fold_{self.fold}_'}{split}.csv"
 
 
 def parts(folder: Path) -> list[Part]:
-    """The protocols and folds that a folder has tables of, in order.
+    """The protocols and folds with tables in a folder, in order.
 
     Raises:
-        ScoresError: there is none, or one of a pair is missing.
+        ScoresError: all tables are missing, or one of a pair.
     """
     found: set[Part] = set()
     for match in map(_NAME.fullmatch, _names(folder)):
@@ -55,14 +57,12 @@ def parts(folder: Path) -> list[Part]:
     for part in found:
         for path in (folder / part.file("dev"), folder / part.file("test")):
             if not path.is_file():
-                raise ScoresError(
-                    f"{path}: missing; the threshold is from dev scores, the figures are from test scores"
-                )
+                raise ScoresError(f"{path}: missing; dev scores give the threshold, test scores the figures")
     return sorted(found, key=lambda part: (part.protocol or 0, part.fold or 0))
 
 
 def clear(folder: Path) -> None:
-    """Removes the tables of an earlier evaluation, so that a report never mixes two; makes the folder."""
+    """Makes the folder and removes the tables of an earlier evaluation, so that a report never mixes two."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in _names(folder):
         if _NAME.fullmatch(name) or name == ABOUT:
@@ -71,11 +71,11 @@ def clear(folder: Path) -> None:
 
 def write_about(folder: Path, about: About) -> None:
     """Writes about.json."""
-    (folder / ABOUT).write_text(json.dumps(asdict(about), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole_text(folder / ABOUT, json.dumps(asdict(about), indent=1, ensure_ascii=False) + "\n")
 
 
 def read_about(folder: Path) -> About:
-    """What `write_about` wrote. Raises: ScoresError where the file is another."""
+    """Reads a file of `write_about`. Raises: ScoresError, if the file is not one."""
     path = folder / ABOUT
     if not path.exists():
         return About(folder.resolve().name)
@@ -85,7 +85,7 @@ def read_about(folder: Path) -> About:
         return replace(about, notes=tuple(about.notes), facts=dict(about.facts))
     except (OSError, ValueError, TypeError) as error:
         raise ScoresError(
-            f"{path}: not what `eulernet evaluate` writes ({error}); remove it or evaluate again"
+            f"{path}: not written by `eulernet evaluate` ({error}); remove it or evaluate again"
         ) from error
 
 
@@ -93,8 +93,8 @@ def evaluate_folder(folder: Path, per: Per = "video", resamples: int = RESAMPLES
     """All figures of all protocols in the folder.
 
     Args:
-        per: what counts as a presentation.
-        resamples, seed: of the intervals.
+        per: the presentation, a video or a clip.
+        resamples, seed: for the intervals.
     Raises:
         ScoresError, MetricsError: a table can't be used.
     """

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The plots of a report as SVG text: ROC, DET (Martin et al. 1997), histograms of the scores, rates of the slices."""
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter, StrMethodFormatter
 
-from eulernet.evaluation.layout import SIMULATED, marked, slice_values
-from eulernet.evaluation.metrics import Curve, FloatArray, Sample, curve, normal_deviate
 from eulernet.evaluation.protocols import Key, ProtocolResult
+from eulernet.evaluation.report_tables import SIMULATED, marked, slice_values
+from eulernet_core.attack_detection_metrics import Curve, FloatArray, Sample, curve, normal_deviate
 
-# Okabe and Ito's colours, which colour-blind readers tell apart, each with a dash of its own.
+# Okabe and Ito's colours, which colour-blind readers can distinguish; each has another dash.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 LIVE_COLOUR, ATTACK_COLOUR = COLOURS[1], COLOURS[2]
 DET_TICKS = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
-DET_EDGE = 0.0005  # where a rate of 0 is drawn, which has no normal deviate
+DET_EDGE = 0.0005  # position of a rate of 0, which has no normal deviate
 CORNER = 0.2
 BINS = 40
 Draw = Callable[[ProtocolResult, bool], str]
@@ -31,7 +32,7 @@ Draw = Callable[[ProtocolResult, bool], str]
 def _plot(draw: Draw) -> Draw:
     @wraps(draw)
     def drawn(result: ProtocolResult, simulated: bool) -> str:
-        # An instrument's name may hold dollar signs, which are no formula.
+        # Dollar signs in an instrument's name do not mark a formula.
         with matplotlib.rc_context({"svg.hashsalt": "eulernet", "text.parse_math": False}):
             return draw(result, simulated)
 
@@ -40,7 +41,7 @@ def _plot(draw: Draw) -> Draw:
 
 @_plot
 def roc(result: ProtocolResult, simulated: bool) -> str:
-    """1 - BPCER over APCER: the whole, and its corner."""
+    """1 - BPCER over APCER: the whole curve, and its corner."""
     figure = _figure(9.6, 4.4)
     whole, corner = figure.subplots(1, 2)
     for number, (name, points) in enumerate(_curves(result)):
@@ -79,7 +80,7 @@ def det(result: ProtocolResult, simulated: bool) -> str:
     axes.set(xlim=(low, high), ylim=(low, high), xlabel="APCER", ylabel="BPCER", aspect="equal")
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.legend(loc="upper right", fontsize=8)
-    axes.set_title("DET; a rate of 0 is drawn on the edge", fontsize=10)
+    axes.set_title("DET; rates of 0 are on the edge", fontsize=10)
     return _svg(figure, result, simulated)
 
 
@@ -120,7 +121,7 @@ def slices(result: ProtocolResult, simulated: bool) -> str:
     panels = figure.subplots(len(groups), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for axes, (by, values) in zip(panels, groups, strict=True):
         _slice_panel(axes, result, by, values)
-    panels[-1].set_xlabel("share judged wrongly at the dev threshold; bars: 95 % interval")
+    panels[-1].set_xlabel("error rate at the dev threshold; bars: 95 % interval")
     panels[0].legend(*_slice_legend(panels), loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=8)
     panels[-1].set_xlim(left=0)
     _percent(panels[-1], "x")
@@ -152,7 +153,7 @@ def _slice_legend(panels: Any) -> tuple[list[Any], list[str]]:
 
 
 def _curves(result: ProtocolResult) -> list[tuple[str, Curve]]:
-    """Of one fold: attacks pooled, and each instrument; of several: each fold."""
+    """With one fold, curves of the pooled attacks and of each instrument; with several, a curve per fold."""
     if len(result.folds) > 1:
         return [(f"fold {fold.name}", fold.curve) for fold in result.folds]
     fold = result.folds[0]
@@ -181,7 +182,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _svg(figure: Figure, result: ProtocolResult, simulated: bool) -> str:
-    """The figure as SVG, the same bytes for the same figure."""
+    """The figure as SVG; equal figures give equal bytes."""
     figure.suptitle(marked(result.title, simulated), fontsize=11)
     if simulated:
         figure.text(0.5, 0.5, SIMULATED.upper(), ha="center", va="center", fontsize=54, rotation=18, alpha=0.07)

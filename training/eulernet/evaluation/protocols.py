@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """Results of a fold and of a protocol: the threshold from the dev scores, the figures from the test scores.
 
-OULU-NPU's protocols 1 and 2 have one fold, 3 and 4 have six (Boulkenafet et al. 2017); there the figures are means over
-folds, and their spread is the sample standard deviation (n - 1 in the divisor).
+OULU-NPU's protocols 1 and 2 have one fold, 3 and 4 have six (Boulkenafet et al. 2017). The figures of several folds are
+means, and their spread is the sample standard deviation (divisor n - 1).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import numpy as np
 
 from eulernet.datasets.records import BONA_FIDE
 from eulernet.evaluation.bootstrap import RESAMPLES, interval, resample
-from eulernet.evaluation.metrics import (
+from eulernet.evaluation.table import IntArray, Table, known, shared_subjects
+from eulernet_core.attack_detection_metrics import (
     Curve,
     FloatArray,
     MetricsError,
@@ -29,14 +31,13 @@ from eulernet.evaluation.metrics import (
     figures,
     kind_of,
 )
-from eulernet.evaluation.table import IntArray, Table, known, shared_subjects
 
 FOLDS = {1: 1, 2: 1, 3: 6, 4: 6}  # of OULU-NPU, by protocol
 FEW_SUBJECTS = 10
 
 
 class Key(NamedTuple):
-    """Names a figure: of the whole test set, or of a slice: by `instrument`, `kind`, `phone` or `session`."""
+    """Key of a figure of the whole test set, or of a slice by `instrument`, `kind`, `phone` or `session`."""
 
     figure: str
     by: str = ""
@@ -45,7 +46,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure; `interval`: 95 %, from resampled subjects; `spread`: over folds, None for a single one."""
+    """A figure; `interval`: 95 %, from resampled subjects; `spread`: over folds, None for one fold."""
 
     value: float
     interval: tuple[float, float] | None
@@ -54,7 +55,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Fold:
-    """What a fold is computed from."""
+    """The scores of a fold."""
 
     name: str
     dev: Table
@@ -63,7 +64,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Counts:
-    """Presentations by class, BONA_FIDE or an instrument: those with a score and those without; and the subjects."""
+    """Numbers of scored and unscored presentations by class, BONA_FIDE or an instrument; and of subjects."""
 
     scored: Mapping[str, int]
     unscored: Mapping[str, int]
@@ -78,13 +79,13 @@ class Counts:
 class FoldResult:
     """
     Attributes:
-        threshold: where the dev scores have equal error rates; live iff score >= threshold.
-        dev: the dev scores' own `eer`, `apcer_pooled` and `bpcer` (the latter two at the threshold).
-        test: every figure of metrics.FIGURES, and those of the slices.
+        threshold: of equal error rates of the dev scores; live iff score >= threshold.
+        dev: `eer`, `apcer_pooled` and `bpcer` of the dev scores, the latter two at the threshold.
+        test: every figure of attack_detection_metrics.FIGURES, also by slices.
         curve: of the test scores, attacks pooled.
         samples: the test scores by class.
-        dev_counts, test_counts: what the figures are made from.
-        warnings: what to know before believing the figures.
+        dev_counts, test_counts: numbers of presentations.
+        warnings: limits of the figures.
     """
 
     name: str
@@ -102,11 +103,11 @@ class FoldResult:
 class ProtocolResult:
     """
     Attributes:
-        protocol: 1 to 4, as OULU-NPU has them, or None for other data.
+        protocol: of OULU-NPU, 1 to 4, or None for other data.
         folds: at least one.
-        summary: figures as means over the folds that have them, with spread over folds.
-        resamples: draws behind the intervals.
-        warnings: of the protocol and of all of its folds.
+        summary: means of the figures over the folds that have them, with their spread.
+        resamples: number of draws for the intervals.
+        warnings: of the protocol and of its folds.
     """
 
     protocol: int | None
@@ -118,13 +119,13 @@ class ProtocolResult:
 
     @property
     def title(self) -> str:
-        """What to call it in a heading."""
+        """Title for headings."""
         return f"Protocol {self.protocol}" if self.protocol else "Evaluation"
 
 
 def measure(table: Table, threshold: float) -> dict[Key, float]:
-    """Every figure that the table has data for. For slices: rates; by instrument: APCER, EER and AUC against all bona
-    fide."""
+    """Every figure with data in the table. Slices have rates; instruments have APCER, EER and AUC, the latter two with
+    all bona fide presentations."""
     found: dict[Key, float] = {}
     if table.complete():
         sample = table.sample()
@@ -146,15 +147,15 @@ def evaluate_protocol(
 ) -> ProtocolResult:
     """The results of all folds and their means.
 
-    Intervals hold each fold's threshold as it is, since it belongs to the system under test, and draw the test subjects
-    anew, the same for all folds.
+    For the intervals, the thresholds are fixed, because they belong to the system under test, and the test subjects are
+    resampled, with the same draws for all folds.
 
     Raises:
-        MetricsError: no fold, two of one name, or a fold without bona fide or without attacks.
+        MetricsError: `folds` is empty, two folds have one name, or a fold has no bona fide or no attacks.
     """
     names = [fold.name for fold in folds]
     if not names or len(set(names)) < len(names):
-        raise MetricsError(f"folds {', '.join(names) or '(none)'}: needs at least one, each with its own name")
+        raise MetricsError(f"folds {', '.join(names) or '(none)'}: at least one is needed, with distinct names")
     dev_samples = [_sample(fold.dev, f"fold {fold.name}, dev") for fold in folds]
     samples = [_sample(fold.test, f"fold {fold.name}, test") for fold in folds]
     thresholds = [eer_threshold(sample) for sample in dev_samples]
@@ -199,11 +200,11 @@ def _dev_estimates(sample: Sample, threshold: float, eer_interval: tuple[float, 
 
 
 def _interval(draws: FloatArray | None, table: Table) -> tuple[float, float] | None:
-    return interval(draws) if len(table.subjects) > 1 else None  # one subject drawn again and again does not vary
+    return interval(draws) if len(table.subjects) > 1 else None  # resampling one subject gives no variation
 
 
 def _sliced(table: Table, threshold: float, by: str, column: IntArray) -> dict[Key, float]:
-    """Rates of each phone or session, as far as it has presentations to count."""
+    """Rates of each phone or session with presentations."""
     found: dict[Key, float] = {}
     wrong = (table.liveness >= threshold) == (table.instrument > 0)
     classes = len(table.instruments) + 1
@@ -227,7 +228,7 @@ def _sliced(table: Table, threshold: float, by: str, column: IntArray) -> dict[K
 def _summary(
     points: Sequence[Mapping[Key, float]], draws: Sequence[Mapping[Key, FloatArray]], folds: Sequence[Fold]
 ) -> dict[Key, Estimate]:
-    """Means over the folds that have the figure; a draw counts where it has the figure in all of those."""
+    """Means over the folds that have the figure; draws are used if all of these folds have it."""
     subjects = {name for fold in folds for name in fold.test.subjects}
     found = {}
     for key in dict.fromkeys(key for point in points for key in point):
@@ -248,10 +249,10 @@ def _fold_warnings(fold: Fold) -> list[str]:
     both = shared_subjects(fold.dev, fold.test)
     if both:
         examples = ", ".join(both[:3])
-        found.append(f"dev and test share {len(both)} subjects ({examples}); the figures look too good")
+        found.append(f"dev and test share {len(both)} subjects ({examples}); the figures are too optimistic")
     kinds = {kind_of(name) for name in fold.test.instruments} - {kind_of(name) for name in fold.dev.instruments}
     if kinds:
-        found.append(f"test alone has {', '.join(sorted(kinds))} attacks; the threshold was taken without them")
+        found.append(f"only test has {', '.join(sorted(kinds))} attacks; the threshold was set without them")
     return found
 
 
@@ -259,16 +260,16 @@ def _table_warnings(table: Table, role: str) -> list[str]:
     found = []
     subjects = len(table.subjects)
     if subjects == 1:
-        found.append(f"{role}: a single subject, so that there are no intervals")
+        found.append(f"{role}: one subject, so the figures have no intervals")
     elif subjects == len(table):
         found.append(
-            f"{role}: each presentation is a subject of its own; where people appear in several, fill the subject "
-            "column, else the intervals are too narrow"
+            f"{role}: every presentation has another subject; if people appear in several, fill the subject column, "
+            "or the intervals are too narrow"
         )
     elif subjects < FEW_SUBJECTS:
-        found.append(f"{role}: only {subjects} subjects, so that the intervals are rough")
+        found.append(f"{role}: only {subjects} subjects, so the intervals are rough")
     if table.unscored:
-        found.append(f"{role}: no score for {_unscored(table)}; they are in none of the rates")
+        found.append(f"{role}: no score for {_unscored(table)}; the rates do not include them")
     return found
 
 
@@ -282,7 +283,7 @@ def _unscored(table: Table) -> str:
 
 
 def _gathered(results: Sequence[FoldResult]) -> list[str]:
-    """The folds' warnings, each once, with the folds that it is about."""
+    """The folds' warnings, each once, with the names of its folds."""
     about: dict[str, list[str]] = {}
     for result in results:
         for warning in result.warnings:
@@ -300,9 +301,7 @@ def _protocol_warnings(protocol: int | None, folds: int) -> list[str]:
     if protocol is None:
         return []
     if protocol not in FOLDS:
-        raise MetricsError(
-            f"protocol {protocol}: OULU-NPU has {', '.join(map(str, FOLDS))}; leave it out for other data"
-        )
+        raise MetricsError(f"protocol {protocol}: OULU-NPU has {', '.join(map(str, FOLDS))}; give none for other data")
     if folds != FOLDS[protocol]:
-        return [f"protocol {protocol} has {FOLDS[protocol]} folds, this is made from {folds}"]
+        return [f"protocol {protocol} has {FOLDS[protocol]} folds, these figures are from {folds}"]
     return []

@@ -1,4 +1,5 @@
-"""Published error rates on OULU-NPU, as the slides of EulerNet list them."""
+# SPDX-License-Identifier: Apache-2.0
+"""Published error rates on OULU-NPU, from the slides of EulerNet."""
 
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ OURS = "EulerNet"
 
 @dataclass(frozen=True)
 class Rate:
-    """A percentage, and for protocols 3 and 4 what stands after ± (which spread it is, the slides don't say)."""
+    """A percentage, and for protocols 3 and 4 the value after ±, a spread that the slides do not define."""
 
     percent: float
     spread: float | None = None

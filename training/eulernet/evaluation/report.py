@@ -1,4 +1,5 @@
-"""An evaluation as JSON for machines, as Markdown, and as one HTML page with its plots inside."""
+# SPDX-License-Identifier: Apache-2.0
+"""An evaluation as JSON, as Markdown, and as one HTML page with its plots."""
 
 from __future__ import annotations
 
@@ -15,15 +16,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from eulernet.evaluation import plots
 from eulernet.evaluation.bootstrap import CONFIDENCE
-from eulernet.evaluation.layout import RULES, SIMULATED, Grid, grids, marked, overview
-from eulernet.evaluation.metrics import FIGURES, FloatArray
 from eulernet.evaluation.protocols import Estimate, FoldResult, Key, ProtocolResult
 from eulernet.evaluation.published import SOURCE, published
+from eulernet.evaluation.report_tables import RULES, SIMULATED, Grid, grids, marked, overview
+from eulernet_core.attack_detection_metrics import FIGURES, FloatArray
+from eulernet_core.whole_files import write_whole
 
 FORMAT = "eulernet-evaluation/1"
 SIMULATED_WARNING = (
-    "Simulated data: every figure here comes from rendered videos, not from recordings of people. It says how the "
-    "method does on the simulator, nothing about a real camera, and can't be compared with results on OULU-NPU."
+    "Simulated data: every figure is from rendered videos, not from recordings of people. The figures measure the "
+    "method on the simulator; they say nothing about real cameras and can't be compared with results on OULU-NPU."
 )
 _PLOTS = {
     "roc": (plots.roc, "ROC: share of bona fide accepted over the share of attacks accepted"),
@@ -37,10 +39,10 @@ _PLOTS = {
 class About:
     """
     Attributes:
-        system: what was evaluated, such as the weights' label or a file name.
-        simulated: whether any of the data is.
-        facts: what else to state at the top, by name.
-        notes: what to know before believing the figures that they don't show themselves.
+        system: the evaluated system, such as the weights' label or a file name.
+        simulated: whether any of the data is simulated.
+        facts: other facts for the top of the report, by name.
+        notes: limits of the figures, listed with the warnings.
     """
 
     system: str
@@ -67,17 +69,17 @@ class Evaluation:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What to know before believing the figures."""
+        """Limits of the figures: notes and warnings."""
         own = (f"{each.title}: {warning}" for each in self.protocols for warning in each.warnings)
         return (*self.about.notes, *own)
 
     def overview(self) -> list[Grid]:
-        """The table over all protocols, where there are several."""
+        """The table of all protocols, if there are several."""
         return [overview(self.protocols, self.simulated)] if len(self.protocols) > 1 else []
 
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
-    """All figures and curves. Rates are shares, 0 to 1; what is infinite or undefined is null."""
+    """All figures and curves. Rates are shares, 0 to 1; infinite and undefined values are null."""
     return {
         "format": FORMAT,
         "system": evaluation.about.system,
@@ -92,7 +94,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def to_markdown(evaluation: Evaluation) -> str:
-    """The tables and rules, without plots."""
+    """The tables and the rules, without plots."""
     blocks = [f"# {_plain(evaluation.title)}"]
     if evaluation.simulated:
         blocks.append(f"> **{SIMULATED_WARNING}**")
@@ -106,7 +108,7 @@ def to_markdown(evaluation: Evaluation) -> str:
 
 
 def to_html(evaluation: Evaluation) -> str:
-    """One page that needs no other file and no network."""
+    """One self-contained page, without links to other files or the network."""
     environment = Environment(
         loader=PackageLoader("eulernet.evaluation"),
         autoescape=True,
@@ -135,8 +137,7 @@ def to_html(evaluation: Evaluation) -> str:
 
 
 def write_report(evaluation: Evaluation, folder: Path, stem: str = "metrics") -> tuple[Path, Path, Path]:
-    """Writes `stem`.json, .md and .html into the folder, which is made; their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes `stem`.json, .md and .html into the folder, and makes it if necessary. Returns their paths."""
     texts = {
         "json": json.dumps(to_json(evaluation), indent=1, allow_nan=False, ensure_ascii=False) + "\n",
         "md": to_markdown(evaluation),
@@ -145,7 +146,7 @@ def write_report(evaluation: Evaluation, folder: Path, stem: str = "metrics") ->
     paths = []
     for suffix, text in texts.items():
         paths.append(folder / f"{stem}.{suffix}")
-        paths[-1].write_text(text, encoding="utf-8", errors="backslashreplace")
+        write_whole(paths[-1], text.encode("utf-8", errors="backslashreplace"))
     return paths[0], paths[1], paths[2]
 
 
@@ -190,7 +191,7 @@ def _fold_json(fold: FoldResult) -> dict[str, Any]:
 
 
 def _estimates(estimates: Mapping[Key, Estimate]) -> dict[str, Any]:
-    """`figures` of the whole, and `slices` by what they are sliced by and its value."""
+    """`figures` of the whole set, and `slices` by column and value."""
     found: dict[str, Any] = {"figures": {}, "slices": {}}
     for key, estimate in estimates.items():
         low, high = estimate.interval or (None, None)
@@ -221,7 +222,7 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that breaks neither a table nor a line, and starts no markup."""
+    """Escapes text for a cell or a line of Markdown."""
     flat = " ".join(text.split())
     return "".join(f"\\{letter}" if letter in "\\|`*_<[" else letter for letter in flat)
 

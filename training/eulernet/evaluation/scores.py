@@ -1,7 +1,8 @@
-"""The score table: a CSV (RFC 4180, UTF-8) with a row a clip, from which anyone can compute the figures again.
+# SPDX-License-Identifier: Apache-2.0
+"""The score table: a CSV (RFC 4180, UTF-8) with a row per clip, the input of all figures.
 
-A clip is named by its video's path and `start`, its first frame. A row without liveness is a presentation that got
-none: a non-response in the terms of ISO/IEC 30107-3.
+A clip is identified by its video's path and `start`, the number of its first frame. A row without liveness is an
+unscored presentation, a non-response in ISO/IEC 30107-3.
 """
 
 from __future__ import annotations
@@ -9,28 +10,27 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from eulernet.datasets.records import BONA_FIDE, LABELS, SPLITS, Split, Video
+from eulernet_core.whole_files import write_whole
 
 COLUMNS = ("path", "name", "label", "instrument", "subject", "phone", "session", "split", "start", "liveness")
 UNKNOWN_INSTRUMENT = "unknown"
-_SHOWN = 5  # problems that an error lists
+_SHOWN = 5  # problems listed in an error
 
 
 class ScoresError(ValueError):
-    """A score table that can't be used; names the file, the line and the column of each problem."""
+    """An unusable score table; the message names the file, the line and the column of each problem."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """One clip: its video, its liveness and its first frame's number in the video.
+    """One clip: its video, its liveness and the number of its first frame.
 
-    `liveness`: 0 to 1, higher for bona fide; None for a video or clip that got no score. `start`: None where unknown.
+    `liveness`: 0 to 1, higher for bona fide; None for an unscored video or clip. `start`: None if unknown.
     """
 
     video: Video
@@ -44,16 +44,18 @@ class _CellError(Exception):
 
 
 def write_scores(path: Path, scores: Iterable[Score], root: Path | None = None) -> int:
-    """Writes the table, whole or not at all; the number of its rows. A liveness outside 0 to 1 is a ScoresError.
+    """Writes the table atomically. Returns the number of rows.
 
     Args:
-        root: folder of the data set; paths are written relative to it, so that the table means the same elsewhere.
+        root: folder of the data set; paths are written relative to it, so that the table is valid on other machines.
+    Raises:
+        ScoresError: a liveness is outside 0 to 1.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
     count = 0
-    for count, score in enumerate(scores, 1):  # noqa: B007 (the last one is the number of rows)
+    for count, score in enumerate(scores, 1):  # noqa: B007 (the last value is the number of rows)
         video = score.video
         if score.liveness is not None and not 0.0 <= score.liveness <= 1.0:
             raise ScoresError(f"{path}: not written: liveness {score.liveness} of {video.name} is not between 0 and 1")
@@ -68,32 +70,26 @@ def write_scores(path: Path, scores: Iterable[Score], root: Path | None = None) 
                 _text(video.session),
                 video.split,
                 _text(score.start),
-                # The shortest text that reads back as the same number.
+                # repr is the shortest text with the same value.
                 "" if score.liveness is None else repr(float(score.liveness)),
             )
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-            stream.write(text.getvalue())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    # Paths that are not UTF-8 stay distinct with backslash escapes.
+    write_whole(path, text.getvalue().encode("utf-8", errors="backslashreplace"))
     return count
 
 
 def read_scores(path: Path, split: Split | None = None) -> list[Score]:
     """The rows of a table.
 
-    Empty cells: a missing path is the name and a missing name the file's stem; an attack's instrument is `unknown`; a
-    video without a subject is a subject of its own; phone, session, start and liveness are None; split is `split`.
+    Values of empty cells: path: the name; name: the file's stem; instrument of an attack: `unknown`; subject: another
+    one for each video; phone, session, start and liveness: None; split: `split`.
 
     Args:
         path: the CSV.
-        split: what every row must be from; None takes any, then each row must say.
+        split: required split of every row; None for any, then each row must name its split.
+    Raises:
+        ScoresError: the table can't be used.
     """
     scores, problems = [], []
     for line, cells in _rows(path):
@@ -105,12 +101,12 @@ def read_scores(path: Path, split: Split | None = None) -> list[Score]:
         more = [f"and {len(problems) - _SHOWN} more rows"] if len(problems) > _SHOWN else []
         raise ScoresError("\n".join(problems[:_SHOWN] + more))
     if not scores:
-        raise ScoresError(f"{path}: no row after the header; write a row a clip")
+        raise ScoresError(f"{path}: no row after the header; write a row per clip")
     return scores
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Each row's last line and its cells."""
+    """The number of each row's last line, and its cells."""
     reader = csv.reader(io.StringIO(_content(path), newline=""), strict=True)
     try:
         header = [cell.strip() for cell in next(reader, [])]
@@ -182,7 +178,7 @@ def _split(cell: str, expected: Split | None) -> Split:
     if found is None and (cell or expected is None):
         raise _CellError("split", f"{cell!r} is unknown; write {', '.join(SPLITS)}")
     if found is not None and expected not in (None, found):
-        raise _CellError("split", f"{cell!r}, but this must be the {expected} table; give the tables in their order")
+        raise _CellError("split", f"{cell!r}, but this must be the {expected} table; check the order of the tables")
     return found or expected or "test"
 
 
@@ -191,7 +187,9 @@ def _integer(cells: dict[str, str], column: str) -> int | None:
     if not cell:
         return None
     if not (cell.isascii() and cell.isdigit() and len(cell) <= 9):
-        raise _CellError(column, f"{cell[:20]!r} is no whole number; write one, or nothing where it is unknown")
+        raise _CellError(
+            column, f"{cell[:20]!r} is not a whole number; write one, or leave the cell empty if it is unknown"
+        )
     return int(cell)
 
 
@@ -201,10 +199,10 @@ def _liveness(cell: str) -> float | None:
     try:
         found = float(cell)
     except ValueError:
-        what = f"{cell[:20]!r} is no number; write one between 0 and 1 as 0.5, or nothing where there is no score"
+        what = f"{cell[:20]!r} is not a number; write one between 0 and 1 such as 0.5, or leave the cell empty"
         raise _CellError("liveness", what) from None
     if math.isnan(found):
-        raise _CellError("liveness", "nan; score the clip again, or write nothing: it got no score")
+        raise _CellError("liveness", "nan; score the clip again, or leave the cell empty")
     if not 0.0 <= found <= 1.0:
         raise _CellError("liveness", f"{cell} is not between 0 (attack) and 1 (live)")
     return found

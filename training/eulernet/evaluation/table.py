@@ -1,4 +1,5 @@
-"""Scores as arrays with a row a presentation: what figures are computed from and bootstraps draw from."""
+# SPDX-License-Identifier: Apache-2.0
+"""Scores as arrays with a row per presentation, the input of the figures and the bootstrap."""
 
 from __future__ import annotations
 
@@ -11,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eulernet.datasets.records import BONA_FIDE, Video
-from eulernet.evaluation.metrics import FloatArray, MetricsError, Sample
 from eulernet.evaluation.scores import Score
+from eulernet_core.attack_detection_metrics import FloatArray, MetricsError, Sample
 
 Per = Literal["video", "clip"]
 IntArray = NDArray[np.int64]
-UNKNOWN = -1  # a phone or session that no one noted
+UNKNOWN = -1  # an unknown phone or session
 _COLUMNS = ("liveness", "instrument", "subject", "phone", "session")
 
 
@@ -27,9 +28,9 @@ class Table:
         liveness: float64 (n,).
         instrument: int64 (n,), 0 for bona fide, i + 1 for `instruments[i]`.
         subject: int64 (n,), an index into `subjects`.
-        phone, session: int64 (n,), UNKNOWN where not given.
+        phone, session: int64 (n,), or UNKNOWN.
         instruments, subjects: names in alphabetical order.
-        unscored: by class, BONA_FIDE or an instrument, how many presentations got no score; they have no row.
+        unscored: by class, BONA_FIDE or an instrument, the number of unscored presentations; they have no row.
     """
 
     liveness: FloatArray
@@ -43,7 +44,7 @@ class Table:
 
     @classmethod
     def of(cls, scores: Iterable[Score], per: Per = "video") -> Table:
-        """A row a video with the mean liveness of its clips, or a row a clip. The order of `scores` changes nothing."""
+        """A row per video, with the mean liveness of its clips, or a row per clip; sorted by path and liveness."""
         every = _videos(scores) if per == "video" else [(score.video, score.liveness) for score in scores]
         rows = [(video, liveness) for video, liveness in every if liveness is not None]
         rows.sort(key=lambda row: (row[0].path.as_posix(), row[1]))
@@ -67,17 +68,17 @@ class Table:
         return len(self.liveness)
 
     def take(self, rows: IntArray) -> Table:
-        """These rows, with the names of all."""
+        """The table of these rows, with all names."""
         arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in _COLUMNS}
         return replace(self, **arrays)
 
     def sample(self) -> Sample:
-        """The scores by class; a MetricsError where a class has none."""
+        """The scores by class. Raises: MetricsError, if a class has none."""
         by_code = {name: self.liveness[self.instrument == code] for code, name in enumerate(self.instruments, 1)}
         return Sample(self.liveness[self.instrument == 0], by_code)
 
     def complete(self) -> bool:
-        """Whether bona fide and each of the instruments has a row."""
+        """Whether bona fide and every instrument have a row."""
         return bool(len(self.instruments) and np.bincount(self.instrument, minlength=len(self.instruments) + 1).all())
 
     def counts(self) -> dict[str, int]:
@@ -87,9 +88,9 @@ class Table:
 
 
 def _videos(scores: Iterable[Score]) -> list[tuple[Video, float | None]]:
-    """Each video with the mean of its scored clips, None without any.
+    """Each video with the mean of its scored clips, None if it has none.
 
-    Raises: MetricsError where rows contradict each other about a video.
+    Raises: MetricsError, if rows contradict each other about a video.
     """
     clips: dict[str, tuple[Video, list[float]]] = {}
     for score in scores:
@@ -99,19 +100,19 @@ def _videos(scores: Iterable[Score]) -> list[tuple[Video, float | None]]:
             differing = next(name for name in names if getattr(video, name) != getattr(score.video, name))
             raise MetricsError(
                 f"{video.path}: its clips disagree about {differing} ({getattr(video, differing)!r} and "
-                f"{getattr(score.video, differing)!r}); a path must be one video"
+                f"{getattr(score.video, differing)!r}); a path must belong to one video"
             )
         if score.liveness is not None:
             values.append(score.liveness)
-    # Sorted, so that the rounding of the mean does not depend on the order of the rows.
+    # Sorted, because the rounding of the mean depends on the order.
     return [(video, float(np.mean(sorted(values))) if values else None) for video, values in clips.values()]
 
 
 def shared_subjects(one: Table, other: Table) -> list[str]:
-    """Subjects that both tables have."""
+    """The subjects in both tables."""
     return sorted(set(one.subjects) & set(other.subjects))
 
 
 def known(values: IntArray) -> list[int]:
-    """The phones or sessions of a column, in order, without UNKNOWN."""
+    """The phones or sessions in a column, in order, without UNKNOWN."""
     return sorted(value for value in Counter(values.tolist()) if value != UNKNOWN)

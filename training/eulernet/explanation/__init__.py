@@ -1,1 +1,2 @@
-"""Pictures of what the network attends to in a clip, and of how its filters answer to motion."""
+# SPDX-License-Identifier: Apache-2.0
+"""Shows the attention of a network in clips: filters, gates and features (`eulernet explain`)."""

@@ -1,6 +1,7 @@
-"""What happens inside the network while it scores a clip: FCAM's filters and gates, and the features that go on.
+# SPDX-License-Identifier: Apache-2.0
+"""Intermediate values of the network while it scores a clip: FCAM's filters and gates, and the gated features.
 
-Read off by hooks, so that the network, and the graph exported from it, stay as they are.
+Hooks read the values, so that the network and its exported graph do not change.
 """
 
 from contextlib import ExitStack
@@ -22,12 +23,12 @@ Crops = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Attention:
-    """One clip's way through the network, levels from fine to coarse.
+    """Values for one clip, levels from fine to coarse.
 
     crops: uint8 (T, S, S, 3), RGB.
-    filtered: per level what the DIIRF answers, fp32 (T, K, S_l, S_l); none where the network has no FCAM.
-    gates: per level its sigmoid, which the features are multiplied by; 0.5 where nothing changes.
-    features: per level the mean |value| over the channels of what goes on to the pyramid, fp32 (T, S_l, S_l).
+    filtered: per level the output of the DIIRF, fp32 (T, K, S_l, S_l); empty for a network without FCAM.
+    gates: per level its sigmoid, the factor of the features; 0.5 without change.
+    features: per level the mean |value| over the channels of the pyramid's input, fp32 (T, S_l, S_l).
     location_map: fp32 (T, M, M); liveness: fp32 (T,).
     """
 
@@ -66,7 +67,7 @@ def attend(network: EulerNet, crops: Crops) -> Attention:
 
 
 def coefficients(network: EulerNet) -> list[Doubles]:
-    """The trained filters of each level, float64 (K, 5): b0, b1, b2, a1, a2 a channel."""
+    """The trained filters of each level, float64 (K, 5): b0, b1, b2, a1, a2 of each channel."""
     with torch.inference_mode():
         return [fcam.filter.coefficients().double().numpy() for fcam in _fcams(network)]
 
@@ -76,14 +77,14 @@ def _fcams(network: EulerNet) -> list[FCAM]:
 
 
 def response(filters: Doubles, frequencies_hz: Doubles, rate_hz: float) -> Doubles:
-    """How much each filter lets through of each frequency: |H(z)| at z = exp(2 pi i f / rate).
+    """Magnitude response of each filter: |H(z)| at z = exp(2 pi i f / rate).
 
     H(z) = (b0 + b1 z^-1 + b2 z^-2) / (1 + a1 z^-1 + a2 z^-2)
 
     Args:
-        filters: float64 (K, 5), as `coefficients` gives them.
+        filters: float64 (K, 5), a result of `coefficients`.
         frequencies_hz: float64 (F,).
-        rate_hz: frames a second that the filter sees.
+        rate_hz: the filter's sampling rate, frames/s.
 
     Returns:
         float64 (K, F).

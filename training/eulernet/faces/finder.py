@@ -1,6 +1,7 @@
-"""Finds the face of a picture and the 468 points of its mesh.
+# SPDX-License-Identifier: Apache-2.0
+"""Finds the face in a picture and the 468 points of its mesh.
 
-Points follow MediaPipe's order; z is in the pixels of x and y and grows away from the camera, 0 at the head's middle.
+The points have MediaPipe's order. z has the unit of x and y, increases away from the camera, is 0 at the head's middle.
 """
 
 from dataclasses import dataclass
@@ -9,16 +10,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from eulernet.faces.geometry import Floats, Picture, letterbox, mesh_square, square_box, unletterbox
+from eulernet.faces.geometry import letterbox, mesh_square
 from eulernet.faces.models import DETECTOR_NAME, MESH_NAME, POINTS, open_model
+from eulernet_core.face_box import BOX_SCALE, MIN_SCORE, Floats, Picture, square_box, unletterbox, unletterbox_box
 
 
 @dataclass(frozen=True)
 class FaceSettings:
-    """`min_score`, `box_scale`: as in the served face_locate. `min_presence`: below it the mesh has lost the face."""
+    """`min_score`, `box_scale`: as in the served face_locate. `min_presence`: of the mesh, to accept its points."""
 
-    min_score: float = 0.5
-    box_scale: float = 1.6
+    min_score: float = MIN_SCORE
+    box_scale: float = BOX_SCALE
     min_presence: float = 0.5
 
 
@@ -26,8 +28,8 @@ class FaceSettings:
 class Face:
     """One face of a picture, in its px.
 
-    box_px: fp32 (4,), x0, y0, x1, y1: the square of whole pixels that EulerNet sees.
-    found_px: fp32 (4,), the detector's own box, brow to chin.
+    box_px: fp32 (4,), x0, y0, x1, y1: the square of whole pixels around EulerNet's crop.
+    found_px: fp32 (4,), the detector's box, brow to chin.
     keypoints_px: fp32 (6, 2): right eye, left eye, nose tip, mouth, right ear, left ear (the person's right).
     """
 
@@ -38,13 +40,13 @@ class Face:
 
 
 class FaceFinder:
-    """The detector and the mesh, one thread each. Not to be shared between processes."""
+    """The detector and the mesh, on one thread each. Do not share it between processes."""
 
     def __init__(self, models: Path, settings: FaceSettings | None = None) -> None:
         """Loads face_detector.onnx and face_mesh.onnx from the folder `models`.
 
         Raises:
-            FaceModelsError: one is missing or of another kind; says how to make it.
+            FaceModelsError: a file is missing or is another model.
         """
         cv2.setNumThreads(1)
         self.settings = settings or FaceSettings()
@@ -52,13 +54,13 @@ class FaceFinder:
         self._mesh = open_model(models / MESH_NAME, {"FACE"}, {"LANDMARKS", "PRESENCE"})
 
     def find(self, picture: Picture) -> Face | None:
-        """The most prominent face of a picture, uint8 (H, W, 3) RGB; None where there is none."""
+        """The most prominent face in a picture, uint8 (H, W, 3) RGB; None if there is none."""
         height, width = picture.shape[:2]
         square, corners = letterbox(picture)
         box, keypoints, score = self._detector.run(["BOX", "KEYPOINTS", "SCORE"], {"IMAGE": square[None]})
         if score[0, 0] < self.settings.min_score:
             return None
-        share = unletterbox(box[0].reshape(2, 2), corners).reshape(4)
+        share = unletterbox_box(box[0], corners)
         size = np.array([width, height], np.float32)
         return Face(
             box_px=square_box(share, width, height, self.settings.box_scale),
@@ -68,7 +70,7 @@ class FaceFinder:
         )
 
     def landmarks(self, picture: Picture, face: Face) -> Floats | None:
-        """The mesh's points of a face that `find` found in this picture: fp32 (468, 3) px; None where it sees none."""
+        """The mesh's points of a face from `find`: fp32 (468, 3) px; None if the mesh sees no face."""
         right_eye, left_eye = face.keypoints_px[:2]
         square, to_picture = mesh_square(picture, face.found_px, right_eye, left_eye)
         points, presence = self._mesh.run(["LANDMARKS", "PRESENCE"], {"FACE": square[None]})

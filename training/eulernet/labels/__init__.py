@@ -1,4 +1,5 @@
-"""What the network is taught: 32x32 maps from the face's landmarks."""
+# SPDX-License-Identifier: Apache-2.0
+"""Training targets: 32x32 maps from the face's landmarks."""
 
 from eulernet.labels.maps import (
     LABEL_KINDS,

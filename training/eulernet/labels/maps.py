@@ -1,8 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training targets of 32x32 from the face's landmarks: face location map, binary mask, depth map.
 
-The location map is the slides' ("Face Location Map: fast, abundant, easy to learn"): a relief that is the same for
-everybody, laid over this face. How it is made is not public; this construction is our own. A presentation attack's
-target is 0 everywhere, whatever face it shows.
+The location map is from the slides ("Face Location Map: fast, abundant, easy to learn"): the same relief for every
+person, fitted to the face. Its construction is not published; this one is a declared choice. The target of a
+presentation attack is 0 everywhere.
 """
 
 from typing import Literal, get_args
@@ -12,21 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eulernet.labels.mesh import face_mesh
-from eulernet.labels.raster import rasterise
+from eulernet.labels.mesh_raster import rasterise
+from eulernet_core.tensors import MAP_SIDE
 
 Floats = NDArray[np.float32]
 LabelKind = Literal["location", "mask", "depth"]
 LABEL_KINDS: tuple[LabelKind, ...] = get_args(LabelKind)
-LABEL_SIDE = 32
+LABEL_SIDE = MAP_SIDE
 
 
 def location_map(landmarks_px: Floats, box_px: Floats, side: int = LABEL_SIDE) -> Floats:
-    """The mean face's relief over this face, nose 1 to ears 0; of folds the nearer one is seen.
+    """The mean face's relief on this face, nose 1 to ears 0; nearer parts of the surface hide farther ones.
 
     Args:
         landmarks_px: fp32 (468, 3), x, y, z (away from the camera) in px of the picture.
-        box_px: fp32 (4,), x0, y0, x1, y1: the square crop that the map lies over.
-        side: cells a side.
+        box_px: fp32 (4,), x0, y0, x1, y1: the square crop of the map.
+        side: of the map, in cells.
     Returns: fp32 (side, side), 0..1.
     """
     mesh = face_mesh()
@@ -35,10 +37,10 @@ def location_map(landmarks_px: Floats, box_px: Floats, side: int = LABEL_SIDE) -
 
 
 def depth_map(landmarks_px: Floats, box_px: Floats, side: int = LABEL_SIDE) -> Floats:
-    """This face's own relief as the camera sees it: its nearest point 1, its farthest 0. Arguments as location_map.
+    """This face's relief from the camera: nearest point 1, farthest 0. Arguments as for location_map.
 
-    z is what the landmark network makes of one picture, not a measurement: a depth camera or a 3-D reconstruction
-    costs more and tells more.
+    z is an estimate of the landmark network from one picture. A depth camera or a 3-D reconstruction measures more and
+    costs more.
     """
     nearness = _nearness(landmarks_px)
     drawn = rasterise(_in_cells(landmarks_px, box_px, side), nearness[:, None], face_mesh().triangles, side)
@@ -46,7 +48,7 @@ def depth_map(landmarks_px: Floats, box_px: Floats, side: int = LABEL_SIDE) -> F
 
 
 def binary_mask(landmarks_px: Floats, box_px: Floats, side: int = LABEL_SIDE) -> Floats:
-    """1 in cells whose middle lies within the convex hull of the landmarks, else 0. Arguments as location_map."""
+    """1 in cells with their middle inside the convex hull of the landmarks, else 0. Arguments as for location_map."""
     hull = cv2.convexHull(np.ascontiguousarray(_in_cells(landmarks_px, box_px, side)[:, :2]))[:, 0]
     edges = np.roll(hull, -1, axis=0) - hull
     middle = np.arange(side, dtype=np.float32) + 0.5
@@ -58,7 +60,7 @@ def binary_mask(landmarks_px: Floats, box_px: Floats, side: int = LABEL_SIDE) ->
 
 
 def label_maps(landmarks_px: Floats, box_px: Floats, side: int = LABEL_SIDE) -> Floats:
-    """All three in the order of LABEL_KINDS, the mesh drawn once: fp32 (3, side, side). Arguments as location_map."""
+    """All three in the order of LABEL_KINDS: fp32 (3, side, side), drawn in one pass. Arguments as for location_map."""
     mesh = face_mesh()
     values = np.stack([mesh.relief, _nearness(landmarks_px)], axis=1)
     location, depth = rasterise(_in_cells(landmarks_px, box_px, side), values, mesh.triangles, side)
@@ -66,7 +68,7 @@ def label_maps(landmarks_px: Floats, box_px: Floats, side: int = LABEL_SIDE) -> 
 
 
 def label_map(kind: LabelKind, landmarks_px: Floats, box_px: Floats, side: int = LABEL_SIDE) -> Floats:
-    """The map of one kind: fp32 (side, side). Arguments as location_map."""
+    """The map of one kind: fp32 (side, side). Arguments as for location_map."""
     return {"location": location_map, "mask": binary_mask, "depth": depth_map}[kind](landmarks_px, box_px, side)
 
 

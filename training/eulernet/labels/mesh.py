@@ -1,6 +1,7 @@
-"""The face's surface: which of the 468 points form triangles, and the mean face's shape.
+# SPDX-License-Identifier: Apache-2.0
+"""The face's surface: the triangles between the 468 points, and the mean face's shape.
 
-The table face_mesh.npz is made by make_mesh.py. Its triangles are MediaPipe's (Copyright The MediaPipe Authors, Apache
+make_mesh.py makes the table face_mesh.npz. Its triangles are MediaPipe's (Copyright The MediaPipe Authors, Apache
 License 2.0), its points were measured.
 """
 
@@ -32,7 +33,7 @@ class FaceMesh:
 
 @cache
 def face_mesh() -> FaceMesh:
-    """The table, read once. Its arrays can't be written to."""
+    """The table, read once. Its arrays are read-only."""
     with np.load(MESH_FILE) as table:
         mesh = FaceMesh(table["triangles"].astype(np.int64), table["points"])
     mesh.triangles.flags.writeable = mesh.points.flags.writeable = False

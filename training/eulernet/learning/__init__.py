@@ -1,1 +1,2 @@
-"""Training: settings, losses, augmentation, the loop with its checkpoints."""
+# SPDX-License-Identifier: Apache-2.0
+"""Training: settings, losses, augmentation, checkpoints and the training loop."""

@@ -1,4 +1,5 @@
-"""Random changes to a clip, the same for all of its frames: only what happens between frames is evidence."""
+# SPDX-License-Identifier: Apache-2.0
+"""Random changes to a clip, the same for all of its frames, so that the differences between frames stay as recorded."""
 
 import math
 
@@ -17,7 +18,7 @@ def to_float(clips: Tensor) -> Tensor:
 
 
 def to_network(clips: Tensor) -> Tensor:
-    """float 0 to 1 to what `EulerNet.logits` takes, -1 to 1."""
+    """float 0 to 1 to the input range of `EulerNet.logits`, -1 to 1."""
     mean, std = (torch.tensor(each, device=clips.device).view(3, 1, 1) for each in (PIXEL_MEAN, PIXEL_STD))
     return (clips - mean) / std
 
@@ -25,13 +26,13 @@ def to_network(clips: Tensor) -> Tensor:
 def augment(
     clips: Tensor, targets: Tensor, settings: AugmentationSettings, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Flips, turns, moves, zooms, recolours and sharpens each clip of a batch, and moves its target with it.
+    """Flips, rotates, shifts, zooms, recolours and sharpens each clip of a batch, and moves its target with it.
 
     Args:
         clips: float (N, T, 3, H, W), 0 to 1.
         targets: float (N, S, S) or (N, T, S, S).
         settings: the limits.
-        generator: what is drawn from, on the CPU: every device sees the same draws.
+        generator: on the CPU, so that every device gets the same draws.
 
     Returns:
         Both, of the same shapes.
@@ -50,7 +51,7 @@ def augment(
         moved = _move(clips, theta, "border")
         target = _move(framed.unsqueeze(2), theta, "zeros").squeeze(2)
     else:
-        # Nothing lies between pixels: no resampling.
+        # All moves are by whole pixels: no resampling.
         moved = torch.where(flip.view(n, 1, 1, 1, 1), clips.flip(-1), clips)
         target = torch.where(flip.view(n, 1, 1, 1), framed.flip(-1), framed)
     if settings.quarter_turns:
@@ -64,19 +65,19 @@ def augment(
 def cut_windows(
     clips: Tensor, targets: Tensor, settings: AugmentationSettings, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """A square part of each clip, whose pixels stay as they are, and the part of the target that belongs to it.
+    """A square window of each clip, not resampled, and the same window of its target.
 
-    A network without dense layers learns as much of what a surface looks like from a part as from all of it, at a
-    fraction of the cost, and can't fall back on whose face it is (patches against faces: Atoum et al. 2017).
+    A fully convolutional network learns a surface's texture from a window as well as from the whole crop, at a fraction
+    of the cost, and can't memorise faces (patches against faces: Atoum et al. 2017).
 
     Args:
         clips: uint8 (N, T, H, H, 3).
         targets: float (N, S, S) or (N, T, S, S).
-        settings: `window_px` is the part's side; 0 leaves both as they are.
-        generator: what the places are drawn from.
+        settings: `window_px` is the window's side; 0 leaves both as they are.
+        generator: for the positions.
 
     Returns:
-        Both, of the part.
+        Both, cut to the window.
     """
     side, whole = settings.window_px, clips.shape[2]
     if not side:
@@ -92,10 +93,10 @@ def cut_windows(
 
 
 def _move(pictures: Tensor, theta: Tensor, padding: str) -> Tensor:
-    """pictures: float (N, T, C, H, W); theta: (N, 2, 3), from the new picture's coordinates to the old one's."""
+    """pictures: float (N, T, C, H, W); theta: (N, 2, 3), from the new picture's coordinates to the old ones."""
     n, t, c, height, width = pictures.shape
     grid = functional.affine_grid(theta, [n, c, height, width], align_corners=False)
-    # All frames of a clip as channels of one picture, so that one grid moves them alike.
+    # The frames of a clip are channels of one picture, so that one grid moves all of them.
     flat = functional.grid_sample(
         pictures.reshape(n, t * c, height, width), grid, mode="bilinear", padding_mode=padding, align_corners=False
     )
@@ -103,12 +104,12 @@ def _move(pictures: Tensor, theta: Tensor, padding: str) -> Tensor:
 
 
 def _turn(pictures: Tensor, turns: list[int]) -> Tensor:
-    """pictures: float (N, ..., H, H); turns: N quarters against the clock."""
+    """pictures: float (N, ..., H, H); turns: N numbers of quarter turns, counter-clockwise."""
     return torch.stack([each.rot90(k, (-2, -1)) for each, k in zip(pictures, turns, strict=True)])
 
 
 def _recolour(clips: Tensor, draws: Tensor, settings: AugmentationSettings) -> Tensor:
-    """Contrast about the clip's mean, gain, gain by channel and saturation, as one affine map of colours a clip."""
+    """Contrast about the clip's mean, gain, gain per channel and saturation, as one affine map of colours per clip."""
     n, t, _, height, width = clips.shape
     gain = 1.0 + settings.gain * draws[:, 4, None]
     contrast = 1.0 + settings.contrast * draws[:, 5, None]
@@ -124,20 +125,20 @@ def _recolour(clips: Tensor, draws: Tensor, settings: AugmentationSettings) -> T
 
 
 def _blur(pictures: Tensor) -> Tensor:
-    """Mean of 3x3 pixels, the border's repeated: float (N, T, C, H, W) to the same. A fifth of `avg_pool2d`'s time."""
+    """Mean of 3x3 pixels with a replicated border: float (N, T, C, H, W). It takes a fifth of `avg_pool2d`'s time."""
     padded = functional.pad(pictures.flatten(0, 1), (1, 1, 1, 1), mode="replicate")
     rows = padded[..., :-2] + padded[..., 1:-1] + padded[..., 2:]
     return ((rows[..., :-2, :] + rows[..., 1:-1, :] + rows[..., 2:, :]) / 9.0).reshape(pictures.shape)
 
 
 def epoch_generator(seed: int, epoch: int, batch: int) -> torch.Generator:
-    """A generator for one batch, so that a resumed run draws what an uninterrupted one would have drawn."""
+    """A generator for one batch, so that a resumed run has the same draws as an uninterrupted one."""
     mixed = (seed * 1_000_003 + epoch) * 1_000_003 + batch
     return torch.Generator().manual_seed(mixed % (2**63 - 1))
 
 
 def cosine_rate(step: int, steps: int, warmup_steps: int) -> float:
-    """Factor of the learning rate: linear up over the warm-up, then half a cosine down to zero."""
+    """Factor of the learning rate: linear over the warm-up, then half a cosine down to zero."""
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     done = (step - warmup_steps) / max(1, steps - warmup_steps)

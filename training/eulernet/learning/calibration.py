@@ -1,7 +1,8 @@
-"""Calibration of the score on a development set: LIVENESS 0.5 becomes the threshold where both error rates are equal.
+# SPDX-License-Identifier: Apache-2.0
+"""Calibration of the score on a development set: LIVENESS 0.5 becomes the threshold of equal error rates.
 
 The slope is Platt's ("Probabilistic outputs for support vector machines", 1999) with his targets, which keep it finite
-where the classes are apart; both classes weigh the same, because a data set's share of attacks is nobody's.
+for separable classes. Both classes have the same weight, because the share of attacks in a data set is arbitrary.
 """
 
 from pathlib import Path
@@ -12,14 +13,15 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from eulernet.device import compute_device
-from eulernet.evaluation.metrics import Sample, eer_threshold
 from eulernet.learning.checkpoint import Checkpoint, load, save
+from eulernet.learning.epoch_choice import clip_sample
 from eulernet.learning.feed import Clips, batches, gather
 from eulernet.learning.trainer import BEST
 from eulernet.network import EulerNet
+from eulernet_core.attack_detection_metrics import eer_threshold
 
 WEIGHTS = "weights.pt"
-# sigmoid(12) still differs from 1 in float32 by a hundred roundings: scores keep their order.
+# sigmoid(12) differs from 1 in float32 by a hundred roundings, so that scores keep their order.
 STEEPEST_LOGIT = 12.0
 Values = NDArray[np.float64]
 
@@ -31,7 +33,7 @@ def map_means(network: EulerNet, clips: Clips, batch_size: int = 8) -> tuple[Val
     means, lives = [], []
     for indices in batches(len(clips), batch_size):
         frames, _, live = gather(clips, indices)
-        # TF32, cuDNN's default on a GPU, would give other means than the exported graph does.
+        # With TF32, cuDNN's default on a GPU, the means would differ from the exported graph's.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             maps = network(frames.to(device)).location_map[:, -1]
         means.append(maps.mean(dim=(1, 2)).double().cpu().numpy())
@@ -44,9 +46,9 @@ def fit(means: Values, live: NDArray[np.bool_]) -> tuple[float, float]:
 
     Args:
         means: float64 (M,), 0 to 1, of a development set.
-        live: bool (M,), both kinds present.
+        live: bool (M,), with both classes.
     """
-    threshold = eer_threshold(Sample(means[live], {"attacks": means[~live]}))
+    threshold = eer_threshold(clip_sample(means, live))
     offset = means - threshold
     counts = np.where(live, live.sum(), (~live).sum())
     target = np.where(live, (counts + 1) / (counts + 2), 1 / (counts + 2))
@@ -60,7 +62,7 @@ def fit(means: Values, live: NDArray[np.bool_]) -> tuple[float, float]:
 
 
 def publish(out: Path, dev_set: Clips) -> Path:
-    """Writes OUT/weights.pt: the best epoch of the run in OUT, calibrated, without what only training needs."""
+    """Writes OUT/weights.pt: the best epoch of the run in OUT, calibrated, without the optimizer's state."""
     best = load(out / BEST)
     threshold, slope = fit(*map_means(best.network.to(compute_device()), dev_set))
     with torch.no_grad():

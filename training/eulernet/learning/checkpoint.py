@@ -1,4 +1,5 @@
-"""Checkpoints: everything that a run needs to go on, written whole or not at all; loaded without running code."""
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints: all that a run needs to resume. They are written atomically and loaded without running pickled code."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -8,45 +9,46 @@ from typing import Any
 import torch
 
 from eulernet.network import EulerNet, NetworkConfig
+from eulernet_core.weights_label import WEIGHTS_UNTRAINED
+from eulernet_core.whole_files import replacing
 
 FORMAT = 1
 
 
 class CheckpointError(Exception):
-    """The file is no checkpoint that this version reads; the message says which and why."""
+    """The file is not a checkpoint of this format; the message names the file and the cause."""
 
 
 @dataclass
 class Checkpoint:
-    """A run after `epoch` epochs. `history`: a row an epoch; `label`: what the weights are called."""
+    """A run after `epoch` epochs. `history`: a row per epoch; `label`: name of the weights."""
 
     network: EulerNet
     epoch: int = 0
-    label: str = "untrained"
+    label: str = WEIGHTS_UNTRAINED
     history: list[dict[str, float]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes the file beside its place and renames it; the network as CPU tensors, wherever it is."""
+    """Writes the file atomically. The network's tensors are stored as CPU tensors, whatever device they are on."""
     content = {
         "format": FORMAT,
         "network": dataclasses.asdict(checkpoint.network.config),
         "state": {name: value.cpu() for name, value in checkpoint.network.state_dict().items()},
         **{name: getattr(checkpoint, name) for name in ("epoch", "label", "history", "settings", "optimizer")},
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.part")
-    torch.save(content, beside)
-    beside.replace(path)
+    # A stream, because given a path torch.save puts the temporary file's random name into the archive.
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        torch.save(content, stream)
 
 
 def load(path: Path) -> Checkpoint:
-    """Reads what `save` wrote.
+    """Reads a file of `save`.
 
     Raises:
-        CheckpointError: there is no such file, or it is not a checkpoint of this format.
+        CheckpointError: the file is missing, or is not a checkpoint of this format.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; `eulernet train` writes best.pt and last.pt")
@@ -61,7 +63,7 @@ def load(path: Path) -> Checkpoint:
         network.load_state_dict(content["state"])
     except CheckpointError:
         raise
-    except Exception as error:  # torch raises whatever its unpickler happens to meet
+    except Exception as error:  # the unpickler raises exceptions of many types
         raise CheckpointError(f"{path}: not a checkpoint of EulerNet ({type(error).__name__}: {error})") from error
     rest = {name: content[name] for name in ("epoch", "label", "history", "settings", "optimizer")}
     return Checkpoint(network.eval(), **rest)

@@ -1,13 +1,16 @@
-"""EER by epoch, as the slides draw it for their ablation: one line a run."""
+# SPDX-License-Identifier: Apache-2.0
+"""EER by epoch, drawn as in the slides' ablation: one line per run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from eulernet_core.whole_files import replacing
 
 History = Sequence[Mapping[str, float]]
 
 
 def draw_curves(runs: Mapping[str, History], path: Path, title: str) -> None:
-    """Writes a picture (PNG or SVG, by the name) of the dev EER of each run."""
+    """Writes a picture (PNG or SVG, by the file's suffix) of the dev EER of each run."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -20,6 +23,6 @@ def draw_curves(runs: Mapping[str, History], path: Path, title: str) -> None:
     axes.set(xlabel="epoch", ylabel="dev EER (%)", title=title, ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
     pyplot.close(figure)

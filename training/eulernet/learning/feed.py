@@ -1,4 +1,5 @@
-"""Batches of clips: read one by one, or all held in a GPU's memory, where there is room for them."""
+# SPDX-License-Identifier: Apache-2.0
+"""Batches of clips, read from disk, or kept in the GPU's memory if they fit."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -11,11 +12,11 @@ from eulernet.datasets.records import Video
 Sample = tuple[Tensor, Tensor, Tensor, int]  # clip uint8 (T, H, W, 3), map float (S, S), live float (), index
 Batch = tuple[Tensor, Tensor, Tensor]  # clips uint8 (N, T, H, W, 3), maps float (N, S, S), live float (N,)
 
-SHARE_OF_FREE_MEMORY = 0.4  # that the clips of a split may take of a GPU: beside them stand the other's, and training
+SHARE_OF_FREE_MEMORY = 0.4  # of a GPU, for one split's clips; the other split and training need the rest
 
 
 class Clips(Protocol):
-    """Random access to samples and to what is known of each without reading it; `ClipDataset` is one."""
+    """Random access to samples, and to their videos' metadata without reading them; `ClipDataset` is one."""
 
     def __len__(self) -> int: ...
 
@@ -27,8 +28,8 @@ class Clips(Protocol):
 class Feed:
     """Batches of one split.
 
-    On a GPU, the clips are read once and stay there, as bytes: a step of training takes it less time than a CPU takes
-    to read the next one's clips. Where they do not fit, they are read batch by batch, as on a CPU.
+    On a GPU, the clips are read once and kept there as uint8, because a training step takes less time than reading the
+    next batch. If they do not fit, each batch is read from disk, as on a CPU.
     """
 
     def __init__(self, clips: Clips, device: torch.device) -> None:
@@ -40,7 +41,7 @@ class Feed:
                 self._held = _held(clips, device)
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """These samples, on the GPU if they are held there."""
+        """The samples with these indices, on the GPU if it keeps them."""
         if self._held is None:
             return gather(self.clips, indices)
         clips, maps, live = self._held
@@ -49,13 +50,13 @@ class Feed:
 
 
 def batches(count: int, size: int) -> Iterator[list[int]]:
-    """0 to `count` - 1 in runs of `size`."""
+    """The numbers 0 to `count` - 1 in lists of `size`."""
     for first in range(0, count, size):
         yield list(range(first, min(count, first + size)))
 
 
 def gather(clips: Clips, indices: Sequence[int]) -> Batch:
-    """Samples as a batch in the computer's memory."""
+    """Samples as a batch in the host's memory."""
     samples = [clips[i] for i in indices]
     return (
         torch.stack([sample[0] for sample in samples]),
@@ -65,7 +66,7 @@ def gather(clips: Clips, indices: Sequence[int]) -> Batch:
 
 
 def _held(clips: Clips, device: torch.device) -> Batch:
-    """All samples as a batch on the device. Filled one by one: a stack would take twice the memory meanwhile."""
+    """All samples as a batch on the device, filled one by one: `torch.stack` would need twice the memory."""
     whole = tuple(torch.empty((len(clips), *part.shape), dtype=part.dtype, device=device) for part in clips[0][:3])
     for i in range(len(clips)):
         for place, part in zip(whole, clips[i][:3], strict=True):

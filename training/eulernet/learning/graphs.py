@@ -1,4 +1,5 @@
-"""A network's forward and backward pass as CUDA graphs: launched at once, not kernel by kernel."""
+# SPDX-License-Identifier: Apache-2.0
+"""A network's forward and backward pass as CUDA graphs: one launch instead of one per kernel."""
 
 import torch
 from torch import Tensor, nn
@@ -7,24 +8,25 @@ from eulernet.network import EulerNet
 
 
 class Logits(nn.Module):
-    """`EulerNet.logits` under autocast to `dtype`, None for none, as a module: pictures in, logits out."""
+    """`EulerNet.logits` as a module, under autocast to `dtype`; None turns autocast off."""
 
     def __init__(self, network: EulerNet, dtype: torch.dtype | None) -> None:
         super().__init__()
         self.network, self.dtype = network, dtype
 
     def forward(self, pictures: Tensor) -> Tensor:
-        # No weight is used twice, so a cache of casts would save nothing; it would outlive the graph that filled it.
+        # Each weight is used once, so a cache of casts would save nothing, and it would outlive the CUDA graph.
         on, dtype = self.dtype is not None, self.dtype or torch.bfloat16
         with torch.autocast(pictures.device.type, dtype, enabled=on, cache_enabled=False):
             return self.network.logits(pictures)
 
 
 class GraphedLogits:
-    """The same for training on a GPU, captured at the first call; batches of another shape go the plain way.
+    """`Logits` for training on a GPU, captured at the first call; batches of another shape run without a graph.
 
-    The kernels of a step on windows of 96 px take an H100 a fraction of the time in which Python launches them: a step
-    of 28 windows 6.7 ms in place of 22.2, of 56 windows 10.1 in place of 21.0 (torch 2.11, all cores busy rendering).
+    On an H100, launching the kernels of a step on windows of 96 px takes several times as long as running them: a step
+    of 28 windows takes 6.7 ms with a graph and 22.2 without, one of 56 windows 10.1 and 21.0 (torch 2.11, all cores
+    busy rendering).
     """
 
     def __init__(self, plain: Logits) -> None:
@@ -41,14 +43,14 @@ class GraphedLogits:
         return logits
 
     def _capture(self, pictures: Tensor) -> Logits:
-        # Capturing runs the network a few times, which must not move the statistics of its normalisations.
+        # Capturing runs the network a few times; the statistics of its normalisations must not change.
         before = {name: buffer.clone() for name, buffer in self._plain.named_buffers()}
         graphed = Logits(self._plain.network, self._plain.dtype)
-        # A graph's gradients come from the stream that it was captured on: meant so, and right, as a test shows.
+        # The gradients of a graph are computed on its capture stream; that is intended, and a test checks the result.
         quiet = getattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch", None)
-        if quiet is not None:  # older ones do not warn
+        if quiet is not None:  # older versions of torch do not warn
             quiet(False)
-        torch.cuda.make_graphed_callables(graphed, (pictures.clone(),))  # changes the module itself
+        torch.cuda.make_graphed_callables(graphed, (pictures.clone(),))  # modifies the module in place
         with torch.no_grad():
             for name, buffer in self._plain.named_buffers():
                 buffer.copy_(before[name])

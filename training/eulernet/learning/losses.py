@@ -1,7 +1,8 @@
-"""What the location map is held to: pixel by pixel, and in its differences to its neighbours.
+# SPDX-License-Identifier: Apache-2.0
+"""Losses of the location map: regression of each pixel, and of its differences from its neighbours.
 
-Regression to the map is named by the slides only through the label; the contrastive depth loss is that of Wang et al.,
-"Exploiting temporal and depth information for multi-frame face anti-spoofing" (2018), as CDCN (Yu et al. 2020) uses it.
+The slides name a regression to the map only through the label. The contrastive depth loss is from Wang et al.,
+"Exploiting temporal and depth information for multi-frame face anti-spoofing" (2018), as used by CDCN (Yu et al. 2020).
 """
 
 import torch
@@ -12,7 +13,7 @@ from eulernet.learning.settings import LossSettings
 
 
 def contrast_kernels() -> Tensor:
-    """float (8, 1, 3, 3): minus one in the middle and plus one at one of the eight neighbours."""
+    """float (8, 1, 3, 3): -1 in the middle and +1 at one of the eight neighbours."""
     kernels = torch.zeros(8, 1, 3, 3)
     kernels[:, 0, 1, 1] = -1.0
     neighbours = [(row, column) for row in range(3) for column in range(3) if (row, column) != (1, 1)]
@@ -22,14 +23,14 @@ def contrast_kernels() -> Tensor:
 
 
 def contrastive_depth_loss(maps: Tensor, targets: Tensor) -> Tensor:
-    """Mean squared difference of what the eight kernels see in two maps: float (M, S, S) each, to (M,)."""
+    """Mean squared difference of the eight kernels' responses to two maps: float (M, S, S) each, to (M,)."""
     kernels = contrast_kernels().to(maps)
     seen, wanted = (functional.conv2d(each.unsqueeze(1), kernels) for each in (maps, targets))
     return (seen - wanted).square().mean(dim=(1, 2, 3))
 
 
 def clip_loss(logits: Tensor, targets: Tensor, settings: LossSettings) -> Tensor:
-    """The loss of a batch of clips; every frame counts the same, and one of a live clip `live_weight` times.
+    """The loss of a batch of clips. Every frame has the same weight, times `live_weight` for frames of live clips.
 
     Args:
         logits: float (N, T, S, S), the map before its sigmoid.

@@ -1,4 +1,5 @@
-"""What a training run is made of, read from one TOML file. Every value has a default; a misspelt one is an error."""
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of a training run, read from one TOML file. Every value has a default; an unknown name is an error."""
 
 import dataclasses
 import sys
@@ -8,6 +9,7 @@ from typing import Any, TypeVar
 
 from eulernet.labels import LABEL_KINDS
 from eulernet.network import NetworkConfig
+from eulernet_core import shipped
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -16,25 +18,25 @@ else:
 
 AUTOCAST = ("auto", "bf16", "off")
 REGRESSIONS = ("mse", "bce")
-WINDOW_STEP_PX = 16  # a pixel of the network's deepest level
+WINDOW_STEP_PX = 16  # one pixel of the network's deepest level
 Section = TypeVar("Section")
 
 
 class SettingsError(ValueError):
-    """The settings are not usable; the message names file, section and value."""
+    """Invalid settings; the message names the file, the section and the value."""
 
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """AdamW (Loshchilov and Hutter 2019) with linear warm-up and cosine decay (the same, 2017) to zero."""
+    """AdamW (Loshchilov and Hutter 2019) with linear warm-up and cosine decay to zero (Loshchilov and Hutter 2017)."""
 
-    epochs: int = 30
-    batch_size: int = 16
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    warmup_epochs: float = 1.0
-    gradient_norm: float = 5.0  # longer gradients are shortened to this
-    autocast: str = "auto"  # bf16 where the processor has it, or always, or off
+    epochs: int = 30  # passes over the training clips
+    batch_size: int = 16  # clips in one step
+    learning_rate: float = 1e-3  # largest learning rate, after the warm-up
+    weight_decay: float = 1e-2  # AdamW's decoupled weight decay
+    warmup_epochs: float = 1.0  # epochs of linear warm-up
+    gradient_norm: float = 5.0  # gradients are clipped to this norm
+    autocast: str = "auto"  # bf16 if the processor supports it; or bf16, off
 
     def __post_init__(self) -> None:
         if self.autocast not in AUTOCAST:
@@ -46,12 +48,12 @@ class OptimizerSettings:
 
 @dataclass(frozen=True)
 class LossSettings:
-    """Weights of the losses; see losses.py. `regression` is mse (as CDCN and FAS-SGTD have it) or bce."""
+    """Weights of the losses; see losses.py. `regression` is mse (as in CDCN and FAS-SGTD) or bce."""
 
-    regression: str = "mse"
-    regression_weight: float = 1.0
-    contrast_weight: float = 0.5
-    live_weight: float = 1.0  # how many times a live clip counts; attacks are often several to one, and their map is 0
+    regression: str = "mse"  # loss of each pixel of the map: mse or bce
+    regression_weight: float = 1.0  # weight of that loss
+    contrast_weight: float = 0.5  # weight of the loss of each pixel's differences from its neighbours
+    live_weight: float = 1.0  # weight of a live clip; most data sets have several attacks per live clip
 
     def __post_init__(self) -> None:
         if self.regression not in REGRESSIONS:
@@ -62,19 +64,19 @@ class LossSettings:
 
 @dataclass(frozen=True)
 class AugmentationSettings:
-    """Limits of the random changes; one draw holds for all frames of a clip, so that time stays as it was."""
+    """Limits of the random changes; all frames of a clip get the same draw, so that motion stays as recorded."""
 
-    flip: bool = True
-    quarter_turns: bool = False  # for windows: a display's grid and a print's raster lie at any angle
-    gain: float = 0.2  # brightness, share
-    contrast: float = 0.2  # share
-    colour: float = 0.05  # per channel, share
-    saturation: float = 0.0  # share; with 1 from grey to twice as colourful
-    sharpness: float = 0.0  # share of what 3x3 pixels' mean leaves out, added or taken away
+    flip: bool = True  # mirror a clip with probability 1/2
+    quarter_turns: bool = False  # for windows: a display's grid and a print's raster can have any angle
+    gain: float = 0.2  # of brightness, a share
+    contrast: float = 0.2  # a share
+    colour: float = 0.05  # per channel, a share
+    saturation: float = 0.0  # a share; 1: from grey to twice the saturation
+    sharpness: float = 0.0  # a share of the difference from the 3x3 mean, added or subtracted
     shift: float = 0.05  # of the crop's side
-    zoom: float = 0.1  # share
-    window_px: int = 0  # side of a square part of the crop that is learnt from instead of all of it; 0: all of it
-    windows_per_clip: int = 1  # an epoch takes
+    zoom: float = 0.1  # a share
+    window_px: int = 0  # side of the square window of the crop to train on; 0: the whole crop
+    windows_per_clip: int = 1  # in each epoch
 
     def __post_init__(self) -> None:
         step = WINDOW_STEP_PX
@@ -86,12 +88,12 @@ class AugmentationSettings:
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Which videos, and what is taken of each. `protocol` and `fold` are OULU-NPU's; fold 0 stands for none."""
+    """The videos, and the clips of each. `protocol` and `fold` are OULU-NPU's; fold 0 means none."""
 
-    protocol: int = 1
-    fold: int = 0
-    label: str = "location"
-    clips_per_video: int = 4
+    protocol: int = 1  # OULU-NPU's protocol, 1 to 4
+    fold: int = 0  # fold of protocols 3 and 4, 1 to 6; 0: none
+    label: str = "location"  # target of a live frame: location, mask or depth
+    clips_per_video: int = 4  # clips of each video, spread evenly
 
     def __post_init__(self) -> None:
         if self.label not in LABEL_KINDS:
@@ -102,9 +104,9 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """One run. `seed` decides parameters, order and augmentation."""
+    """One run. `seed` determines the initial parameters, the order of the clips and the augmentation."""
 
-    seed: int = 0
+    seed: int = 0  # of the initial parameters, the order of the clips and the augmentation
     data: DataSettings = field(default_factory=DataSettings)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
@@ -118,11 +120,30 @@ class Settings:
             )
 
 
+def find_recipe(name: str) -> Path:
+    """The TOML file at the path `name`, or else the shipped recipe of that name: `small`, `small.toml`.
+
+    Raises:
+        SettingsError: neither exists; the message lists the shipped recipes.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    try:
+        recipes = {each.stem: each for each in sorted(shipped.recipes().glob("*.toml"))}
+    except shipped.NotInThisInstallationError as error:
+        raise SettingsError(f"{name}: no such file; {error}") from error
+    found = recipes.get(name.removesuffix(".toml"))
+    if found is None:
+        raise SettingsError(f"{name}: no such file; give a TOML file or a shipped recipe: {', '.join(recipes)}")
+    return found
+
+
 def read_settings(path: Path) -> Settings:
     """Reads a TOML file with the sections [data], [network], [optimizer], [loss], [augmentation] and the value `seed`.
 
     Raises:
-        SettingsError: the file can't be read, or names something that does not exist or does not fit.
+        SettingsError: the file can't be read, or has an unknown name or an invalid value.
     """
     try:
         with path.open("rb") as file:
@@ -147,7 +168,7 @@ def _fill(kind: type[Section], values: dict[str, Any], where: str) -> Section:
         default = getattr(defaults, name)
         if dataclasses.is_dataclass(default):
             if not isinstance(value, dict):
-                raise SettingsError(f"{where}{name}: is a section, write [{name}]")
+                raise SettingsError(f"{where}{name}: this is a section, write [{name}]")
             filled[name] = _fill(type(default), value, f"{name}.")
         else:
             filled[name] = _fit(f"{where}{name}", value, default)

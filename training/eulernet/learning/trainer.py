@@ -1,27 +1,28 @@
-"""The training loop: resumable after a kill at the cost of one epoch, best epoch by dev EER, and on a CPU the same bits
-for the same seed."""
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop. A killed run resumes and loses at most one epoch; on a CPU, a seed determines the weights."""
 
 import csv
 import dataclasses
-import hashlib
+import io
 import math
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from eulernet.device import compute_device
 from eulernet.learning.augmentation import augment, cosine_rate, cut_windows, epoch_generator, to_float, to_network
 from eulernet.learning.checkpoint import Checkpoint, CheckpointError, load, save
+from eulernet.learning.epoch_choice import best_epoch, clip_eer
 from eulernet.learning.feed import Clips, Feed, batches
 from eulernet.learning.graphs import GraphedLogits, Logits
 from eulernet.learning.losses import clip_loss
-from eulernet.learning.settings import Settings
+from eulernet.learning.settings import OptimizerSettings, Settings
 from eulernet.network import EulerNet, create
+from eulernet_core.attack_detection_metrics import MetricsError
+from eulernet_core.whole_files import sha256_of, write_whole_text
 
 LAST, BEST, HISTORY = "last.pt", "best.pt", "history.csv"
 Report = Callable[[str], None]
@@ -29,27 +30,7 @@ Step = Callable[[], object]
 
 
 class TrainingError(Exception):
-    """The run can't start or go on; the message says why and what to do."""
-
-
-def equal_error_rate(live: NDArray[np.bool_], liveness: NDArray[np.float32]) -> float:
-    """Share of errors where as many attacks pass as bona fide are refused, for choosing an epoch; 0 to 1.
-
-    Args:
-        live: bool (M,).
-        liveness: float (M,).
-    """
-    order = np.argsort(-liveness, kind="stable")
-    passed = live[order]
-    accepted = np.concatenate([[0.0], np.cumsum(~passed) / max(1, (~passed).sum())])
-    refused = np.concatenate([[1.0], 1.0 - np.cumsum(passed) / max(1, passed.sum())])
-    # Between the two thresholds around the crossing the rates lie on a line.
-    k = int(np.argmax(accepted >= refused))
-    if k == 0:
-        return float(accepted[0])
-    before, after = accepted[k - 1] - refused[k - 1], accepted[k] - refused[k]
-    share = before / (before - after)
-    return float(accepted[k - 1] + share * (accepted[k] - accepted[k - 1]))
+    """The run can't start or continue; the message gives the cause and the remedy."""
 
 
 def autocast_dtype(choice: str, device: torch.device) -> torch.dtype | None:
@@ -65,15 +46,16 @@ class Trainer:
     """One run in one folder.
 
     Args:
-        settings: what to train.
+        settings: of the run.
         train_set: the clips to learn from.
-        dev_set: the clips that choose the epoch; never learnt from.
-        out: takes last.pt, best.pt, history.csv and TensorBoard's files.
-        label: what the weights are to be called.
-        start_from: checkpoint whose weights the run begins with, in place of drawn ones; its optimizer is left behind.
+        dev_set: the clips that select the epoch; never trained on.
+        out: folder for last.pt, best.pt, history.csv and TensorBoard's files.
+        label: name of the weights.
+        start_from: a checkpoint with the initial weights, in place of random ones; its optimizer state is not used.
 
     Raises:
-        TrainingError: the clips, `out` or `start_from` do not fit.
+        TrainingError: a set lacks bona fide clips or attacks, or `out` or `start_from` belongs to another network or
+            other settings.
     """
 
     def __init__(
@@ -86,31 +68,22 @@ class Trainer:
         start_from: Path | None = None,
     ) -> None:
         for name, clips in (("train", train_set), ("dev", dev_set)):
-            if len({clips.video(i).live for i in range(len(clips))}) < 2:
-                raise TrainingError(f"the {name} set of {len(clips)} clips needs both bona fide and attacks")
+            _require_both_classes(name, clips)
         self.settings, self.train_set, self.dev_set, self.out = settings, train_set, dev_set, out
         self.device = compute_device()
         self.autocast = autocast_dtype(settings.optimizer.autocast, self.device)
         network = create(settings.seed, settings.network) if start_from is None else _start(settings, start_from)
         made_of = dataclasses.asdict(settings)
         if start_from is not None:
-            made_of["start_from"] = hashlib.sha256(start_from.read_bytes()).hexdigest()
+            made_of["start_from"] = sha256_of(start_from)
         self.checkpoint = self._resume(made_of) or Checkpoint(network, label=label, settings=made_of)
-        # Channels beside each other: on a CPU a step on windows of 96 px takes four fifths of the time.
+        # Channels last: on a CPU a step on windows of 96 px takes four fifths of the time.
         self.network = self.checkpoint.network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        decayed = [p for p in self.network.parameters() if p.ndim == 4]
-        rest = [p for p in self.network.parameters() if p.ndim != 4]
-        # Biases, norms and filter coefficients are not pulled towards zero.
-        groups = [
-            {"params": decayed, "weight_decay": settings.optimizer.weight_decay},
-            {"params": rest, "weight_decay": 0.0},
-        ]
-        on_gpu = self.device.type == "cuda"
-        self.optimizer = torch.optim.AdamW(groups, lr=settings.optimizer.learning_rate, fused=on_gpu or None)
+        self.optimizer = _optimizer(self.network, settings.optimizer, self.device)
         self._train_feed, self._dev_feed = (Feed(clips, self.device) for clips in (train_set, dev_set))
         self._logits = Logits(self.network, self.autocast)
-        self._train_logits = GraphedLogits(self._logits) if on_gpu else self._logits
+        self._train_logits = GraphedLogits(self._logits) if self.device.type == "cuda" else self._logits
         self._step: Step = lambda: None
         if self.checkpoint.optimizer:
             self.optimizer.load_state_dict(self.checkpoint.optimizer)
@@ -125,7 +98,8 @@ class Trainer:
             raise TrainingError(f"{error}; remove it to start again") from error
         if checkpoint.settings != made_of:
             raise TrainingError(
-                f"{self.out} holds a run with other settings or another start: choose another folder, or remove {path}"
+                f"{self.out} holds a run with other settings or other initial weights: "
+                f"choose another folder, or remove {path}"
             )
         return checkpoint
 
@@ -144,7 +118,7 @@ class Trainer:
         return (self.settings.optimizer.epochs - self.checkpoint.epoch) * self.steps_per_epoch
 
     def run(self, report: Report = lambda line: None, step: Step = lambda: None) -> Checkpoint:
-        """Trains what is left of the run.
+        """Trains the remaining epochs.
 
         Args:
             report: gets a line after each epoch.
@@ -180,10 +154,9 @@ class Trainer:
             "dev_eer": dev_eer,
             "seconds": time.monotonic() - begun,
         }
-        best = all((dev_eer, dev_loss) < (past["dev_eer"], past["dev_loss"]) for past in checkpoint.history)
         checkpoint.history.append(row)
         checkpoint.optimizer = self.optimizer.state_dict()
-        if best:
+        if best_epoch(checkpoint.history) is row:
             save(self.out / BEST, checkpoint)
         write_history(self.out / HISTORY, checkpoint.history)
         save(self.out / LAST, checkpoint)
@@ -202,7 +175,7 @@ class Trainer:
                 group["lr"] = optimizer.learning_rate * cosine_rate(done, steps, warmup_steps)
             clips, targets, _ = self._train_feed.batch(indices.tolist())
             generator, augmentation = epoch_generator(self.settings.seed, epoch, number + 1), self.settings.augmentation
-            # Cut before anything is computed: 16 whole clips as float32 are 50 MB.
+            # Windows are cut first: 16 whole clips as float32 are 50 MB.
             clips, targets = cut_windows(clips, targets, augmentation, generator)
             clips, targets = clips.to(self.device), targets.to(self.device)
             clips, targets = augment(to_float(clips), targets, augmentation, generator)
@@ -211,7 +184,7 @@ class Trainer:
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), optimizer.gradient_norm)
             self.optimizer.step()
-            # Asked for last: a GPU is waited for here.
+            # Read last, because reading waits for the GPU.
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise TrainingError(f"the loss is not finite in epoch {epoch + 1}: lower learning_rate")
@@ -230,8 +203,31 @@ class Trainer:
             losses += float(clip_loss(logits, targets.to(self.device), self.settings.loss)) * len(indices)
             scores.append(self.network.liveness(torch.sigmoid(logits.float()))[:, -1].cpu())
             lives.append(live.cpu())
-        eer = equal_error_rate(torch.cat(lives).numpy() > 0.5, torch.cat(scores).numpy())
+        try:
+            eer = clip_eer(torch.cat(scores).numpy(), torch.cat(lives).numpy() > 0.5)
+        except MetricsError as error:
+            raise TrainingError(f"dev scores of epoch {self.checkpoint.epoch + 1}: {error}") from error
         return losses / len(self.dev_set), eer
+
+
+def _require_both_classes(name: str, clips: Clips) -> None:
+    found = {clips.video(i).live for i in range(len(clips))}
+    if len(found) < 2:
+        lacking = "clips" if not found else "attacks" if found == {True} else "bona fide clips"
+        raise TrainingError(
+            f"the {name} set of {len(clips)} clips has no {lacking}: it needs both bona fide and attacks"
+        )
+
+
+def _optimizer(network: EulerNet, settings: OptimizerSettings, device: torch.device) -> torch.optim.Optimizer:
+    """AdamW. Weight decay acts on convolutions only, not on biases, norms and filter coefficients."""
+    decayed = [p for p in network.parameters() if p.ndim == 4]
+    rest = [p for p in network.parameters() if p.ndim != 4]
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=device.type == "cuda" or None)
 
 
 def _start(settings: Settings, path: Path) -> EulerNet:
@@ -242,19 +238,17 @@ def _start(settings: Settings, path: Path) -> EulerNet:
     wanted, found = (dataclasses.asdict(each) for each in (settings.network, network.config))
     differing = [f"{name} = {found[name]}, wanted {wanted[name]}" for name in wanted if wanted[name] != found[name]]
     if differing:
-        raise TrainingError(f"{path} is another network ({'; '.join(differing)}): give [network] its values")
+        raise TrainingError(f"{path} is another network ({'; '.join(differing)}): set these values in [network]")
     return network
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:
-    """A row an epoch, as CSV; whole or not at all."""
-    beside = path.with_name(f".{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with beside.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(history[0]))
-        writer.writeheader()
-        writer.writerows(history)
-    beside.replace(path)
+    """Writes a CSV with a row for each epoch."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=list(history[0]))
+    writer.writeheader()
+    writer.writerows(history)
+    write_whole_text(path, text.getvalue())
 
 
 def best_network(out: Path) -> EulerNet:

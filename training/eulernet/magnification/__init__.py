@@ -1,4 +1,5 @@
-"""Eulerian video magnification: see in a video what EulerNet's filters look for."""
+# SPDX-License-Identifier: Apache-2.0
+"""Eulerian video magnification: makes visible the changes that EulerNet's filters respond to."""
 
 from eulernet.magnification.magnifier import COLOUR, MOTION, Magnifier, MagnifierSettings
 

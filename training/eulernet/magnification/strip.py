@@ -1,4 +1,5 @@
-"""The slides' first figure: live, print and replay, as recorded and magnified, with a slice through time of each."""
+# SPDX-License-Identifier: Apache-2.0
+"""The slides' first figure: live, print and replay, as recorded and magnified, each with a slice through time."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from eulernet_core.whole_files import replacing
+
 Picture = NDArray[np.uint8]
 _FRAME_IN = 1.5  # width of a frame
 _SLICE = 1.8  # widths of a frame
@@ -17,9 +20,9 @@ _SLICE = 1.8  # widths of a frame
 
 @dataclass
 class Row:
-    """What the picture shows of one video. Filled by `watched`.
+    """The part of the picture for one video. Filled by `watched`.
 
-    frames: wanted, evenly placed; column_px: of the slice, None for the middle.
+    frames: number of frames to show, evenly spaced; column_px: of the slice, None for the middle.
     """
 
     label: str
@@ -32,10 +35,10 @@ class Row:
     columns: list[tuple[Picture, Picture]] = field(default_factory=list)
 
     def watched(self, pairs: Iterable[tuple[Picture, Picture]]) -> Iterator[Picture]:
-        """Takes what it needs of frames and magnified frames, uint8 (H, W, 3) RGB, and hands the latter on.
+        """Passes on the magnified frames of pairs, uint8 (H, W, 3) RGB each, and keeps the frames and columns to show.
 
         Raises:
-            ValueError: the frames do not have the column.
+            ValueError: the column is outside the frames.
         """
         step = max(self.announced / self.frames, 1.0)
         wanted = {int((k + 0.5) * step) for k in range(self.frames)}
@@ -45,7 +48,7 @@ class Row:
             if self.column_px is None:
                 self.column_px = width // 2
             if not 0 <= self.column_px < width:
-                raise ValueError(f"column {self.column_px}: the picture has columns 0 to {width - 1}")
+                raise ValueError(f"column {self.column_px}: the frames have columns 0 to {width - 1}")
             self.columns.append((before[:, self.column_px].copy(), after[:, self.column_px].copy()))
             last = [(index, before, after)]
             if index in wanted:
@@ -60,7 +63,7 @@ class Row:
 
 
 def draw_strip(rows: Sequence[Row], caption: str, path: Path) -> None:
-    """Writes a picture with two lines a video: as recorded and magnified."""
+    """Writes a picture with two rows per video: as recorded and magnified."""
     count = max(len(row.shown) for row in rows)
     heights = [row.shown[0][1].shape[0] / row.shown[0][1].shape[1] for row in rows for _ in range(2)]
     widths = [1.0] * count + [_SLICE]
@@ -79,8 +82,8 @@ def draw_strip(rows: Sequence[Row], caption: str, path: Path) -> None:
         lines[1, -1].tick_params(labelsize=7)
     grid[0, -1].set_title("one column over time", fontsize=8)
     figure.suptitle(caption, fontsize=9, parse_math=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=130)
 
 
 def _draw_line(row: Row, magnified: int, line: Sequence[Any]) -> None:

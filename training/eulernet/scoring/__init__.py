@@ -1,1 +1,2 @@
-"""Scores data sets with what is at hand: a checkpoint, an exported graph, a running server."""
+# SPDX-License-Identifier: Apache-2.0
+"""Scores data sets with a checkpoint, an exported graph or a running server."""

@@ -1,6 +1,7 @@
-"""One liveness a clip from its cached face crops, by a checkpoint (PyTorch) or an exported clip graph (ONNX Runtime).
+# SPDX-License-Identifier: Apache-2.0
+"""Liveness of clips from their cached face crops, by a checkpoint (PyTorch) or an exported clip graph (ONNX Runtime).
 
-A clip's liveness is that of its last frame.
+The liveness of a clip is the liveness of its last frame.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eulernet.evaluation.scores import Score
+from eulernet_core.tensors import FACE, LIVENESS, STATUS
+from eulernet_core.weights_label import WEIGHTS_PARAMETER, WEIGHTS_UNKNOWN
 
 if TYPE_CHECKING:
     from eulernet.datasets.clips import ClipDataset
@@ -21,7 +24,7 @@ Infer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 class ScorerError(Exception):
-    """There is nothing to score with; the message says what is missing."""
+    """The model or the server can't be used; the message gives the cause."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class CropModel:
     Attributes:
         infer: uint8 (N, T, S, S, 3) -> float32 (N,), N at most BATCH_SIZE.
         size_px: S.
-        weights: what they are called.
-        trained_by: OULU-NPU's protocol and fold (0 for none) in the settings of their training; None where unknown.
+        weights: their label.
+        trained_by: OULU-NPU's protocol and fold (0 for none) in their training settings; None if unknown.
     """
 
     infer: Infer
@@ -56,7 +59,7 @@ def open_checkpoint(path: Path) -> CropModel:
     network = checkpoint.network.eval().to(device)
 
     def infer(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
-        # TF32, cuDNN's default, would cost the parity with the exported graphs.
+        # With TF32, cuDNN's default, the scores would differ from the exported graphs'.
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             liveness = network(torch.from_numpy(clips).to(device)).liveness[:, -1]
         scores: NDArray[np.float32] = liveness.cpu().numpy()
@@ -75,29 +78,29 @@ def open_graph(path: Path) -> CropModel:
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime has no common base class for what it raises here
+    except Exception as error:  # ONNX Runtime's exceptions have no common base class
         raise ScorerError(f"{path}: not an ONNX graph that can be loaded ({error})") from error
     inputs = {each.name: each.shape for each in session.get_inputs()}
-    if set(inputs) != {"FACE", "STATUS"} or len(inputs["FACE"]) != 5:
+    if set(inputs) != {FACE, STATUS} or len(inputs[FACE]) != 5:
         raise ScorerError(f"{path}: takes {', '.join(inputs)}; give the clip graph, eulernet_clip/1/model.onnx")
-    weights = session.get_modelmeta().custom_metadata_map.get("weights", "unknown")
+    weights = session.get_modelmeta().custom_metadata_map.get(WEIGHTS_PARAMETER, WEIGHTS_UNKNOWN)
 
     def infer(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
         status = np.zeros(clips.shape[:2], np.int32)
-        (liveness,) = session.run(["LIVENESS"], {"FACE": clips, "STATUS": status})
+        (liveness,) = session.run([LIVENESS], {FACE: clips, STATUS: status})
         last: NDArray[np.float32] = liveness[:, -1]
         return last
 
-    return CropModel(infer, int(inputs["FACE"][2]), weights)
+    return CropModel(infer, int(inputs[FACE][2]), weights)
 
 
 def without_time(model: CropModel) -> CropModel:
-    """The same model before clips that stand still: the first frame in place of every frame."""
+    """The same model on still clips: the first frame in place of every frame."""
     return replace(model, infer=lambda clips: model.infer(np.repeat(clips[:, :1], clips.shape[1], axis=1)))
 
 
 def score_crops(model: CropModel, dataset: "ClipDataset", batch_size: int = BATCH_SIZE) -> Iterator[Score]:
-    """Scores every clip of a data set that was made with labelled=False."""
+    """Scores every clip of a data set made with labelled=False."""
     for first in range(0, len(dataset), batch_size):
         indices = range(first, min(len(dataset), first + batch_size))
         clips = np.stack([dataset[i][0].numpy() for i in indices])

@@ -1,7 +1,8 @@
-"""A running Triton server as a scorer: the whole pipeline as a client sees it, or its network stage alone.
+# SPDX-License-Identifier: Apache-2.0
+"""A running Triton server as a scorer: the whole pipeline, or its network stage alone.
 
-The pipeline gets JPEGs of whole frames and finds the faces itself, so that its scores differ from those of the cached
-crops by what a JPEG loses. The stage gets the crops, so that its scores must be those of the checkpoint.
+The input of the pipeline is JPEGs of whole frames, and it locates the faces, so that its scores differ from the cached
+crops' scores by the loss of the JPEGs. The input of the stage is the crops, so that its scores equal the checkpoint's.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,20 +11,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eulernet.datasets.clip_pictures import PictureClip, picture_clips
 from eulernet.datasets.records import Problems, Video
-from eulernet.datasets.video import FRAMES, Clip, VideoError, map_clips
 from eulernet.evaluation.scores import Score
 from eulernet.scoring.scorers import CropModel, ScorerError
+from eulernet_core.clip_geometry import CLIP_FRAMES
+from eulernet_core.errors import MediaError
+from eulernet_core.status import Status
+from eulernet_core.tensors import CLIP_ENCODED, CLIP_MODEL, CLIP_NETWORK_MODEL, FACE, FRAME_COUNT, LIVENESS, STATUS
+from eulernet_core.weights_label import WEIGHTS_PARAMETER, WEIGHTS_UNKNOWN
 
 PREFIX = "grpc://"
-PIPELINE, STAGE = "antispoof_clip", "eulernet_clip"
-JPEG_QUALITY = 95  # as the client sends frames
-UNUSABLE = 4  # STATUS from here up: the frame was not scored
+PIPELINE, STAGE = CLIP_MODEL, CLIP_NETWORK_MODEL
 TIMEOUT_S = 30.0
 
 
 class Connection:
-    """Calls a server's models. Raises: ScorerError where none answers."""
+    """Calls a server's models. Raises: ScorerError if the server does not answer."""
 
     def __init__(self, address: str) -> None:
         try:
@@ -35,17 +39,19 @@ class Connection:
         self._address = address
         self._client = triton.InferenceServerClient(address)
         parameters = self.config(PIPELINE).parameters
-        self.weights: str = parameters["weights"].string_value if "weights" in parameters else "unknown"
+        self.weights: str = (
+            parameters[WEIGHTS_PARAMETER].string_value if WEIGHTS_PARAMETER in parameters else WEIGHTS_UNKNOWN
+        )
 
     def config(self, model: str) -> Any:
-        """A model's configuration as the server has it."""
+        """A model's configuration on the server."""
         try:
             return self._client.get_model_config(model, client_timeout=TIMEOUT_S).config
         except self._failure as error:
             raise ScorerError(f"{self._address}: {error.message()}; start a server with `eulernet serve`") from error
 
     def infer(self, model: str, inputs: Mapping[str, NDArray[Any]]) -> Any:
-        """One request; its result has `as_numpy`."""
+        """Sends one request; the result has `as_numpy`."""
         tensors = []
         for name, value in inputs.items():
             tensors.append(self._triton.InferInput(name, list(value.shape), self._dtype(value.dtype)))
@@ -57,18 +63,18 @@ class Connection:
 
 
 class Server:
-    """The whole pipeline, from JPEGs of whole frames."""
+    """The whole pipeline, for JPEGs of whole frames."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.weights = connection.weights
 
     def score(self, videos: Iterable[Video], clips_per_video: int, problems: Problems) -> Iterator[Score]:
-        """Scores clips at the same places as the cache of crops has them; what can't be scored goes to `problems`."""
+        """Scores clips at the same positions as in the cache of crops; unscored ones are added to `problems`."""
         for video in videos:
             try:
-                answers = map_clips(video.path, clips_per_video, self._answer)
-            except VideoError as error:
+                answers = [self._answer(clip) for clip in picture_clips(video.path, clips_per_video)]
+            except MediaError as error:
                 problems.add("unreadable video", video.name, str(error))
                 continue
             scored = [Score(video, liveness, start) for start, liveness in answers if liveness is not None]
@@ -77,33 +83,33 @@ class Server:
                 problems.add("clips not scored", video.name, f"{missing}; the server could not score them")
             yield from scored
 
-    def _answer(self, clip: Clip) -> tuple[int, float | None]:
-        """The clip's start and its last frame's liveness; None where the server could not score all four frames."""
-        import simplejpeg
+    def _answer(self, clip: PictureClip) -> tuple[int, float | None]:
+        """The clip's start and its last frame's liveness; None if the server did not score all frames."""
+        from eulernet_core.jpeg import encode_jpeg
 
-        pictures = map(np.ascontiguousarray, clip.pictures)
-        jpegs = [simplejpeg.encode_jpeg(picture, JPEG_QUALITY, colorsubsampling="420") for picture in pictures]
-        inputs = {f"ENCODED_{t}": np.frombuffer(jpeg, np.uint8)[None] for t, jpeg in enumerate(jpegs)}
-        result = self._connection.infer(PIPELINE, inputs)
-        if result.as_numpy("STATUS")[0, -1] >= UNUSABLE or result.as_numpy("FRAME_COUNT")[0, -1] != FRAMES:
-            return clip.start, None
-        return clip.start, float(result.as_numpy("LIVENESS")[0, -1])
+        jpegs = (np.frombuffer(encode_jpeg(picture), np.uint8)[None] for picture in clip.items)
+        result = self._connection.infer(PIPELINE, dict(zip(CLIP_ENCODED, jpegs, strict=True)))
+        start = clip.indices[0]
+        usable = Status(int(result.as_numpy(STATUS)[0, -1])).usable
+        if not usable or result.as_numpy(FRAME_COUNT)[0, -1] != CLIP_FRAMES:
+            return start, None
+        return start, float(result.as_numpy(LIVENESS)[0, -1])
 
 
 def open_stage(connection: Connection) -> CropModel:
-    """The network stage alone, from face crops."""
-    face = next(each for each in connection.config(STAGE).input if each.name == "FACE")
+    """The network stage alone, for face crops."""
+    face = next(each for each in connection.config(STAGE).input if each.name == FACE)
 
     def infer(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
-        result = connection.infer(STAGE, {"FACE": clips, "STATUS": np.zeros(clips.shape[:2], np.int32)})
-        last: NDArray[np.float32] = result.as_numpy("LIVENESS")[:, -1]
+        result = connection.infer(STAGE, {FACE: clips, STATUS: np.zeros(clips.shape[:2], np.int32)})
+        last: NDArray[np.float32] = result.as_numpy(LIVENESS)[:, -1]
         return last
 
     return CropModel(infer, int(face.dims[1]), connection.weights)
 
 
 def open_server(url: str) -> Server | CropModel:
-    """What grpc://host:port or grpc://host:port/eulernet_clip stands for. Raises: ScorerError."""
+    """The scorer for grpc://host:port or grpc://host:port/eulernet_clip. Raises: ScorerError."""
     address, slash, model = url.removeprefix(PREFIX).partition("/")
     if slash and model != STAGE:
         raise ScorerError(f"{url}: give {PREFIX}{address} for the whole pipeline or {PREFIX}{address}/{STAGE}")

@@ -1,4 +1,5 @@
-"""One presentation before one phone, from its name: who, which light, live or which attack, and the frames of it."""
+# SPDX-License-Identifier: Apache-2.0
+"""One presentation to one phone, defined by its name: subject, light, live or instrument; and its frames."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from eulernet.simulation.scene import Frame, Scene, Subject, View
 
 @dataclass(frozen=True)
 class Shot:
-    """A frame as the phone delivers it: picture uint8 (H, W, 3) RGB, eyes float32 (2, 2) px, the right one first."""
+    """A frame of the phone: picture uint8 (H, W, 3) RGB, eyes float32 (2, 2) px, the right one first."""
 
     picture: Pixels
     eyes: Floats
@@ -26,12 +27,12 @@ class Shot:
 
 @lru_cache(maxsize=2)
 def subject_of(seed: int, user: int) -> Subject:
-    """The user's head; jobs come sorted by user, so that two are enough to keep."""
+    """The user's head. Jobs are sorted by user, so a cache of two is enough."""
     return Subject(seed, user)
 
 
 class Attempt:
-    """What happens before the phone in the video `name`, and the phone.
+    """The scene and the phone of the video `name`.
 
     Args:
         name: phone, session, user, file.
@@ -52,8 +53,8 @@ class Attempt:
             self.scene = Scene(subject, view, name.session, rng, duration_s)
             light = self.scene.light
         else:
-            # The photograph or video was taken in the same session, as for OULU-NPU: shown in another session's light,
-            # faces in a light that no living face is learnt in would all be attacks.
+            # The photograph or video is taken in the same session, as for OULU-NPU. With another session's light, the
+            # light alone would distinguish attacks.
             light = draw_light(rng, name.session)
             if name.file in (2, 3):
                 photo = Scene(subject, _enlarged(_sheet_view(rng, view), PHOTO_SCALE), name.session, rng, duration_s)
@@ -66,7 +67,7 @@ class Attempt:
         self.camera = Camera(PHONES[name.phone], rng, *self._size, flicker, medium_blur_px)
 
     def light_frames(self) -> Iterator[Frame]:
-        """The scenes before the camera, without its shake, blur and noise."""
+        """The scenes, without the camera's shake, blur and noise."""
         for index in range(self._frames):
             yield self.scene.frame(index / FPS)
 
@@ -84,8 +85,8 @@ def _draw_view(rng: np.random.Generator, height: int, width: int) -> View:
 
 
 def _sheet_view(rng: np.random.Generator, before_phone: View) -> View:
-    """How the photograph or video was taken that is shown: mostly from so far that the sheet is larger than what the
-    phone sees, so that its edges are out of sight."""
+    """View of the photograph or video of an attack: mostly from a distance that puts the sheet's edges outside the
+    phone's picture."""
     view = _draw_view(rng, before_phone.height, before_phone.width)
     distance = float(rng.uniform(1.14, 1.32)) if rng.random() < 0.8 else float(rng.uniform(1.0, 1.1))
     return View(view.height, view.width, before_phone.face_px / distance, view.eyes_at)

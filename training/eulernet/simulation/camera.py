@@ -1,7 +1,8 @@
-"""Six phones: what lens, hand, sensor and image processor make of the light, in the same order for every video.
+# SPDX-License-Identifier: Apache-2.0
+"""Six phone cameras: the effects of lens, hand, sensor and image processor.
 
 Order: hand shake and rolling shutter, lens blur, vignetting, exposure and white balance, shot and read noise (Foi et
-al. 2008: the variance is linear in the signal), tone curve, sharpening, 8 bits. The codec comes after (`video`).
+al. 2008: the variance is linear in the signal), tone curve, sharpening, 8 bits. `motion_jpeg` encodes the result.
 """
 
 import functools
@@ -21,7 +22,7 @@ _LUMA = np.array(LUMA, np.float32)
 
 @dataclass(frozen=True)
 class Phone:
-    """A phone's front camera. Blur in pixels of a 384 pixels wide picture."""
+    """A phone's front camera. Blur in pixels at a width of 384 pixels."""
 
     blur_px: float
     shot_noise: float  # variance at full signal
@@ -48,23 +49,23 @@ PHONES = {
 
 @dataclass(frozen=True)
 class Flicker:
-    """Ripple of the light by the mains: amplitude, and frequency in hertz."""
+    """Ripple of the light at the mains' frequency: amplitude, and frequency in hertz."""
 
     amplitude: float
     rate_hz: float
 
 
 class Camera:
-    """One phone held by one hand during one video.
+    """One hand-held phone during one video.
 
     Args:
-        phone: which one.
+        phone: its parameters.
         rng: of this video.
         height: of the picture, pixels.
         width: of the picture, pixels.
         flicker: of the light on the scene.
-        medium_blur_px: blur that the scene's picture has already, because it is a picture of a picture; the lens then
-            focuses better by so much, as otherwise sharpness alone would give a copy away.
+        medium_blur_px: blur of the scene's picture if it is a print or a display; the lens blur is reduced by it, so
+            that sharpness alone does not reveal an attack.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Camera:
         self._saturation = phone.saturation * float(rng.uniform(0.8, 1.15))
         self._sharpening = phone.sharpening * float(rng.uniform(0.5, 1.3))
         self.quantiser = int(np.clip(phone.quantiser + rng.integers(-2, 4), 2, 9))
-        # Automatic exposure follows the scene with a lag and is never quite at rest.
+        # Automatic exposure follows the scene with a lag and fluctuates slightly.
         self._following = float(rng.uniform(0.10, 0.40))
         self._exposure, self._metered = 1.0, 0.0
         self._hunting = Path(rng, 1, 0.7)
@@ -106,7 +107,7 @@ class Camera:
         return self._shake(time_s) * np.array([self._shake_px, self._shake_px, 0.0025], np.float32)
 
     def shutter_map(self, index: int) -> Floats:
-        """Where a still scene's pixels go in frame `index`: affine float32 (2, 3); later rows are read later."""
+        """Motion of a still scene's pixels in frame `index`: affine float32 (2, 3), with the rolling shutter."""
         width, height = self._size
         top = self._shift(index / FPS)
         drift = self._shift(index / FPS + self._phone.readout_s) - top
@@ -131,7 +132,7 @@ class Camera:
         return np.asarray(cv2.addWeighted(picture, 1 + self._sharpening, soft, -self._sharpening, 0), np.uint8)
 
     def _meter(self, seen: Floats) -> Floats:
-        """Exposure and white balance are set on the first frame, weighted to the middle, and then held."""
+        """Gain from exposure and white balance of the first frame, with a centre-weighted mean; constant afterwards."""
         width, height = self._size
         x = (np.arange(width, dtype=np.float32) - width / 2) / width
         y = (np.arange(height, dtype=np.float32) - height / 2) / width
@@ -140,7 +141,7 @@ class Camera:
         mean = (seen * middle).sum((0, 1)) / middle.sum()
         neutral = mean @ _LUMA
         balance = (neutral / np.maximum(mean, 1e-3)) ** self._adaptation * self._white
-        # Skin is not grey: a white balance that knows this keeps it warm.
+        # Skin is not grey, so the white balance keeps a warm tint.
         balance = balance * np.array([1.16, 1.0, 0.88]) ** self._adaptation
         level = self._level / max(float((mean * balance) @ _LUMA), 1e-3)
         saturation = self._saturation
@@ -148,7 +149,7 @@ class Camera:
         return np.asarray(balance * level * (1 - self._phone.vignetting * radius * 1.6), np.float32)
 
     def _follow(self, seen: Floats) -> np.float32:
-        """What is left of the exposure's error of the frame before, so that a sheet's sheen fades as a face's does."""
+        """Factor of the automatic exposure, which corrects a part of the previous frame's error."""
         height, width = self._size[1], self._size[0]
         level = float(seen[height // 6 : 5 * height // 6 : 8, width // 6 : 5 * width // 6 : 8].mean())
         self._metered = self._metered or level
@@ -156,7 +157,7 @@ class Camera:
         return np.float32(self._exposure)
 
     def _ripple(self, index: int) -> Floats:
-        """Exposure and the mains' ripple over the rows, which are read one after the other: float32 (H, 1, 1)."""
+        """Exposure and the mains' ripple over the rows, by their readout times: float32 (H, 1, 1)."""
         rows = np.arange(self._size[1], dtype=np.float32)[:, None, None] / self._size[1]
         time_s = index / FPS + rows * self._phone.readout_s
         wave = np.cos(2 * np.pi * self._flicker.rate_hz * time_s + self._flicker_phase)
@@ -179,10 +180,10 @@ class Camera:
 
 @functools.lru_cache(maxsize=2)
 def _noise_pool(height: int, width: int) -> Floats:
-    """Noise as a denoiser leaves it, a little larger than a picture, from which every frame takes another part."""
+    """Noise after a denoiser, slightly larger than a picture; each frame uses another window of it."""
     white = stream(0, "noise").standard_normal((height + 64, width + 64, 3)).astype(np.float32)
     soft = cv2.GaussianBlur(white, (0, 0), 0.55)
-    # Chroma noise is smoothed more than luma noise.
+    # The denoiser smooths chroma noise more than luma noise.
     grey = soft.mean(2, keepdims=True)
     mixed = grey * 1.6 + 0.7 * (cv2.GaussianBlur(soft, (0, 0), 0.8) - cv2.GaussianBlur(grey, (0, 0), 0.8)[..., None])
     return np.asarray(mixed / mixed.std(), np.float32)

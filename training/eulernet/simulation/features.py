@@ -1,6 +1,7 @@
-"""What moves within a face: eyes that look and blink, a mouth that opens, drawn on patches of the head's texture.
+# SPDX-License-Identifier: Apache-2.0
+"""Moving parts of a face, drawn on patches of the head's texture: gaze, blinks and the opening of the mouth.
 
-A lid is the skin above the eye, stretched down over the eyeball; a mouth opens where the lower lip moves down.
+A lid is the skin above the eye, stretched down over the eyeball; the mouth opens by moving the lower lip down.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ _GUMS, _TEETH = np.array([0.05, 0.012, 0.010], np.float32), np.array([0.55, 0.50
 
 @dataclass(frozen=True)
 class Expression:
-    """One frame's face: lids closed 0 to 1, gaze (right, down) -1 to 1, mouth open 0 to 1."""
+    """Expression in one frame: lids, 0 open to 1 closed; gaze (right, down), -1 to 1; mouth, 0 closed to 1 open."""
 
     lids: float = 0.0
     gaze: tuple[float, float] = (0.0, 0.0)
@@ -52,7 +53,7 @@ class Eye:
         self._grid_x = np.broadcast_to(self._x, (height, width)).astype(np.float32)
 
     def draw(self, expression: Expression) -> Floats:
-        """The patch, float32, linear RGB, to put into the texture's `window`."""
+        """The patch for the texture's `window`, float32, linear RGB."""
         margin = self._upper + (self._lower - 0.5 - self._upper) * np.float32(np.clip(expression.lids, 0, 1))
         crease = self._upper - 16
         stretched = crease + (self._y - crease) * (self._upper - crease) / np.maximum(margin - crease, 1)
@@ -110,7 +111,7 @@ class Mouth:
         self._bottom = np.float32(height - 1)
 
     def draw(self, expression: Expression) -> Floats:
-        """The patch, float32, linear RGB, to put into the texture's `window`."""
+        """The patch for the texture's `window`, float32, linear RGB."""
         gap = self._profile * np.float32(self._GAP_TEXELS * max(expression.mouth, 0))
         lower = self._line + gap
         room = self._bottom - self._line
@@ -127,7 +128,7 @@ class Mouth:
 
 
 def _through(x: Floats, points: Floats) -> Floats:
-    """Height of a smooth curve through points, sorted by x, at `x`; level beyond its ends."""
+    """Height at `x` of a smooth curve through points sorted by x, constant beyond its ends."""
     from scipy.interpolate import PchipInterpolator
 
     inside = np.clip(x, points[0, 0], points[-1, 0])

@@ -1,8 +1,9 @@
-"""The shape of a head: a grid over directions from the head's middle, through the 468 points of the face mesh.
+# SPDX-License-Identifier: Apache-2.0
+"""The shape of a head: a grid over directions from the head's middle, fitted to the 468 points of the face mesh.
 
-The points are the mean face that labels are drawn from (Kartynnik et al. 2019); between them the radius is a
-thin-plate spline, beyond them an ellipsoid skull. People differ by smooth displacement fields, in the spirit of
-morphable models (Blanz and Vetter 1999), with hand-made instead of learned axes.
+The points are the mean face of the labels (Kartynnik et al. 2019). Between them the radius is a thin-plate spline, and
+beyond them an ellipsoid skull. People differ by smooth displacement fields, as in morphable models (Blanz and Vetter
+1999), with hand-made instead of learned axes.
 
 Units: widths of the face (ear to ear). Axes: x to the subject's left (right in the picture), y down, z away from the
 camera; the nose tip has z = 0, the eyes y = 0.
@@ -29,7 +30,7 @@ TEXTURE_WIDTH, TEXTURE_HEIGHT = round(2 * AZIMUTH_DEG * TEXELS_PER_DEG), round((
 
 @functools.cache
 def face_points() -> Floats:
-    """The neutral face, float32 (468, 3): the mean face of the labels, which smiles a little, with its mouth closed."""
+    """The neutral face, float32 (468, 3): the labels' mean face, without its slight smile, with a closed mouth."""
     mean = face_mesh().points
     points = mean / (mean[LEFT_EAR, 0] - mean[RIGHT_EAR, 0])
     points[:, 1] -= points[[33, 263], 1].mean()
@@ -61,7 +62,7 @@ def texel(directions: Floats) -> Floats:
 
 @functools.cache
 def face_texels() -> Floats:
-    """Where the 468 points lie in the texture: float32 (468, 2)."""
+    """Positions of the 468 points in the texture: float32 (468, 2)."""
     return texel(directions_deg(face_points()))
 
 
@@ -80,7 +81,7 @@ def _rays(directions: Floats) -> Floats:
 
 
 def _skull_radius(rays: Floats) -> Floats:
-    """Distance from MIDDLE to the skull's ellipsoid, cut off below by the underside of the jaw."""
+    """Distance from MIDDLE to the skull's ellipsoid, bounded below by the underside of the jaw."""
     centre, axes = np.array([0, -0.03, 0.72], np.float32), np.array([0.535, 0.80, 0.56], np.float32)
     start, along = (MIDDLE - centre) / axes, rays / axes
     a, b, c = (along**2).sum(-1), (along * start).sum(-1), (start**2).sum() - 1
@@ -99,7 +100,7 @@ def mean_head() -> Floats:
     radius = np.linalg.norm(points - MIDDLE, axis=1)
     grid = grid_directions()
     skull = _skull_radius(_rays(grid))
-    # The skull takes over where no point of the face is near.
+    # The skull is used far from the face's points.
     distance = np.sqrt(((grid[::2, ::2, None] - known) ** 2).sum(-1).min(-1))
     far = distance > 17
     where = np.concatenate([known, grid[::2, ::2][far]])
@@ -169,14 +170,14 @@ def vary(rng: np.random.Generator) -> Floats:
 
 
 def _smooth_differences(rng: np.random.Generator, mean: Floats, head: Floats) -> None:
-    """Small asymmetric bumps at random points of the face, as nobody is symmetric."""
+    """Adds small asymmetric bumps at random points of the face."""
     for centre in face_points()[rng.choice(468, 14, replace=False)]:
         bump = Bump((float(centre[0]), float(centre[1]), float(centre[2])), (0.11, 0.11, 0.2))(mean)
         head += bump[..., None] * rng.normal(0, 0.007, 3).astype(np.float32)
 
 
 def ear_mask(directions: Floats) -> Floats:
-    """1 on the ears, falling to 0 around them; float32, of directions in degrees (..., 2)."""
+    """1 on the ears, decreasing to 0 around them; float32, of directions in degrees (..., 2)."""
     azimuth, elevation = np.abs(directions[..., 0]), directions[..., 1]
     azimuth = azimuth - 0.12 * (elevation - _EAR_DEG[1])
     radius = np.hypot((azimuth - _EAR_DEG[0]) / _EAR_SPREAD_DEG[0], (elevation - _EAR_DEG[1]) / _EAR_SPREAD_DEG[1])

@@ -1,4 +1,5 @@
-"""Flat layers behind the head: the wall, neck and shoulders, long hair. Drawn once a video, moved with the body."""
+# SPDX-License-Identifier: Apache-2.0
+"""Flat layers behind the head: wall, neck and shoulders, long hair. Drawn once per video and moved with the body."""
 
 import numpy as np
 
@@ -11,7 +12,7 @@ _NECK_END = 1.12  # widths of the face below the eyes
 
 
 def background(rng: np.random.Generator, height: int, width: int, light: Light) -> Floats:
-    """A room out of focus: wall, a few pieces of furniture, pictures or a window; float32 (height, width, 3)."""
+    """A room out of focus: wall, furniture, pictures, a window; float32 (height, width, 3)."""
     colour = np.exp(rng.normal(-1.3, 0.65)) * np.exp(rng.normal(0, 0.12, 3))
     picture = np.broadcast_to(colour, (height, width, 3)).astype(np.float32).copy()
     x, y = np.arange(width) / width, np.arange(height) / height
@@ -42,7 +43,7 @@ def shoulders(
         height: of the picture, pixels.
         width: of the picture, pixels.
         eyes: float32 (2,), the point between the eyes, pixels.
-        scale: pixels a width of the face, at the neck's distance.
+        scale: pixels per width of the face, at the neck's distance.
     """
     u = ((np.arange(width, dtype=np.float32) - eyes[0]) / scale)[None, :]
     v = ((np.arange(height, dtype=np.float32) - eyes[1]) / scale)[:, None]
@@ -76,7 +77,7 @@ def shoulders(
 def long_hair(
     rng: np.random.Generator, looks: Looks, light: Light, height: int, width: int, eyes: Floats, scale: float
 ) -> Floats:
-    """Hair that falls beside the neck, premultiplied RGBA float32 (height, width, 4); arguments as for shoulders."""
+    """Hair beside the neck, premultiplied RGBA float32 (height, width, 4); arguments as for shoulders."""
     u = ((np.arange(width, dtype=np.float32) - eyes[0]) / scale)[None, :]
     v = ((np.arange(height, dtype=np.float32) - eyes[1]) / scale)[:, None]
     strands = cv2.GaussianBlur(rng.standard_normal((height, width)).astype(np.float32), (0, 0), 0.8, sigmaY=30)
@@ -97,13 +98,13 @@ def long_hair(
 
 
 def over(picture: Floats, layer: Floats, move: Floats) -> None:
-    """A premultiplied layer, moved by an affine map float32 (2, 3), over a picture; changes the picture."""
+    """Draws a premultiplied layer, moved by an affine map float32 (2, 3), over a picture, in place."""
     height, width = picture.shape[:2]
     first = _first_row(layer)
     top = int(np.clip(move[1, 1] * first + move[1, 2] - 4, 0, height - 1))
     down = move.copy()
     down[1, 2] -= top
-    # The layer ends at the picture's lower edge: repeat its last line, so that no gap opens when the body rises.
+    # The layer ends at the picture's lower edge; its last row is repeated, so that a rising body leaves no gap.
     size = (width, height - top)
     moved = cv2.warpAffine(layer, down, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     part = picture[top:]
@@ -112,6 +113,6 @@ def over(picture: Floats, layer: Floats, move: Floats) -> None:
 
 
 def _first_row(layer: Floats) -> int:
-    """The uppermost row that is not empty; looked for in every eighth column, as layers are large."""
+    """The uppermost row that is not empty, by every eighth column, because layers are large."""
     filled = np.flatnonzero(layer[:, ::8, 3].any(1))
     return int(filled[0]) if len(filled) else layer.shape[0]

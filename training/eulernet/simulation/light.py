@@ -1,7 +1,8 @@
-"""The light of a session: a key lamp or window, a fill from around, shadows cast by nose, brow and hair.
+# SPDX-License-Identifier: Apache-2.0
+"""The light of a session: a key lamp or window, fill light, and shadows of nose, brow and hair.
 
-Shading is Lambert's with a Blinn-Phong highlight for the skin's oil; shadows are found by marching from each vertex
-towards the lamp over the head's own radius (the head is a height field over directions).
+Shading is Lambert's with a Blinn-Phong highlight for the skin's oil. Shadows are computed by marching from each vertex
+towards the lamp and comparing with the head's radius (the head is a height field over directions).
 """
 
 from dataclasses import dataclass
@@ -19,18 +20,18 @@ _SESSIONS = {1: ((-48.0, 22.0), 5600.0, 0.42), 2: ((8.0, 55.0), 4300.0, 0.58), 3
 
 @dataclass(frozen=True)
 class Light:
-    """Unit direction towards the key light (camera axes), colours in linear RGB, and how lamps flicker."""
+    """Unit direction towards the key light (camera axes), colours in linear RGB, and flicker of the lamps."""
 
     direction: Floats
     key: Floats
     fill: Floats
-    flicker: float  # amplitude of the mains' ripple as the lamp shows it, 0 for daylight
+    flicker: float  # amplitude of the lamp's ripple at the mains' frequency, 0 for daylight
     flicker_hz: float
     oil: float
 
 
 def draw_light(rng: np.random.Generator, session: int) -> Light:
-    """A session's light as it is on one occasion."""
+    """Draws a session's light for one video."""
     (azimuth, elevation), kelvin, fill = _SESSIONS[session]
     azimuth = np.deg2rad(azimuth * float(rng.choice([-1, 1], p=[0.25, 0.75])) + rng.normal(0, 14))
     elevation = np.deg2rad(np.clip(elevation + rng.normal(0, 9), -5, 75))
@@ -52,23 +53,23 @@ def draw_light(rng: np.random.Generator, session: int) -> Light:
 
 
 def temperature(kelvin: float) -> Floats:
-    """Linear RGB of a black body, green = 1: a fit on a logarithmic scale around 6500 K, good to a few percent."""
+    """Linear RGB of a black body, green = 1: a logarithmic fit around 6500 K, accurate to a few percent."""
     ratio = np.log(kelvin / 6500.0)
     return np.asarray(np.exp(np.array([-0.55, 0.0, 0.95]) * ratio), np.float32)
 
 
 def ambient_occlusion(grid: Floats) -> Floats:
-    """Darker in hollows: float32 (ROWS, COLUMNS) around 1, from how much the surroundings stand out."""
+    """Factors around 1, float32 (ROWS, COLUMNS), lower in hollows, by the height of the surroundings."""
     radius = np.linalg.norm(grid - head.MIDDLE, axis=-1).astype(np.float32)
     hollow = cv2.GaussianBlur(radius, (0, 0), 3.0) - radius
     return np.asarray(np.clip(1 - 5.0 * hollow, 0.55, 1.12), np.float32)
 
 
 def cast_shadow(grid: Floats, direction: Floats) -> Floats:
-    """How much of the key light reaches each vertex, float32 (ROWS, COLUMNS), 0 to 1; direction in the head's axes."""
+    """Share of the key light at each vertex, float32 (ROWS, COLUMNS), 0 to 1; direction in the head's axes."""
     radius = _length(grid - head.MIDDLE)
     rows, columns = grid.shape[:2]
-    grid = grid[::2, ::2]  # shadows are soft: every second vertex is enough
+    grid = grid[::2, ::2]  # every second vertex is enough for soft shadows
     blocked = np.zeros(grid.shape[:2], np.float32)
     for step in (0.05, 0.09, 0.14, 0.20, 0.28, 0.38):
         point = grid + np.float32(step) * direction
@@ -97,9 +98,9 @@ def shade(normal: Floats, occlusion: Floats, lit: Floats, light: Light) -> tuple
         light: of the session.
 
     Returns:
-        float32 (..., 3) to multiply the albedo with, and (...,), the highlight to add.
+        float32 (..., 3), the factor of the albedo, and (...,), the added highlight.
     """
-    # Light wraps a little around skin, as it travels below the surface; red furthest.
+    # Light wraps slightly around skin by subsurface scattering, red most.
     cosine = normal @ light.direction
     wrap = np.array([0.22, 0.12, 0.09], np.float32)
     key = np.clip((cosine[..., None] + wrap) / (1 + wrap), 0, None) * lit[..., None]

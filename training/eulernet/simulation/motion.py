@@ -1,6 +1,7 @@
-"""How people and hands move: smooth random paths as sums of sines, whose amplitude falls with the frequency.
+# SPDX-License-Identifier: Apache-2.0
+"""Motion of people and hands: smooth random paths, sums of sines with amplitudes decreasing with frequency.
 
-Blinks take 100 to 300 ms, closing faster than opening (Guitton et al. 1991); speech opens the mouth 2 to 6 times a
+Blinks take 100 to 300 ms and close faster than they open (Guitton et al. 1991); speech opens the mouth 2 to 6 times a
 second.
 """
 
@@ -41,7 +42,7 @@ class Pose:
 
 
 class Person:
-    """What one person does before the camera during one video."""
+    """Motion of one person during one video."""
 
     def __init__(self, rng: np.random.Generator, duration_s: float) -> None:
         self._rigid = Path(rng, 6, 1.1)
@@ -60,7 +61,7 @@ class Person:
 
     @staticmethod
     def _draw_blinks(rng: np.random.Generator, duration_s: float) -> list[tuple[float, float]]:
-        """(time of the closed lid, seconds the blink takes); a subject who is filmed blinks more than at rest."""
+        """(time of the closed lid, duration in s); the rate is higher than at rest, as in front of a camera."""
         blinks, now = [], float(rng.exponential(0.9)) - 0.25
         while now < duration_s + 0.1:
             blinks.append((now, float(rng.uniform(0.16, 0.30))))
@@ -68,7 +69,7 @@ class Person:
         return blinks
 
     def lids(self, time_s: float) -> float:
-        """How far the lids are closed, 0 to 1."""
+        """Closure of the lids, 0 to 1."""
         closed = 0.0
         for middle, length in self._blinks:
             x = (time_s - middle) / length
@@ -77,7 +78,7 @@ class Person:
         return closed
 
     def pose(self, time_s: float) -> Pose:
-        """The person at a time."""
+        """Pose of the person at a time."""
         rigid, face = self._rigid(time_s), self._face(time_s)
         turn = self._base + self._turn * rigid[:3]
         shift = self._shift * rigid[3:]

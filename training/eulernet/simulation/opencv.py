@@ -1,4 +1,5 @@
-"""OpenCV without its type stubs, which leave out fixed-point coordinates, missing maps and tuples."""
+# SPDX-License-Identifier: Apache-2.0
+"""OpenCV without its type stubs, which lack fixed-point coordinates, optional maps and tuples."""
 
 from typing import Any
 

@@ -1,10 +1,13 @@
-"""Whether a video was simulated: what is drawn from one has to say so."""
+# SPDX-License-Identifier: Apache-2.0
+"""Detects simulated videos, so that pictures of them can be marked."""
 
 from pathlib import Path
 
-from eulernet.simulation.layout import RECORD
+from eulernet.simulation.data_set_folder import RECORD
 
 
 def is_simulated(video: Path) -> bool:
-    """Whether a video lies in a folder of a simulated data set, or beside its record."""
-    return any((folder / RECORD).is_file() for folder in list(video.resolve().parents)[:2])
+    """Whether a video is in a folder of a simulated data set, or in the same folder as its record."""
+    # Links count by either path: to the folder of a data set, or to one of its videos.
+    folders = {folder for path in (video.absolute(), video.resolve()) for folder in list(path.parents)[:2]}
+    return any((folder / RECORD).is_file() for folder in folders)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sizes of a simulated data set."""
 
 from dataclasses import dataclass, replace
@@ -8,7 +9,7 @@ from eulernet.datasets.records import Split
 
 @dataclass(frozen=True)
 class Preset:
-    """How much is simulated: users by default, pictures of height x width pixels, frames a video."""
+    """Sizes of a data set: default number of users, height and width in pixels, frames per video."""
 
     users: int
     height_px: int
@@ -16,7 +17,7 @@ class Preset:
     frames: int
 
     def with_frames(self, frames: int) -> "Preset":
-        """The same with videos of another length."""
+        """The same preset with videos of another length."""
         return replace(self, frames=frames)
 
 
@@ -32,11 +33,11 @@ def split_users(users: int) -> dict[Split, list[int]]:
     """User numbers by split, in the original's proportions 20/15/20 and in its ranges (1-20, 21-35, 36-55).
 
     Raises:
-        ValueError: fewer than 3 users, so that a split would be empty, or more than the original's 55.
+        ValueError: fewer than 3 users, the number of splits, or more than the original's 55.
     """
     total = sum(len(numbers) for numbers in USERS.values())
     if not FEWEST_USERS <= users <= total:
-        raise ValueError(f"{users} users: the layout takes {FEWEST_USERS} (one a split) to {total}")
+        raise ValueError(f"{users} users: choose {FEWEST_USERS} (one per split) to {total}")
     train = max(round(users * len(USERS["train"]) / total), 1)
     test = max(round(users * len(USERS["test"]) / total), 1)
     counts: dict[Split, int] = {"train": train, "dev": users - train - test, "test": test}

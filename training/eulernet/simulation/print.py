@@ -1,8 +1,9 @@
-"""A print attack: a photograph of the subject, printed, held and moved before the camera. It neither blinks nor pulses.
+# SPDX-License-Identifier: Apache-2.0
+"""A print attack: a printed photograph of the subject, moved in front of the camera, without blinks and pulse.
 
-Gamut: the ink's densest black and the paper's white bound what can be shown (Yule and Nielsen 1951, dot gain).
-Printer 1 is a laser printer with clustered dots, a screen angle a colour (as in offset printing: 15, 75, 0 degrees);
-printer 2 an inkjet with error-diffused, random dots on glossy paper.
+Gamut: between the ink's densest black and the paper's white (Yule and Nielsen 1951, dot gain). Printer 1 is a laser
+printer with clustered dots and a screen angle per colour (15, 75, 0 degrees, as in offset printing); printer 2 is an
+inkjet with error-diffused, random dots on glossy paper.
 """
 
 from dataclasses import dataclass
@@ -16,13 +17,13 @@ from eulernet.simulation.randomness import Floats, smooth_noise
 from eulernet.simulation.scene import Frame, Scene, View
 from eulernet.simulation.skin import skin_colour
 
-PHOTO_SCALE = 1.5  # pixels of the photograph a pixel of the video
+PHOTO_SCALE = 1.5  # pixels of the photograph per pixel of the video
 _ANGLES_DEG = (15.0, 75.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Printer:
-    """How a printer renders a picture: a clustered screen or random dots, and their size in pixels of the print."""
+    """Properties of a printer: clustered screen or random dots, their size in pixels of the print, tones and gloss."""
 
     clustered: bool
     dot_px: float
@@ -43,7 +44,7 @@ def print_picture(photo: Floats, printer: Printer, rng: np.random.Generator) -> 
     strength = printer.dot_contrast * float(rng.uniform(0.5, 1.3))
     for channel in range(3):
         density = ink[..., channel]
-        # Dots show most in the mid-tones, where half of the paper is covered.
+        # Dots are most visible in the mid-tones, with half of the paper covered.
         visible = strength * 4 * density * (1 - density)
         pattern = _screen(height, width, printer, _ANGLES_DEG[channel], rng)
         ink[..., channel] = density + 0.25 * visible * pattern
@@ -69,7 +70,7 @@ def _screen(height: int, width: int, printer: Printer, angle_deg: float, rng: np
 
 
 class PrintScene:
-    """A print of `photo` in a session's light, moved by a hand before the camera, or panned over."""
+    """A hand-held print of `photo` in a session's light."""
 
     def __init__(self, photo: Scene, printer: Printer, view: View, light: Light, rng: np.random.Generator) -> None:
         self.view, self.light = view, light
@@ -82,7 +83,7 @@ class PrintScene:
         balanced *= ((mean.mean() / mean) ** float(rng.uniform(0.4, 0.9))).astype(np.float32)
         grey = balanced.mean(2, keepdims=True)
         balanced = grey + saturation * (balanced - grey)
-        # A photograph is developed with more contrast than the scene had, or it would look flat on paper.
+        # Photo processing increases the contrast, because a print of the plain scene looks flat.
         contrast = float(rng.uniform(1.0, 1.5))
         balanced = np.clip(balanced, 1e-4, None) / np.float32(0.25)
         balanced = cv2.pow(balanced.astype(np.float32), contrast) * np.float32(0.25)
@@ -103,18 +104,11 @@ class PrintScene:
         self.medium_blur_px = 0.44 * view.width / 384
 
     def pose(self, time_s: float) -> sheet.SheetPose:
-        """Where the print is at a time."""
+        """Pose of the print at a time."""
         hand = self._hand(time_s)
         turn = self._turn + self._turning * hand[:3]
-        scale = self.view.face_px / self._source.face_px * self._source.width / (1 + self._moving[2] * float(hand[5]))
-        eyes_px = np.array(self.view.eyes_at) * [self.view.width, self.view.height]
-        eyes_px = eyes_px + self._moving[:2] * hand[3:5] * self.view.face_px
-        source = self._source
-        eyes_uv = np.array([source.eyes_at[0] - 0.5, (source.eyes_at[1] - 0.5) * source.height / source.width])
         bend = self._curvature + self._bending * float(hand[6]) if self._curvature else 0.0
-        angles = (float(turn[0]), float(turn[1]), float(turn[2]))
-        target = (float(eyes_px[0]), float(eyes_px[1]))
-        return sheet.aim(angles, bend, eyes_uv, target, float(scale), self.view.height, self.view.width)
+        return sheet.hold(self.view, self._source, turn, self._moving * hand[3:6], bend)
 
     def frame(self, time_s: float) -> Frame:
         """The scene at a time."""
@@ -126,7 +120,7 @@ class PrintScene:
         map_y = v * np.float32(size) + np.float32(self._source.height / 2 + self._border_px - 0.5)
         seen = cv2.remap(self._texture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         normal = pose.rotation() @ np.array([0, 0, -1.0], np.float32)
-        # Light changes slowly over a sheet: it is worked out for every eighth pixel.
+        # Light changes slowly over a sheet and is computed for every eighth pixel.
         across = cv2.resize(u, (width // 8, height // 8), interpolation=cv2.INTER_AREA)
         slope = np.float32(pose.curvature) * across
         cosine = normal @ self.light.direction - slope * self.light.direction[0] * 0.8
@@ -140,14 +134,14 @@ class PrintScene:
             # The sheet is premultiplied; the sheen is not.
             picture *= np.clip(alpha * 4, 0, 1)
             picture += (1 - alpha) * self._wall
-        eyes = sheet.project(pose, self._on_sheet(self._exposed.eyes), height, width)
+        eyes = sheet.project(pose, sheet.on_sheet(self._source, self._exposed.eyes), height, width)
         if self._fingers is not None:
             self._draw_fingers(picture, eyes)
-        points = sheet.project(pose, self._on_sheet(self._exposed.points), height, width)
+        points = sheet.project(pose, sheet.on_sheet(self._source, self._exposed.points), height, width)
         return Frame(np.asarray(picture, np.float32), eyes, points)
 
     def _draw_fingers(self, picture: Floats, eyes: Floats) -> None:
-        """Fingers hold the sheet, so they go where it goes."""
+        """Draws the fingers, which move with the sheet."""
         assert self._fingers is not None
         height, width = picture.shape[:2]
         moved_px = eyes.mean(0) - np.array(self.view.eyes_at, np.float32) * [width, height]
@@ -155,13 +149,9 @@ class PrintScene:
         fingers = cv2.warpAffine(self._fingers, move, (width, height), borderMode=cv2.BORDER_REPLICATE)
         picture += fingers[..., None] * (self._finger_colour - picture)
 
-    def _on_sheet(self, pixels: Floats) -> Floats:
-        source = self._source
-        return np.asarray((pixels - [source.width / 2, source.height / 2]) / source.width, np.float32)
-
 
 def _with_margin(paper: Floats, margin: float, rng: np.random.Generator) -> tuple[Floats, int]:
-    """The sheet with its white margin, premultiplied RGBA, softened as a camera pixel covers several of the print's."""
+    """The sheet with a white margin, premultiplied RGBA, blurred because a camera pixel covers several of its."""
     border = round(margin * paper.shape[1]) + 2
     white = tuple(float(value) for value in np.array([0.9, 0.89, 0.87]) * rng.uniform(0.9, 1.0))
     framed = cv2.copyMakeBorder(paper, border, border, border, border, cv2.BORDER_CONSTANT, value=white)
@@ -173,7 +163,7 @@ def _with_margin(paper: Floats, margin: float, rng: np.random.Generator) -> tupl
 
 
 def _draw_fingers(rng: np.random.Generator, view: View) -> Floats:
-    """Finger tips at a lower corner: opacity, float32 (height, width)."""
+    """Opacity of finger tips at a lower corner, float32 (height, width)."""
     mask = np.zeros((view.height, view.width), np.uint8)
     side = float(rng.choice([0.0, 1.0]))
     for k in range(int(rng.integers(1, 4))):

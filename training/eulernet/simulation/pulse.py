@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pulse in the skin's colour (remote photoplethysmography).
 
 Channel signature: de Haan and Jeanne 2013 (blood volume vector, strongest in green). Waveform: a systolic and a
-dicrotic Gaussian per beat, after McSharry et al. 2003; about 1 % of the skin's brightness, forehead and cheeks most.
+dicrotic Gaussian per beat, after McSharry et al. 2003; about 1 % of the skin's brightness, strongest on forehead and
+cheeks.
 """
 
 from dataclasses import dataclass
@@ -38,12 +40,12 @@ class Pulse:
         return float(2.0 * wave / 1.02 - 0.85)
 
     def gain(self, time_s: float, where: Floats) -> Floats:
-        """What the skin's colour is multiplied with: float32 (..., 3), for a spatial amplitude (...,)."""
+        """Factor of the skin's colour: float32 (..., 3), for a spatial amplitude (...,)."""
         return np.asarray(1 - self.amplitude * self.at(time_s) * where[..., None] * _SIGNATURE, np.float32)
 
 
 def spatial_amplitude(hair: Floats) -> Floats:
-    """How strongly each vertex pulses, float32 (ROWS, COLUMNS), 0 in the hair."""
+    """Amplitude of the pulse at each vertex, float32 (ROWS, COLUMNS), 0 in the hair."""
     points = head.mean_head()
     strength = np.full(points.shape[:2], 0.55, np.float32)
     for centre in ((0.0, -0.28, 0.24), (0.30, 0.22, 0.30), (-0.30, 0.22, 0.30)):

@@ -1,9 +1,10 @@
-"""A replay attack: a video of the subject, blinking and pulsing, on a display that is held before the camera.
+# SPDX-License-Identifier: Apache-2.0
+"""A replay attack: a video of the subject, with blinks and pulse, on a display in front of the camera.
 
-The display's pixels are finer than the camera's, so what is seen of their grid is its alias, the moire: the grid's
-first harmonic, weakened by the lens, sampled at the camera's pixels (Patorski, "Handbook of the Moire Fringe
-Technique"). Red, green and blue stripes lie a third of a pixel apart, so the moire is coloured. A pulsed backlight (or
-scanned refresh) under a rolling shutter gives bands that wander.
+The display's pixels are finer than the camera's, so their grid is visible as its alias, the moire: the grid's first
+harmonic, attenuated by the lens, sampled at the camera's pixels (Patorski, "Handbook of the Moire Fringe Technique").
+The moire is coloured, because the red, green and blue stripes are a third of a pixel apart. A pulsed backlight (or
+scanned refresh) and a rolling shutter cause moving bands.
 """
 
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ _CODES, _BRIGHTEST = 4096, 2.0
 
 @dataclass(frozen=True)
 class Display:
-    """A display: how many of its pixels a camera's pixel covers, about; gamma that it applies, leakage of its black,
-    banding, reflections."""
+    """A display: approximate number of its pixels per camera pixel, gamma, black level, ranges of banding and moire,
+    reflections."""
 
     pixels_a_pixel: int
     gamma: float
@@ -42,7 +43,7 @@ DISPLAYS = {
 
 
 class ReplayScene:
-    """A display that shows `video`, in a session's light."""
+    """A display with `video`, in a session's light."""
 
     def __init__(self, video: Scene, display: Display, view: View, light: Light, rng: np.random.Generator) -> None:
         self.view, self.light = view, light
@@ -51,7 +52,7 @@ class ReplayScene:
         self._turn = rng.normal(0, [0.06, 0.09, 0.025])
         self._turning = np.array([0.015, 0.02, 0.012]) * float(rng.uniform(0.4, 1.6))
         self._moving = np.array([0.022, 0.018, 0.025]) * float(rng.uniform(0.4, 1.6))
-        # So many display pixels across what a camera's pixels see of them that the fringes are 6 to 20 pixels wide.
+        # Number of display pixels across the picture, chosen for fringes of 6 to 20 camera pixels.
         beat = float(rng.choice([-1, 1])) * float(rng.uniform(0.05, 0.16))
         self._pixels = (display.pixels_a_pixel + beat) * view.face_px / video.view.face_px * video.view.width
         self._moire = float(rng.uniform(*display.moire))
@@ -60,7 +61,7 @@ class ReplayScene:
         self._bands = float(rng.uniform(1.2, 3.6))
         self._band_speed_hz = float(rng.uniform(0.4, 4.0)) * float(rng.choice([-1, 1]))
         self._band_phase = float(rng.uniform(0, 1))
-        # Displays are set to anything from a warm evening light to their bluish own.
+        # The white point is between a warm evening setting and the display's bluish default.
         white = temperature(6500.0 * float(np.exp(rng.uniform(-0.45, 0.08))))
         self._warm = white * np.array([1.0, 1.0, display.blue]) * np.exp(rng.normal(0, 0.03, 3))
         self._balance: Floats | None = None
@@ -71,11 +72,11 @@ class ReplayScene:
         self._room = layers.background(rng, view.height, view.width, light)
         self._reflected = self._draw_reflection(rng)
         self._bezel = float(np.exp(rng.normal(-3.6, 0.6)))
-        # The picture that is shown was blurred by the camera that took it, and is enlarged a little.
+        # The displayed video has the blur of its camera and is slightly enlarged.
         self.medium_blur_px = 0.46 * view.width / 384
 
     def _draw_reflection(self, rng: np.random.Generator) -> Floats:
-        """What the glass mirrors: the dim room and one or two lamps; float32 (H, W, 3)."""
+        """Reflections in the glass: the dim room and up to two lamps; float32 (H, W, 3)."""
         height, width = self.view.height, self.view.width
         room = cv2.GaussianBlur(self._room[:, ::-1], (0, 0), width / 24) * 0.5
         for _ in range(int(rng.integers(0, 3))):
@@ -88,17 +89,10 @@ class ReplayScene:
         return np.asarray(room * smear * self._display.reflection, np.float32)
 
     def pose(self, time_s: float) -> sheet.SheetPose:
-        """Where the display is at a time."""
+        """Pose of the display at a time."""
         hand = self._hand(time_s)
         turn = self._turn + self._turning * hand[:3]
-        source = self._video.view
-        scale = self.view.face_px / source.face_px * source.width / (1 + self._moving[2] * float(hand[5]))
-        eyes_px = np.array(self.view.eyes_at) * [self.view.width, self.view.height]
-        eyes_px = eyes_px + self._moving[:2] * hand[3:5] * self.view.face_px
-        eyes_uv = np.array([source.eyes_at[0] - 0.5, (source.eyes_at[1] - 0.5) * source.height / source.width])
-        angles = (float(turn[0]), float(turn[1]), float(turn[2]))
-        target = (float(eyes_px[0]), float(eyes_px[1]))
-        return sheet.aim(angles, 0.0, eyes_uv, target, float(scale), self.view.height, self.view.width)
+        return sheet.hold(self.view, self._video.view, turn, self._moving * hand[3:6], 0.0)
 
     def frame(self, time_s: float) -> Frame:
         """The scene at a time."""
@@ -127,12 +121,12 @@ class ReplayScene:
             picture += frame * self._reflected
         else:
             picture += self._reflected
-        eyes = sheet.project(pose, self._on_sheet(shown.eyes), height, width)
-        points = sheet.project(pose, self._on_sheet(shown.points), height, width)
+        eyes = sheet.project(pose, sheet.on_sheet(source, shown.eyes), height, width)
+        points = sheet.project(pose, sheet.on_sheet(source, shown.points), height, width)
         return Frame(np.asarray(picture, np.float32), eyes, points)
 
     def _grid(self, u: Floats, v: Floats) -> Floats:
-        """The display's pixels as the camera's sampling shows them: factors around 1, float32 (H, W, 3)."""
+        """The moire of the display's pixels: factors around 1, float32 (H, W, 3)."""
         across = np.float32(2 * np.pi * self._pixels) * u
         down = np.float32(2 * np.pi * self._pixels) * v
         rows = np.float32(self._moire * 0.7) * np.cos(down)
@@ -147,21 +141,17 @@ class ReplayScene:
         return grid
 
     def _backlight(self, time_s: float) -> Floats:
-        """Bands down the rows, float32 (H, 1, 1)."""
+        """Bands over the rows, float32 (H, 1, 1)."""
         rows = np.arange(self.view.height, dtype=np.float32)[:, None, None] / self.view.height
         turn = self._bands * rows + self._band_speed_hz * round(time_s * FPS) / FPS + self._band_phase
         wave = np.cos(2 * np.pi * turn)
         return np.asarray(1 + self._banding * (wave + 0.25 * np.cos(4 * np.pi * turn)), np.float32)
 
-    def _on_sheet(self, pixels: Floats) -> Floats:
-        source = self._video.view
-        return np.asarray((pixels - [source.width / 2, source.height / 2]) / source.width, np.float32)
-
 
 def _tones(display: Display, contrast: float) -> Floats:
-    """What the display makes of the light it was given: 8-bit video, its own gamma, its black; float32 (4096,)."""
+    """The display's output for linear light, by 8-bit video, its gamma and its black level; float32 (4096,)."""
     light = np.arange(_CODES) * (_BRIGHTEST / _CODES)
-    # The video was developed with more contrast than the scene had, about a middle grey.
+    # Video processing increases the contrast around a middle grey.
     light = 0.25 * (light / 0.25) ** contrast
     shown = light / (1 + 0.25 * light * light)
     video = np.rint(np.clip(shown, 0, 1) ** (1 / 2.2) * 255) / 255
@@ -169,6 +159,6 @@ def _tones(display: Display, contrast: float) -> Floats:
 
 
 def _inside(u: Floats, v: Floats, sharpness: float) -> Floats:
-    """1 where |u| and |v| are below a half, soft over a pixel: float32 (H, W, 1)."""
+    """1 for |u| and |v| below 0.5, with a soft edge of one pixel: float32 (H, W, 1)."""
     distance = np.maximum(np.abs(u), np.abs(v))
     return np.asarray(np.clip((0.5 - distance) * sharpness + 0.5, 0, 1)[..., None], np.float32)

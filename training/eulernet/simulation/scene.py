@@ -1,25 +1,27 @@
-"""A person before a wall, as light arrives at a pinhole camera: linear RGB, without noise, blur or shake."""
+# SPDX-License-Identifier: Apache-2.0
+"""A person in front of a wall, seen by an ideal pinhole camera: linear RGB, without noise, blur or shake."""
 
 import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eulernet.simulation import head, layers, light, motion, raster, skin
+from eulernet.simulation import head, layers, light, motion, skin
+from eulernet.simulation import triangle_raster as raster
 from eulernet.simulation.features import Eye, Mouth
 from eulernet.simulation.opencv import cv2
 from eulernet.simulation.pulse import Pulse, spatial_amplitude
 from eulernet.simulation.randomness import Floats, stream
 
-FOCAL_WIDTHS = 1.45  # focal length in widths of the picture: 38 degrees across, a phone's front camera at portrait
-_PIVOT = np.array([0.0, 0.70, 0.80], np.float32)  # where the head turns on the neck
+FOCAL_WIDTHS = 1.45  # focal length in widths of the picture: 38 degrees, a phone's front camera in portrait
+_PIVOT = np.array([0.0, 0.70, 0.80], np.float32)  # centre of the head's rotation on the neck
 _RIM = np.linspace(0, 2 * np.pi, 28, endpoint=False)
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture, float32 (H, W, 3) linear RGB, and in its pixels: eyes (2, 2), the subject's right one first, and the
-    468 points of the face (468, 2), hidden ones too."""
+    """A picture, float32 (H, W, 3) linear RGB, and in its pixels the eyes (2, 2), the subject's right eye first, and
+    the 468 points of the face (468, 2), including hidden ones."""
 
     picture: Floats
     eyes: Floats
@@ -28,7 +30,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class View:
-    """Size of the picture in pixels, width of the face in it, and where the middle between the eyes is, 0 to 1."""
+    """Size of the picture and of the face in pixels, and position of the middle between the eyes, 0 to 1."""
 
     height: int
     width: int
@@ -37,7 +39,7 @@ class View:
 
 
 class Subject:
-    """A person: shape and colours, the same in all their videos."""
+    """A person: shape and colours, the same in all videos of the person."""
 
     def __init__(self, seed: int, user: int) -> None:
         rng = stream(seed, "subject", user)
@@ -101,7 +103,7 @@ def _deformations() -> dict[str, Floats]:
 
 
 class Scene:
-    """One video's worth of a subject in a session's light; `frame(t)` is what a camera at rest would see."""
+    """A subject in a session's light during one video; `frame(t)` is the picture for a camera at rest."""
 
     def __init__(
         self,
@@ -130,7 +132,7 @@ class Scene:
     def frame(self, time_s: float, still: bool = False) -> Frame:
         """The scene at a time.
 
-        `still` keeps the pose of time 0 with open eyes: a photograph, or the pulse alone for a test.
+        `still` keeps the pose of time 0 with open eyes: for photographs, and for tests of the pulse.
         """
         pose = self.person.pose(0.0 if still else time_s)
         if still:
@@ -174,7 +176,7 @@ class Scene:
         return np.asarray(np.concatenate(parts, -1).reshape(-1, 6), np.float32)
 
     def _draw_body(self, picture: Floats, rotation: Floats, shift: Floats) -> None:
-        # Nearer by `shift` in z means larger; the pivot itself moves with the shift alone.
+        # A shift in z changes the size; the pivot moves only with the shift.
         zoom = self._distance / (self._distance + float(shift[2]))
         move_px = shift[:2] * self._scale
         body = np.array([[zoom, 0, 0], [0, zoom, 0]], np.float32)
@@ -187,7 +189,7 @@ class Scene:
             layers.over(picture, self._locks, locks)
 
     def _draw_head(self, picture: Floats, screen: Floats, depth: Floats, attributes: Floats, pose: motion.Pose) -> None:
-        """Rasterised at half the resolution, as light and texture coordinates are smooth; textured at the full one."""
+        """Rasterises light and texture coordinates, which are smooth, at half the resolution, and textures at full."""
         for feature in self.subject.features:
             self._albedo[feature.window] = feature.draw(pose.expression)
         height, width = self.view.height, self.view.width
@@ -239,7 +241,7 @@ def _rotation(turn: tuple[float, float, float]) -> Floats:
 
 
 def _fill_outwards(drawn: Floats) -> tuple[Floats, Floats, Floats]:
-    """Continues what was drawn a few pixels beyond its edge, so that interpolation there has something to take.
+    """Extrapolates the drawing a few pixels beyond its edge, for the interpolation there.
 
     Returns: OpenCV's coordinates in the texture (h, w, 2); light and highlight (h, w, 4); coverage (h, w).
     """
@@ -247,7 +249,7 @@ def _fill_outwards(drawn: Floats) -> tuple[Floats, Floats, Floats]:
     outside = (covered < 0.5) & (cv2.blur(covered, (5, 5)) > 0)
     weight = cv2.blur(covered, (5, 5))[outside][:, None]
     filled = []
-    # Texels' centres lie at halves, OpenCV's at whole numbers.
+    # The centres of texels are at halves, those in OpenCV at whole numbers.
     for part in (drawn[..., :2] - 0.5 * covered[..., None], np.ascontiguousarray(drawn[..., 2:6])):
         part[outside] = cv2.blur(part, (5, 5))[outside] / weight
         filled.append(part)

@@ -1,8 +1,9 @@
-"""Does anything trivial give attacks away? A logistic regression on a video's global statistics, live against attack.
+# SPDX-License-Identifier: Apache-2.0
+"""Checks whether trivial statistics of a video distinguish attacks, by a logistic regression.
 
-A simulator in which the size of the file, the mean colour or the sharpness tells live from attack teaches a network
-nothing. `python -m eulernet.simulation.shortcuts DIR TABLE.csv` writes the statistics of a data set's training and test
-users and prints the AUC on the test users for each attack instrument.
+If file size, mean colour or sharpness separate the classes, a network learns only these.
+`python -m eulernet.simulation.shortcuts DIR TABLE.csv` writes the statistics of a data set's training and test users,
+and prints the AUC on the test users for each attack instrument.
 """
 
 import csv
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from eulernet.datasets.oulu import INSTRUMENTS, read_oulu_split
 from eulernet.datasets.records import BONA_FIDE, Split, Video
-from eulernet.evaluation.metrics import Sample, auc
+from eulernet_core.attack_detection_metrics import Sample, auc
 
 Values = NDArray[np.float64]
 LIMIT_AUC = 0.75
@@ -79,7 +80,7 @@ class Logistic:
 
 
 def fit(features: Values, live: NDArray[np.bool_], ridge: float = 0.02) -> Logistic:
-    """Fits float64 (n, d) features to live or not, both classes weighing the same; features that never vary count 0."""
+    """Fits float64 (n, d) features to the classes, with equal weights; constant features have no effect."""
     from scipy.optimize import minimize
 
     mean, scale = features.mean(0), features.std(0)
@@ -98,7 +99,7 @@ def fit(features: Values, live: NDArray[np.bool_], ridge: float = 0.02) -> Logis
 
 
 def write_table(root: Path, path: Path) -> None:
-    """Writes a row a video of the data set's training and test users: split, name, instrument and its statistics."""
+    """Writes a row per video of the data set's training and test users: split, name, instrument and statistics."""
     videos: list[Video] = [video for split in SPLITS for video in read_oulu_split(root, split).require()]
     with ProcessPoolExecutor(os.cpu_count()) as pool, path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
@@ -109,7 +110,7 @@ def write_table(root: Path, path: Path) -> None:
 
 
 def read_table(path: Path) -> dict[str, dict[str, dict[str, Values]]]:
-    """What `write_table` wrote: by split, instrument and name the statistics of a video, float64 (len(NAMES),)."""
+    """Reads a table of `write_table`: statistics, float64 (len(NAMES),), by split, instrument and name."""
     found: dict[str, dict[str, dict[str, Values]]] = {}
     with path.open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
@@ -130,7 +131,7 @@ def check(path: Path) -> dict[str, float]:
 def compare(train: dict[str, Values], test: dict[str, Values]) -> dict[str, float]:
     """`check` on statistics (n, len(NAMES)) by instrument.
 
-    A regression for each instrument, fitted on what train has of it and of live videos."""
+    There is a regression for each instrument, fitted on its training videos and the live ones."""
     result = {}
     for instrument in INSTRUMENTS.values():
         if instrument == BONA_FIDE or instrument not in train or instrument not in test:

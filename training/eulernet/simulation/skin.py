@@ -1,4 +1,5 @@
-"""The colour of a head, painted once a person on the texture of `head`: skin, brows, lips, beard, hair.
+# SPDX-License-Identifier: Apache-2.0
+"""The colours of a head, painted once per person on the texture of `head`: skin, brows, lips, beard, hair.
 
 Skin follows the two-pigment model of Tsumura et al. ("Image-based skin color and texture analysis/synthesis", 2003):
 the logarithm of its reflectance is linear in the densities of melanin and haemoglobin. Colours are linear RGB.
@@ -26,7 +27,7 @@ HAIR_STYLES = ("short", "short", "short", "long", "long", "long", "tied", "tied"
 
 @dataclass(frozen=True)
 class Looks:
-    """What is drawn of a person beside the shape of the head."""
+    """The appearance of a person apart from the shape of the head."""
 
     melanin: float
     haemoglobin: float
@@ -73,7 +74,7 @@ def paint(rng: np.random.Generator, looks: Looks) -> tuple[Floats, Floats]:
     """A head's texture and its hair.
 
     Returns:
-        albedo float32 (TEXTURE_HEIGHT, TEXTURE_WIDTH, 3), linear RGB; how much of a texel is hair, float32 (..., ).
+        albedo float32 (TEXTURE_HEIGHT, TEXTURE_WIDTH, 3), linear RGB; share of hair in each texel, float32 (..., ).
     """
     points = head.face_texels()
     albedo = skin_colour(*_pigments(rng, looks, points))
@@ -115,7 +116,7 @@ def _pigments(rng: np.random.Generator, looks: Looks, points: Floats) -> tuple[F
 
 
 def _folds(albedo: Floats, looks: Looks, points: Floats) -> None:
-    """Wrinkles that carry more shadow with age: beside nose and mouth, on the forehead, under the lip."""
+    """Wrinkles, darker with age: beside nose and mouth, on the forehead, under the lip."""
     depth = 0.10 + 0.22 * looks.age
     for chain in ((129, 203, 206, 216), (358, 423, 426, 436)):
         _darken(albedo, _stroke(points, chain, 5, 3.0), depth)
@@ -137,7 +138,7 @@ def _nostrils(albedo: Floats, points: Floats) -> None:
 
 
 def _eye_surroundings(albedo: Floats, looks: Looks, points: Floats) -> None:
-    """Sockets in shade, the crease above the lid, and rings below."""
+    """Shaded sockets, the crease above the lid, and rings below the eyes."""
     for inner, outer, above, below in ((133, 33, 223, 119), (362, 263, 443, 348)):
         middle = (points[inner] + points[outer]) / 2
         _darken(albedo, _spot(middle, 34, 1.9), 0.16)
@@ -185,7 +186,7 @@ def _beard(rng: np.random.Generator, albedo: Floats, looks: Looks, points: Float
 
 
 def _strands(rng: np.random.Generator) -> Floats:
-    """Light and dark strands that run from the crown down: factors around 1, float32 (height, width)."""
+    """Light and dark vertical strands: factors around 1, float32 (height, width)."""
     noise = rng.standard_normal(_SHAPE).astype(np.float32)
     fine = cv2.GaussianBlur(noise, (0, 0), 0.9, sigmaY=26)
     coarse = cv2.GaussianBlur(noise[::-1], (0, 0), 7, sigmaY=70)
@@ -201,12 +202,12 @@ def _texel_directions() -> Floats:
 
 
 def hair_mask(rng: np.random.Generator, looks: Looks) -> Floats:
-    """Where hair grows, float32 (height, width), soft at the hairline."""
+    """Mask of the hair, float32 (height, width), soft at the hairline."""
     directions = _texel_directions()
     azimuth, elevation = np.abs(directions[..., 0]), directions[..., 1]
     front = -48.0 + rng.normal(0, 2.5) - (10.0 if looks.hair == "receding" else 0.0)
     temple, sideburn = 58.0 + rng.normal(0, 3), -6.0 + rng.normal(0, 5)
-    # The hairline goes level over the forehead, then down in front of the ear.
+    # The hairline is level over the forehead and descends in front of the ear.
     line = front + 5 * np.sin(directions[..., 0] / 18 + rng.uniform(0, 6)) * rng.uniform(0, 1)
     line = line + (sideburn - front) / (1 + np.exp(-(azimuth - temple) / 3.2))
     line = line + np.clip((azimuth - 84) / 6, 0, 1) * (np.where(azimuth > 106, 62.0, 8.0) - sideburn - 8)
@@ -222,7 +223,7 @@ def hair_mask(rng: np.random.Generator, looks: Looks) -> Floats:
 
 
 def _spot(centre: Floats, radius: float, aspect: float = 1.0) -> Floats:
-    """A Gaussian around a texel; `aspect` is its width over its height."""
+    """A Gaussian around a texel; `aspect`: width over height."""
     x = np.exp(-0.5 * ((np.arange(_SHAPE[1], dtype=np.float32) - centre[0]) / radius) ** 2)
     y = np.exp(-0.5 * ((np.arange(_SHAPE[0], dtype=np.float32) - centre[1]) / radius * aspect) ** 2)
     return np.asarray(y[:, None] * x[None, :], np.float32)
@@ -251,5 +252,5 @@ def _blend(albedo: Floats, mask: Floats, colour: Floats) -> None:
 
 
 def _darken(albedo: Floats, mask: Floats, amount: float) -> None:
-    # Shadow on skin is redder than grey: light that has gone through it.
+    # Shadows on skin are reddish, because some light passes through it.
     albedo *= 1 - mask[..., None] * np.array([0.85, 1.0, 1.0], np.float32) * np.float32(amount)

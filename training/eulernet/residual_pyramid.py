@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The residual pyramid of EulerNet (SEKE 2022 slides): residuals between resolutions, from different depths, fused."""
 
 from collections.abc import Sequence
@@ -15,13 +16,13 @@ def upsample(x: Tensor) -> Tensor:
 
 
 class ResidualPyramid(nn.Module):
-    """What each level has that the coarser one lost, brought to the middle level's size and fused.
+    """Residuals between levels, resized to the middle level's size and fused.
 
     The slides name the residuals, the resolutions and the fusion of depths, not the wiring. Declared choices: three
     levels P_0, P_1, P_2, each half the size of the one before, projected to a common width by 1x1 convolutions;
-    residuals R_0 = P_0 - up(P_1), R_1 = P_1 - up(P_2), and the base R_2 = P_2, as in a Laplacian pyramid; R_0 comes
-    down by a convolution of stride 2, because an average would cancel the fine detail that a residual consists of;
-    R_2 goes up; concatenation and a 3x3 convolution fuse them.
+    residuals R_0 = P_0 - up(P_1), R_1 = P_1 - up(P_2), and the base R_2 = P_2, as in a Laplacian pyramid; a convolution
+    of stride 2 shrinks R_0, because an average would cancel its fine detail; R_2 is enlarged; concatenation and a 3x3
+    convolution fuse them.
     """
 
     def __init__(self, channels: Sequence[int], width: int) -> None:
@@ -45,7 +46,7 @@ class ResidualPyramid(nn.Module):
 
 
 class DeepestLevel(nn.Module):
-    """The ablation without the pyramid: the coarsest level alone, brought to the middle level's size."""
+    """The ablation without the pyramid: the coarsest level alone, enlarged to the middle level's size."""
 
     def __init__(self, channels: Sequence[int], width: int) -> None:
         super().__init__()

@@ -1,6 +1,7 @@
-"""Writes a simulated video: Motion JPEG in AVI, each frame on its own, so that no small change of colour is skipped.
+# SPDX-License-Identifier: Apache-2.0
+"""Writes a simulated video: Motion JPEG in AVI, which encodes frames separately and so keeps small changes of colour.
 
-The eye file beside it has a line `frame,xR,yR,xL,yL` a frame: whole pixels, the subject's right eye first.
+The eye file beside it has a line `frame,xR,yR,xL,yL` per frame: whole pixels, the subject's right eye first.
 """
 
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ import av.codec.context
 import numpy as np
 
 from eulernet.simulation.randomness import Floats, Pixels
+from eulernet_core.whole_files import write_whole_text
 
 
 def write_video(path: Path, frames: Iterable[Pixels], fps: float, quantiser: int) -> None:
@@ -24,7 +26,7 @@ def write_video(path: Path, frames: Iterable[Pixels], fps: float, quantiser: int
         stream: Any = container.add_stream("mjpeg", rate=Fraction(fps).limit_denominator(1001))
         stream.pix_fmt = "yuvj420p"
         stream.codec_context.thread_count = 1
-        # With one value allowed there is no rate control, and no frame depends on the ones before it.
+        # A single allowed value turns rate control off, so that frames do not depend on earlier ones.
         stream.codec_context.qmin = stream.codec_context.qmax = quantiser
         stream.codec_context.flags |= int(av.codec.context.Flags.bitexact)
         for index, picture in enumerate(frames):
@@ -36,6 +38,6 @@ def write_video(path: Path, frames: Iterable[Pixels], fps: float, quantiser: int
 
 
 def write_eyes(path: Path, eyes: Iterable[Floats]) -> None:
-    """Writes the eye file for eyes float32 (2, 2) a frame."""
+    """Writes the eye file for the eyes of each frame, float32 (2, 2)."""
     lines = (f"{index},{','.join(str(int(v)) for v in np.rint(each).ravel())}\n" for index, each in enumerate(eyes))
-    path.write_text("".join(lines))
+    write_whole_text(path, "".join(lines))

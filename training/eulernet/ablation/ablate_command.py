@@ -1,4 +1,5 @@
-"""`eulernet ablate`."""
+# SPDX-License-Identifier: Apache-2.0
+"""`eulernet ablate`: the slides' ablation and the folds of protocols."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,35 +8,39 @@ from typing import TYPE_CHECKING
 
 import click
 
+from eulernet.command_options import EXISTING_FOLDER, FILE, FOLDER, crops_option, face_models_option, jobs_option
+
 if TYPE_CHECKING:
     from eulernet.ablation.plan import Run
     from eulernet.ablation.results import Row
     from eulernet.ablation.runner import Bench, Watcher
     from eulernet.learning.settings import Settings
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
 SEEDS = 3
 
 
 @click.command()
-@click.argument("recipe", type=FILE, default=Path("training/recipes/small.toml"))
-@click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help="In OULU-NPU's layout.")
-@click.option("--only", multiple=True, metavar="TAG", help="One of C1 to C5 and full; again for more.  [all six]")
-@click.option("--protocols", metavar="LIST", help="Such as 3,4: the full model on all their folds, not the variants.")
-@click.option("--seeds", type=click.IntRange(1), help=f"From the recipe's on.  [{SEEDS}; 1 with --protocols]")
-@click.option("--runs", type=click.IntRange(1), help="Stop after so many runs.")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop after the last epoch that fits in.")
+@click.argument("recipe", default="small")
+@click.option("--data", type=EXISTING_FOLDER, help="Data set in OULU-NPU's layout.")
+@click.option("--only", multiple=True, metavar="TAG", help="A variant, C1 to C5 or full; may be repeated.  [all six]")
+@click.option("--protocols", metavar="LIST", help="Protocols such as 3,4: train the full model on all their folds.")
+@click.option(
+    "--seeds", type=click.IntRange(1), help=f"Number of seeds, from the recipe's.  [{SEEDS}; 1 with --protocols]"
+)
+@click.option("--runs", type=click.IntRange(1), help="Stop after this number of runs.")
+@click.option(
+    "--minutes", type=click.FloatRange(0, min_open=True), help="Stop before an epoch that would exceed this time."
+)
 @click.option("--results", type=FILE, default="training/results/ablation.csv", show_default=True)
-@click.option("--markdown", type=FILE, help="Write the tables to this file, too.")
-@click.option("--table", is_flag=True, help="Only show what --results has; with --data, of that data and RECIPE.")
+@click.option("--markdown", type=FILE, help="Also write the tables to this file.")
+@click.option("--table", is_flag=True, help="Only show the results; with --data, the results for that data and RECIPE.")
 @click.option("--out", type=FOLDER, default="out/ablation", show_default=True, help="Folder of runs and pictures.")
-@click.option("--crops", type=FOLDER, default="out/crops", show_default=True, help="Folder of the cached face crops.")
-@click.option("--face-models", type=FOLDER, default="out/face_models", show_default=True)
-@click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Processes that cut the faces out.")
-@click.option("--threads", type=click.IntRange(1), help="Threads that train.  [one a core]")
+@crops_option
+@face_models_option
+@jobs_option
+@click.option("--threads", type=click.IntRange(1), help="Training threads.  [one per core]")
 def ablate(
-    recipe: Path,
+    recipe: str,
     data: Path | None,
     only: tuple[str, ...],
     protocols: str | None,
@@ -51,27 +56,27 @@ def ablate(
     jobs: int,
     threads: int | None,
 ) -> None:
-    """Train the slides' variants C1 to C5 and the full model alike, and print the slides' table beside ours.
+    """Train the slides' variants C1 to C5 and the full model with equal settings, and compare with the slides' table.
 
-    RECIPE: TOML as for `eulernet train`, training/recipes/small.toml by default; seed, protocol, fold, label, fcam and
-    pyramid are set run by run.
+    RECIPE: a TOML file or a shipped recipe, as for `eulernet train`; small by default. Each run sets seed, protocol,
+    fold, label, fcam and pyramid.
 
-    A finished run is a row of --results and is not done again; one that was stopped or killed goes on from its last
-    epoch. Two of these commands may share the work: start it twice, with --threads 1.
+    A finished run has a row in --results and is not repeated. A run that was stopped or killed resumes from its last
+    epoch. Several of these commands can share the work: start the command again, with --threads 1.
     """
     from eulernet.ablation.results import ResultsError, read_rows
     from eulernet.ablation.runner import Bench, Clock, Places, sweep
     from eulernet.datasets import DatasetError
-    from eulernet.evaluation.metrics import MetricsError
     from eulernet.faces import FaceModelsError
-    from eulernet.learning.settings import SettingsError, read_settings
+    from eulernet.learning.settings import SettingsError, find_recipe, read_settings
     from eulernet.learning.trainer import TrainingError
+    from eulernet_core.attack_detection_metrics import MetricsError
 
     if data is None and not table:
-        raise click.UsageError("give --data DIR to train, or --table to see what there is")
+        raise click.UsageError("give --data DIR to train, or --table to show the results")
     clock = Clock(minutes)
     try:
-        settings = read_settings(recipe) if data else None
+        settings = read_settings(find_recipe(recipe)) if data else None
         if data and settings and not table:
             plan = _plan(settings, only, protocols, seeds)
             bench = Bench(settings, Places(data, out, crops, face_models), plan, jobs)
@@ -92,7 +97,7 @@ def _plan(settings: "Settings", only: Sequence[str], protocols: str | None, seed
 
     unknown = [tag for tag in only if tag not in BY_TAG]
     if unknown:
-        raise click.BadParameter(f"{unknown[0]!r}: there are {', '.join(BY_TAG)}", param_hint="--only")
+        raise click.BadParameter(f"{unknown[0]!r}: choose from {', '.join(BY_TAG)}", param_hint="--only")
     numbers = range(settings.seed, settings.seed + (seeds or (1 if protocols else SEEDS)))
     if protocols is None:
         return variant_runs(only or tuple(BY_TAG), numbers)
@@ -123,7 +128,7 @@ def _threads(count: int | None) -> Iterator[None]:
 
 @contextmanager
 def _watching(bench: "Bench", plan: "Sequence[Run]", results: Path) -> "Iterator[Watcher]":
-    """A bar for the runs and one for the batches of the run at hand; lines of text above them."""
+    """Progress bars for the runs and for the batches of the current run."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -132,7 +137,7 @@ def _watching(bench: "Bench", plan: "Sequence[Run]", results: Path) -> "Iterator
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     left = len(missing(bench, plan, results))
-    click.echo(f"{len(plan)} runs planned, {len(plan) - left} of them done before")
+    click.echo(f"{len(plan)} runs planned, {len(plan) - left} of them finished before")
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         every, one = bar.add_task("runs", total=left), bar.add_task("batches", total=None)
 
@@ -147,6 +152,7 @@ def _watching(bench: "Bench", plan: "Sequence[Run]", results: Path) -> "Iterator
 def _show(rows: "Sequence[Row]", results: Path, out: Path, target: Path | None) -> None:
     from eulernet.ablation.tables import by_origin, compare, curves, markdown, text
     from eulernet.learning.curve import draw_curves
+    from eulernet_core.whole_files import write_whole_text
 
     if not rows:
         click.echo(f"{results}: no finished run of this recipe and data set yet")
@@ -160,8 +166,7 @@ def _show(rows: "Sequence[Row]", results: Path, out: Path, target: Path | None) 
             written.append(out / "-".join(origin) / "dev_eer.png")
             draw_curves(lines, written[-1], f"Dev EER by epoch{' (simulated data)' if each[0].simulated else ''}")
     if target:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(markdown(comparisons), encoding="utf-8")
+        write_whole_text(target, markdown(comparisons))
         written.append(target)
     if written:
         click.echo(f"\nwritten: {', '.join(map(str, written))}")

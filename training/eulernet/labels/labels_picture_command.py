@@ -1,37 +1,29 @@
-"""`eulernet labels-picture`: see the training targets, and what they cost."""
+# SPDX-License-Identifier: Apache-2.0
+"""`eulernet labels-picture`: a picture of the training targets, and the time that they take."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
+from eulernet.command_options import EXISTING_FILE, FILE, face_models_option
+
 
 @click.command("labels-picture")
-@click.argument("pictures", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("out/labels.png"),
-    show_default=True,
-    help="Picture to write.",
-)
-@click.option(
-    "--face-models",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("out/face_models"),
-    show_default=True,
-    help="Folder of face_detector.onnx and face_mesh.onnx (`eulernet face-models`).",
-)
+@click.argument("pictures", nargs=-1, type=EXISTING_FILE)
+@click.option("--out", type=FILE, default="out/labels.png", show_default=True, help="Picture to write.")
+@face_models_option
 def labels_picture(pictures: tuple[Path, ...], out: Path, face_models: Path) -> None:
-    """Draw the three kinds of labels of some faces.
+    """Draw the three kinds of labels of faces.
 
-    PICTURES: photographs with a face each; without any, two portraits that come with the installed libraries.
+    PICTURES: photographs with one face each.  [two portraits from the installed libraries]
     """
     import cv2
     import numpy as np
 
     from eulernet.faces import FaceFinder, FaceModelsError
-    from eulernet.labels.picture import draw_labels, photographs, times_ms, variants
+    from eulernet.labels.labels_picture import draw_labels, photographs, times_ms, variants
+    from eulernet_core.limits import FACE_TOO_SMALL
 
     try:
         finder = FaceFinder(face_models)
@@ -48,11 +40,11 @@ def labels_picture(pictures: tuple[Path, ...], out: Path, face_models: Path) -> 
     for name in missed:
         click.echo(f"{name}: no face found", err=True)
     if len(missed) == len(shown):
-        raise click.ClickException(f"{out}: not written, no face in any picture; the face must take 15 % of the width")
+        raise click.ClickException(f"{out}: not written, no face in any picture: {FACE_TOO_SMALL}")
     click.echo(f"{out}: {len(shown) - len(missed)} faces")
     for name, taken_ms in times_ms(photographs()["astronaut"], finder).items():
         click.echo(f"  {name:<24}{taken_ms:7.2f} ms")
     click.echo(
-        "  A depth map from a 3-D reconstruction, which the slides call slow, is not among these: ours takes the"
+        "  The depth map is made from the landmarks' z, so it takes as long as the location map; the slides call depth"
     )
-    click.echo("  landmarks' own z, so that it costs what the location map costs.")
+    click.echo("  maps slow because theirs are made by a 3-D reconstruction.")

@@ -1,4 +1,5 @@
-"""Laplacian pyramid (Burt and Adelson 1983) with their 5-tap kernel, as OpenCV's pyrDown and pyrUp have it."""
+# SPDX-License-Identifier: Apache-2.0
+"""Laplacian pyramid (Burt and Adelson 1983) with their 5-tap kernel, by OpenCV's pyrDown and pyrUp."""
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ def depth(height: int, width: int) -> int:
 
 
 def wavelength_px(level: int) -> float:
-    """Length of the waves that level 0, 1, … of a Laplacian pyramid shows most of, in px of the picture."""
+    """Dominant wavelength of level 0, 1, … of a Laplacian pyramid, in px of the picture."""
     return float(4 * 2**level)
 
 
@@ -24,12 +25,12 @@ def reduce(picture: Floats) -> Floats:
 
 
 def expand(picture: Floats, like: Floats) -> Floats:
-    """float32 (h, w, C) to the size of `like`, float32 (H, W, C), which it was reduced from."""
+    """float32 (h, w, C) to the size of `like`, float32 (H, W, C), the picture before `reduce`."""
     return np.asarray(cv2.pyrUp(picture, dstsize=(like.shape[1], like.shape[0])), np.float32).reshape(like.shape)
 
 
 def laplacian(picture: Floats, levels: int) -> tuple[list[Floats], Floats]:
-    """What each of `levels` reductions loses, fine to coarse, and what is left in the end."""
+    """The residuals of `levels` reductions, fine to coarse, and the last reduction."""
     lost = []
     for _ in range(levels):
         smaller = reduce(picture)
@@ -39,7 +40,7 @@ def laplacian(picture: Floats, levels: int) -> tuple[list[Floats], Floats]:
 
 
 def collapse(lost: list[Floats], rest: Floats) -> Floats:
-    """The picture that `laplacian` took apart."""
+    """The inverse of `laplacian`."""
     for level in reversed(lost):
         rest = expand(rest, level) + level
     return rest

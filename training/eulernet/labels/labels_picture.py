@@ -1,4 +1,5 @@
-"""The three kinds of labels drawn beside the faces they belong to, and what each takes to make."""
+# SPDX-License-Identifier: Apache-2.0
+"""A picture of the three kinds of labels beside their faces, and the time that each takes."""
 
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from eulernet.faces import FaceFinder, crop
 from eulernet.labels.maps import LABEL_KINDS, label_map, label_maps
+from eulernet_core.whole_files import replacing
 
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -31,7 +33,7 @@ def photographs() -> dict[str, Picture]:
 
 
 def variants() -> dict[str, Picture]:
-    """The portraits, and them turned, mirrored, small, seen from the side and in part outside the picture."""
+    """The portraits, plain, rotated, mirrored, small, sheared, and partly outside the picture."""
     plain = photographs()
     astronaut, hopper = plain["astronaut"], plain["grace hopper"]
     return plain | {
@@ -49,12 +51,12 @@ def _warped(picture: Picture, matrix: Any) -> Picture:
 
 
 def draw_labels(pictures: dict[str, Picture], finder: FaceFinder, out: Path) -> list[str]:
-    """Writes a picture with a row for each face: crop, landmarks, and the three maps.
+    """Writes a picture with a row for each face: crop, landmarks and the three maps.
 
     Args:
         pictures: uint8 (H, W, 3) RGB, by name.
-        out: .png, .svg or whatever matplotlib knows.
-    Returns: the names of the pictures that no face was found in.
+        out: .png, .svg or another format of matplotlib.
+    Returns: the names of the pictures without a face.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -86,19 +88,19 @@ def draw_labels(pictures: dict[str, Picture], finder: FaceFinder, out: Path) -> 
     for panel, title in zip(axes[0], ("crop", "468 landmarks", *(_TITLES[kind] for kind in LABEL_KINDS)), strict=True):
         panel.set_title(title, fontsize=10)
     figure.colorbar(shown, ax=axes[:, 4], shrink=0.6)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=110)
+    with replacing(out) as temporary:
+        figure.savefig(temporary, dpi=110)
     return missed
 
 
 def times_ms(picture: Picture, finder: FaceFinder, repeats: int = 100) -> dict[str, float]:
-    """Median milliseconds for one face of a picture that has one: finding it, its landmarks, and each kind of label."""
+    """Median milliseconds for the face in a picture: detection, landmarks and each kind of label."""
     face = finder.find(picture)
     points = None if face is None else finder.landmarks(picture, face)
     if face is None or points is None:
-        raise ValueError("times_ms: no face in the picture; use one that shows a face")
+        raise ValueError("times_ms: no face in the picture; use another picture")
     jobs: dict[str, Callable[[], object]] = {
-        "finding the face": partial(finder.find, picture),
+        "face detection": partial(finder.find, picture),
         "landmarks": partial(finder.landmarks, picture, face),
     }
     for kind in LABEL_KINDS:

@@ -1,4 +1,5 @@
-"""Renders the videos that a folder lacks, in several processes."""
+# SPDX-License-Identifier: Apache-2.0
+"""Renders the missing videos of a data set, in several processes."""
 
 import os
 from dataclasses import dataclass
@@ -7,8 +8,9 @@ from pathlib import Path
 from eulernet.datasets.oulu import Name
 from eulernet.datasets.parallel import run, shown
 from eulernet.datasets.records import Split
-from eulernet.simulation import layout
+from eulernet.simulation import data_set_folder as layout
 from eulernet.simulation.presets import Preset
+from eulernet_core.whole_files import replacing
 
 
 @dataclass(frozen=True)
@@ -24,37 +26,35 @@ Tool = tuple[int, Preset]
 
 
 def make_video(root: Path, split: Split, name: Name, seed: int, preset: Preset) -> Path:
-    """Renders and writes one video and its eye file; they appear when they are complete, the video last."""
+    """Renders and writes one video and its eye file, both atomically, the video last."""
     from eulernet.simulation.attempt import Attempt
     from eulernet.simulation.camera import FPS
-    from eulernet.simulation.video import write_eyes, write_video
+    from eulernet.simulation.motion_jpeg import write_eyes, write_video
 
     path = layout.video_path(root, split, name)
     attempt = Attempt(name, seed, preset)
     shots = list(attempt.shots())
-    parts = path.with_suffix(".avi.part"), path.with_suffix(".txt.part")
-    write_video(parts[0], (shot.picture for shot in shots), FPS, attempt.camera.quantiser)
-    write_eyes(parts[1], (shot.eyes for shot in shots))
-    parts[1].replace(path.with_suffix(".txt"))
-    parts[0].replace(path)
+    write_eyes(path.with_suffix(".txt"), (shot.eyes for shot in shots))
+    with replacing(path) as temporary:
+        write_video(temporary, (shot.picture for shot in shots), FPS, attempt.camera.quantiser)
     return path
 
 
 def simulate(root: Path, seed: int, preset: Preset, jobs: int, progress: bool = False) -> tuple[int, int]:
-    """Makes a data set, or what is missing of it.
+    """Renders the missing videos of a data set.
 
     Args:
-        root: folder; its earlier videos are kept.
-        seed: the same seed and preset give the same files, byte for byte, whatever `jobs` is.
+        root: folder; finished videos in it are kept.
+        seed: a seed and preset determine the files byte for byte, for any `jobs`.
         preset: sizes.
         jobs: processes.
-        progress: shows a bar on standard error.
+        progress: show a bar on standard error.
 
     Returns:
-        How many videos were made now, and how many there are.
+        The number of new videos, and of all videos.
 
     Raises:
-        layout.LayoutError: the folder holds something else.
+        layout.LayoutError: the folder belongs to another data set.
         RuntimeError: a process crashed.
     """
     users = layout.prepare(root, seed, preset)
@@ -68,7 +68,7 @@ def simulate(root: Path, seed: int, preset: Preset, jobs: int, progress: bool = 
 
 
 def _tool(seed: int, preset: Preset) -> Tool:
-    # One thread a process: the processes are the parallelism.
+    # One thread per process, because several processes run.
     os.environ["OMP_NUM_THREADS"] = "1"
     import cv2
 

@@ -1,6 +1,7 @@
-"""Draws attention: an overview of all levels, a page a level with every map, and networks beside each other.
+# SPDX-License-Identifier: Apache-2.0
+"""Draws attention: an overview of all levels, a page per level with every map, and networks side by side.
 
-All scales are fixed, so that pictures of different videos and networks can be laid side by side.
+All scales are fixed, so that pictures of different videos and networks can be compared.
 """
 
 from collections.abc import Sequence
@@ -18,18 +19,19 @@ from matplotlib.ticker import MaxNLocator
 
 from eulernet.diirf import BAND_HZ, CLIP_RATE_HZ
 from eulernet.explanation.attention import Attention, Doubles, Floats, response
-from eulernet.network import FRAME_INTERVAL
+from eulernet_core.clip_geometry import FRAME_INTERVAL
+from eulernet_core.whole_files import replacing
 
 _PANEL_IN = 1.15
 _GAP, _BAR = 0.12, 0.1  # of a panel's width: between videos, and a colour bar
-_MAX_FILTERED = 2.0  # there a gate is at 0.88
+_MAX_FILTERED = 2.0  # its gate is 0.88
 _MAX_FEATURES = 3.0
 _Axes = Any
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One video's column: `label` above it, `start` its clip's first frame."""
+    """One video's columns; `label`: their title, `start`: number of the clip's first frame."""
 
     label: str
     start: int
@@ -37,7 +39,7 @@ class Shown:
 
 
 def _spread(gates: Any) -> Any:
-    """Takes 0..1 to 0..1 so that small differences from 0.5 show: the root of the distance, on either side."""
+    """Maps 0..1 to 0..1 and amplifies small differences from 0.5, by the root of the distance."""
     away = 2 * np.asarray(gates) - 1
     return (1 + np.sign(away) * np.sqrt(np.abs(away))) / 2
 
@@ -50,7 +52,7 @@ def _gathered(spread: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Scale:
-    """How a kind of values is drawn: its bar's text, colours, limits, and the bar's numbers."""
+    """Scale of a kind of values: name and ticks of its colour bar, colours, limits."""
 
     name: str
     colours: str
@@ -59,7 +61,7 @@ class _Scale:
     ticks: tuple[float, ...] | None = None
 
 
-# Gates: red lets through, blue holds back, 0.5 is what a still picture gets.
+# Gates: red passes, blue blocks, 0.5 is the gate of a still picture.
 _GATE = _Scale("gate", "RdBu_r", FuncNorm((_spread, _gathered), 0, 1), ticks=(0, 0.4, 0.5, 0.6, 1))
 _FILTERED = _Scale("|filter|", "magma", PowerNorm(0.5, 0, _MAX_FILTERED), "max", (0, 0.1, 0.5, 1, 2))
 _FEATURES = _Scale("÷ mean", "magma", Normalize(0, _MAX_FEATURES), "max")
@@ -67,7 +69,7 @@ _MAP = _Scale("map", "magma", Normalize(0, 1))
 
 
 def overview(videos: Sequence[Shown], title: str) -> Figure:
-    """Per video a column a frame: the face, each level's gates and |filter outputs| (means over K maps), the map."""
+    """For each frame of each video a column: face, each level's gates and |filter outputs| (means over K maps), map."""
     levels = range(len(videos[0].attention.gates))
     figure, grid = _grid(videos, 2 + 2 * len(levels), title)
     bars = grid[:, -1]
@@ -90,7 +92,7 @@ def overview(videos: Sequence[Shown], title: str) -> Figure:
 
 
 def level_page(videos: Sequence[Shown], level: int, filters: Doubles, title: str) -> Figure:
-    """Each of the K gates of one level, and beside it its filter's response. filters: float64 (K, 5)."""
+    """The K gates of one level, with the frequency response of each filter. filters: float64 (K, 5)."""
     figure, grid = _grid(videos, len(filters), title, extra=2.0)
     bars, responses = grid[:, -2], grid[:, -1]
     for video, columns in _columns(videos, grid):
@@ -108,14 +110,14 @@ def level_page(videos: Sequence[Shown], level: int, filters: Doubles, title: str
         panel.tick_params(labelsize=7)
         panel.yaxis.tick_right()
         panel.set_gid(f"response {k}")
-    responses[0].set_title(f"|H|; green: the {BAND_HZ[0]:g} to {BAND_HZ[1]:g} Hz\nthat it started over", fontsize=7)
+    responses[0].set_title(f"|H|; green: the {BAND_HZ[0]:g} to {BAND_HZ[1]:g} Hz\nband before training", fontsize=7)
     responses[-1].set_xlabel(f"Hz, at {CLIP_RATE_HZ * FRAME_INTERVAL:g} frames/s", fontsize=7)
     _name_rows(grid[:, 0], [f"map {k + 1}" for k in range(len(filters))])
     return figure
 
 
 def side_by_side(networks: Sequence[tuple[str, Sequence[Shown]]], title: str) -> Figure:
-    """A row a video, a block of columns a network: its features at each level and its map, at the clip's last frame."""
+    """A row per video, a block of columns per network: features of each level and the map, at the clip's last frame."""
     first = networks[0][1]
     levels = len(first[0].attention.features)
     widths = [1.0] + ([_GAP] + [1.0] * (levels + 1)) * len(networks) + [_GAP, _BAR, 5 * _BAR, _BAR]
@@ -140,13 +142,13 @@ def side_by_side(networks: Sequence[tuple[str, Sequence[Shown]]], title: str) ->
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a picture, its folder too where that is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    """Writes a picture in the format of the path's suffix; makes its folder."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=130)
 
 
 def _figure(rows: int, widths: Sequence[float], title: str) -> tuple[Figure, _Axes]:
-    """A figure of empty, invisible panels; what is drawn on becomes visible."""
+    """A figure of invisible panels; drawing on a panel makes it visible."""
     size = _PANEL_IN * sum(widths) + 1.4, _PANEL_IN * rows + 0.12 * rows + 0.9
     layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
     figure = Figure(figsize=size, layout=layout)
@@ -160,7 +162,7 @@ def _figure(rows: int, widths: Sequence[float], title: str) -> tuple[Figure, _Ax
 
 
 def _grid(videos: Sequence[Shown], rows: int, title: str, extra: float = 0.0) -> tuple[Figure, _Axes]:
-    """Columns: every frame of each video, a gap after each, the colour bars, and one more of width `extra`."""
+    """Columns: the frames of each video with a gap after them, the colour bars, and one more of width `extra`."""
     widths: list[float] = []
     for video in videos:
         widths += [1.0] * len(video.attention.crops) + [_GAP]
@@ -189,14 +191,14 @@ def _face(panel: _Axes, crop: Any) -> None:
 
 
 def _gate(panel: _Axes, crop: Any, gates: Floats, bar: _Axes) -> None:
-    """Gates (S_l, S_l) over the whole of a face in grey, cell by cell; where they are 0.5 the face alone is seen."""
+    """Gates (S_l, S_l) over the face in grey, cell by cell, transparent at 0.5."""
     grey = crop.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32) / 255
     panel.imshow(grey, extent=(0, 1, 1, 0), cmap="gray", vmin=0, vmax=1)
     _values(panel, gates, _GATE, bar, np.abs(2 * _spread(gates) - 1))
 
 
 def _values(panel: _Axes, values: Floats, scale: _Scale, bar: _Axes, opacity: Any = None) -> None:
-    """Values (S_l, S_l) cell by cell, with an opacity a cell, and their scale's bar where it is not there yet."""
+    """Values (S_l, S_l) cell by cell, with an opacity per cell; draws the scale's bar if it is still missing."""
     panel.set_visible(True)
     style = {"cmap": scale.colours, "norm": scale.norm, "alpha": opacity}
     panel.imshow(values, extent=(0, 1, 1, 0), interpolation="nearest", **style)

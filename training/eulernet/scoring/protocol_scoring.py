@@ -1,8 +1,9 @@
-"""Scores what protocols ask for, each video once a model, and leaves score tables for every protocol and fold."""
+# SPDX-License-Identifier: Apache-2.0
+"""Scores the videos of protocols, each once per model, and writes score tables for every protocol and fold."""
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -20,18 +21,18 @@ from eulernet.evaluation.report import About
 from eulernet.evaluation.scores import Score, write_scores
 from eulernet.scoring.scorers import CropModel, ScorerError, open_checkpoint, open_graph, score_crops, without_time
 from eulernet.scoring.server import PREFIX, Server, open_server
-from eulernet.simulation.layout import RECORD
+from eulernet.simulation.origin import is_simulated
+from eulernet_core.weights_label import WEIGHTS_UNTRAINED
 
 SPLITS: tuple[Split, ...] = ("dev", "test")
-UNTRAINED = "untrained"
-STILL = "every clip is its first frame, four times: what is left of the figures without time"
+STILL = "every clip repeats its first frame four times, so the figures measure the network without motion"
 _PLACEHOLDER = re.compile(r"\{(.*?)\}")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`clips`: a video; `crops`, `models`: folders of the cached crops and of the face models; `jobs`: processes;
-    `still`: each clip is its first frame, again and again."""
+    """`clips`: per video; `crops`, `models`: folders of the cached crops and of the face models; `jobs`: processes;
+    `still`: repeat each clip's first frame."""
 
     clips: int
     crops: Path
@@ -42,22 +43,22 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """A protocol and fold, and the model that is judged by it: a path, or a server's address."""
+    """A protocol and fold, and the model to evaluate on it: a path, or a server's address."""
 
     part: Part
     model: str
 
 
 def plan(model: str, data: Path, protocols: Sequence[int], folds: Sequence[int] = FOLDS) -> list[Job]:
-    """What is to be judged by what.
+    """The evaluations to do.
 
     Args:
-        model: a path or a server's address; `{protocol}` and `{fold}` in a path stand for the job's, `{fold}` for
-            nothing where a protocol has none.
+        model: a path or a server's address; `{protocol}` and `{fold}` in a path are replaced by the job's numbers,
+            `{fold}` by nothing in a protocol without folds.
         data: a manifest, which has no protocols, or a folder.
-        protocols, folds: of OULU-NPU; folds of protocols 3 and 4.
+        protocols, folds: of OULU-NPU; the folds are for protocols 3 and 4.
     Raises:
-        ScorerError: a model's file is missing, or the path holds another name in braces.
+        ScorerError: a model's file is missing, or the path has another name in braces.
     """
     parts = [Part()]
     if not data.is_file():
@@ -73,13 +74,13 @@ def plan(model: str, data: Path, protocols: Sequence[int], folds: Sequence[int] 
 
 
 def score(jobs: Sequence[Job], data: Path, out: Path, settings: Settings) -> Problems:
-    """Writes the folder of score tables that `evaluate_folder` reads. A video that gets no score has a row without one.
+    """Writes the folder of score tables for `evaluate_folder`. A video without a score has a row with an empty cell.
 
-    Returns: what could not be used, in the data set and while scoring.
+    Returns: the problems of the data set and of scoring.
 
     Raises:
-        DatasetError: a split has no video that can be used, or the crops or the tables can't be written.
-        FaceModelsError, ScorerError: there is nothing to score with.
+        DatasetError: a split has no usable video, or the crops or the tables can't be written.
+        FaceModelsError, ScorerError: the models can't be used.
     """
     readings = {(job.part, split): _read(data, job.part, split) for job, split in product(jobs, SPLITS)}
     videos = {key: reading.require() for key, reading in readings.items()}
@@ -102,15 +103,18 @@ def score(jobs: Sequence[Job], data: Path, out: Path, settings: Settings) -> Pro
             notes += _doubts(model, scorer, parts)
         models = list(dict.fromkeys(job.model for job in jobs))
         facts = _facts(models, labels) | {"data": data.resolve().name, "clips a video": str(settings.clips)}
-        simulated = _simulated({video.path.parent for each in videos.values() for video in each})
+        one_per_folder = {video.path.parent: video.path for each in videos.values() for video in each}
+        simulated = any(map(is_simulated, one_per_folder.values()))
         tables.write_about(out, About(f"weights {facts['weights']}", simulated, facts, tuple(notes)))
     except OSError as error:
-        raise DatasetError(f"{error.filename or out}: can't be written or read ({error.strerror})") from error
+        raise DatasetError(
+            f"{error.filename2 or error.filename or out}: can't be written or read ({error.strerror})"
+        ) from error
     return problems
 
 
 def open_model(model: str) -> CropModel | Server:
-    """What a server's address, a path ending in .onnx, or another path stands for. Raises: ScorerError."""
+    """The scorer for a server's address, for an .onnx file, or for a checkpoint. Raises: ScorerError."""
     if model.startswith(PREFIX):
         return open_server(model)
     return (open_graph if model.endswith(".onnx") else open_checkpoint)(Path(model))
@@ -118,7 +122,7 @@ def open_model(model: str) -> CropModel | Server:
 
 def _stilled(scorer: CropModel | Server, model: str) -> CropModel:
     if isinstance(scorer, Server):
-        raise ScorerError(f"{model}: clips that stand still are for files; give a .pt or an .onnx with --still")
+        raise ScorerError(f"{model}: --still needs a file; give a .pt or an .onnx")
     return without_time(scorer)
 
 
@@ -127,8 +131,8 @@ def _filled(model: str, part: Part) -> str:
         return model
     for name in _PLACEHOLDER.findall(model):
         if name not in Part._fields or part.protocol is None:
-            known = "{protocol} and {fold} of OULU-NPU's layout are filled in"
-            raise ScorerError(f"{model}: nothing to put for {{{name}}}; {known}")
+            known = "{protocol} and {fold} are the known names, for data in OULU-NPU's layout"
+            raise ScorerError(f"{model}: no value for {{{name}}}; {known}")
     values = {name: "" if value is None else str(value) for name, value in part._asdict().items()}
     return str(Path(_PLACEHOLDER.sub(lambda match: values[match[1]], model)))
 
@@ -142,12 +146,12 @@ def _read(data: Path, part: Part, split: Split) -> Reading:
 def _score(
     videos: Mapping[Path, Video], scorer: CropModel | Server, settings: Settings, problems: Problems
 ) -> Mapping[Path, list[Score]]:
-    """The scores of each video that has any."""
+    """The scores of each video that has at least one."""
     if isinstance(scorer, Server):
         total = len(videos) * settings.clips
         found = scorer.score(videos.values(), settings.clips, problems)
     else:
-        # The crops that `eulernet train` cuts, so that they are in the cache already.
+        # The same crop settings as in `eulernet train`, so that its cache is used.
         size = scorer.size_px
         cut = CropSettings(clips_per_video=settings.clips, size_px=size, label_side=size // 8)
         cache = build_crop_cache(videos.values(), settings.crops, settings.models, cut, processes=settings.jobs)
@@ -162,11 +166,6 @@ def _score(
     return scores
 
 
-def _simulated(folders: Iterable[Path]) -> bool:
-    """Whether any of these folders of videos is part of a simulated data set."""
-    return any((root / RECORD).is_file() for folder in folders for root in (folder, folder.parent))
-
-
 def _facts(models: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
     name = models[0] if len(models) == 1 else f"{len(models)} models, {models[0]} to {models[-1]}"
     return {"model": name, "weights": ", ".join(f'"{label}"' for label in dict.fromkeys(labels))}
@@ -175,17 +174,17 @@ def _facts(models: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
 def _left_out(problems: Problems) -> list[str]:
     counts = Counter(each.kind for each in problems)
     listed = ", ".join(f"{kind}: {count}" for kind, count in counts.items())
-    return [f"problems of the data set, what they concern is left out: {listed}"] if listed else []
+    return [f"problems of the data set; the videos concerned are left out: {listed}"] if listed else []
 
 
 def _doubts(model: str, scorer: CropModel | Server, parts: Sequence[Part]) -> list[str]:
-    """Why a model's figures may not be what they look like."""
-    if scorer.weights == UNTRAINED:
-        return [f"{model}: untrained weights, drawn at random; the figures say nothing about the method"]
+    """Reasons to doubt a model's figures."""
+    if scorer.weights == WEIGHTS_UNTRAINED:
+        return [f"{model}: untrained, random weights; the figures say nothing about the method"]
     if isinstance(scorer, Server) or scorer.trained_by is None:
         return []
     its = Part(scorer.trained_by[0], scorer.trained_by[1] or None)
     others = [part if part.protocol == its.protocol else Part(part.protocol) for part in parts if part != its]
     names = ", ".join(dict.fromkeys(str(part) for part in others if part.protocol))
-    said = f"{model}: its training settings say {its}; its figures for {names} are no results of theirs"
-    return [said] if names else []
+    doubt = f"{model}: trained for {its} by its settings; its figures for {names} are not results of that protocol"
+    return [doubt] if names else []

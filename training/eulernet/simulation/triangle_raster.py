@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rasterises small triangles with a z-buffer, all triangles at once (edge functions of Pineda 1988), in plain numpy."""
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ class Mesh:
 
 
 def grid_mesh(rows: int, columns: int) -> Mesh:
-    """Two triangles a cell of a (rows, columns) grid of vertices, in row-major order."""
+    """Two triangles per cell of a (rows, columns) grid of vertices, in row-major order."""
     index = np.arange(rows * columns, dtype=np.int32).reshape(rows, columns)
     a, b, c, d = (part.ravel() for part in (index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]))
     triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)])
@@ -31,15 +32,15 @@ def rasterise(mesh: Mesh, points: Floats, depth: Floats, attributes: Floats, hei
     """Draws a mesh's attributes.
 
     Args:
-        mesh: T triangles over V vertices; those that face away are skipped.
-        points: float32 (V, 2), x, y in pixels; pixel centres lie at halves.
+        mesh: T triangles over V vertices; triangles that face away are skipped.
+        points: float32 (V, 2), x, y in pixels; pixel centres are at halves.
         depth: float32 (V,), distance from the camera.
         attributes: float32 (V, A), interpolated linearly on the screen.
         height: of the picture, pixels.
         width: of the picture, pixels.
 
     Returns:
-        float32 (height, width, A + 1); the last channel is 1 where a triangle covers the pixel's centre.
+        float32 (height, width, A + 1); the last channel is 1 if a triangle covers the pixel's centre.
     """
     first, second, third = (points[mesh.triangles[:, k]] for k in range(3))
     edge_1, edge_2 = second - first, third - first
@@ -47,7 +48,7 @@ def rasterise(mesh: Mesh, points: Floats, depth: Floats, attributes: Floats, hei
     low = np.floor(np.minimum(np.minimum(first, second), third) - 0.5)
     size = np.ceil(np.maximum(np.maximum(first, second), third) - 0.5) - low
     extent = np.maximum(size[:, 0], size[:, 1])
-    # A triangle as large as this does not come from a grid of small cells: it would be a fold, not a surface.
+    # Larger triangles are artefacts of folds, because the cells of the grid are small.
     seen = np.flatnonzero((area > 1e-4) & (extent <= _LARGE_PX))
     corners = np.stack([first, second, third], 1)
     far_first = seen[np.argsort(-depth[mesh.triangles[seen, 0]], kind="stable")]
@@ -63,7 +64,7 @@ def rasterise(mesh: Mesh, points: Floats, depth: Floats, attributes: Floats, hei
         triangle = chosen[which]
         distance = np.einsum("nk,nk->n", depth[mesh.triangles[triangle]], inside)
         front = distance <= nearest[pixel]
-        # Of several writes to one pixel the last one stays, and the triangles come far ones first.
+        # The last of several writes to a pixel is kept, and the triangles are sorted from far to near.
         pixel, triangle, inside, distance = pixel[front], triangle[front], inside[front], distance[front]
         owner[pixel], nearest[pixel], weights[pixel] = triangle, distance, inside
     picture = np.zeros((height * width, attributes.shape[1] + 1), np.float32)
@@ -77,7 +78,7 @@ def rasterise(mesh: Mesh, points: Floats, depth: Floats, attributes: Floats, hei
 def _covered(
     corners: Floats, area: Floats, low: Floats, side: int, height: int, width: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
-    """Pixels in each triangle, looked for in a block of `side` x `side`: (triangle, pixel, weights (n, 3))."""
+    """Pixels in each triangle, within a block of `side` x `side`: (triangle, pixel, weights (n, 3))."""
     offset = np.arange(side, dtype=np.float32)
     x = (low[:, 0, None] + offset + 0.5)[:, None, :]
     y = (low[:, 1, None] + offset + 0.5)[:, :, None]

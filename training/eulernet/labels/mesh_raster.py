@@ -1,25 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draws a triangle mesh onto a small grid with a z-buffer (Catmull 1974), all triangles at once."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-_EDGE = 1e-5  # a sample on the edge of two triangles belongs to both: no gap from rounding
+_EDGE = 1e-5  # a sample on a common edge belongs to both triangles, so that rounding leaves no gap
 
 
 def rasterise(points: Floats, values: Floats, triangles: NDArray[np.int64], size: int, oversample: int = 4) -> Floats:
-    """The mean over each cell of what is seen there of a surface; nothing counts as 0.
+    """The mean over each cell of the values of the visible surface; samples without surface count as 0.
 
     Args:
         points: fp32 (n, 3): x, y in cells of the grid, whose corners are (0, 0) and (size, size); z, smaller is nearer.
         values: fp32 (n, k), at the points; linear between them.
         triangles: int64 (m, 3), wound either way.
-        size: cells a side of the grid.
-        oversample: samples a side of each cell.
+        size: side of the grid in cells.
+        oversample: samples per side of a cell.
     Returns: fp32 (k, size, size).
     """
     side = size * oversample
-    # Samples lie in the middle of their squares; moved so that they are at whole numbers.
+    # Shifted so that the samples, the middles of their squares, have whole coordinates.
     xy = points[:, :2] * np.float32(oversample) - np.float32(0.5)
     corners = xy[triangles]  # (m, 3, 2)
     first = np.clip(np.ceil(corners.min(axis=1)), 0, side).astype(np.int32)
@@ -29,7 +30,7 @@ def rasterise(points: Floats, values: Floats, triangles: NDArray[np.int64], size
     area = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
     count = np.where(area != 0, extent[:, 0] * extent[:, 1], 0)
 
-    # A row for each triangle and each sample of the rectangle around it.
+    # A row for each sample in the bounding rectangle of each triangle.
     which = np.repeat(np.arange(len(triangles), dtype=np.int32), count)
     within = np.arange(len(which), dtype=np.int32) - np.repeat((np.cumsum(count) - count).astype(np.int32), count)
     down, across = np.divmod(within, extent[which, 0])
@@ -46,7 +47,7 @@ def rasterise(points: Floats, values: Floats, triangles: NDArray[np.int64], size
     carried = np.concatenate([points[:, 2:], values], axis=1)[triangles]  # (m, 3, 1 + k)
     base, to_b, to_c = carried[:, 0], carried[:, 1] - carried[:, 0], carried[:, 2] - carried[:, 0]
     at = base[which] + b * to_b[which] + c * to_c[which]
-    # Of several assignments to one place the last stays: the nearest.
+    # The last of several assignments to a place is kept: the nearest.
     order = np.argsort(-at[:, 0], kind="stable")
     seen = np.zeros((side * side, values.shape[1]), np.float32)
     seen[place[order]] = at[order, 1:]

@@ -1,44 +1,45 @@
-"""`eulernet metrics`: the figures of ISO/IEC 30107-3 from score tables alone, and two score tables side by side."""
+# SPDX-License-Identifier: Apache-2.0
+"""`eulernet metrics`: figures of ISO/IEC 30107-3 from score tables, and comparison of score tables."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
+from eulernet.command_options import EXISTING_FILE, EXISTING_FOLDER, FOLDER, resamples_option
+from eulernet_core.weights_label import LIVE_THRESHOLD
+
 if TYPE_CHECKING:
     from eulernet.evaluation.comparison import Clip, Comparison
     from eulernet.evaluation.protocols import ProtocolResult
     from eulernet.evaluation.report import Evaluation
 
-TABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
-FOLDER = click.Path(file_okay=False, path_type=Path)
-SHOWN = 3  # clips that are named of each kind
+SHOWN = 3  # clips listed in a line
 
 
 @click.group()
 def metrics() -> None:
-    """Work on score tables, the CSV files that `eulernet evaluate` writes or that other systems' scores are put into.
+    """Compute figures from score tables and compare score tables.
 
-    Their columns are path, name, label, instrument, subject, phone, session, split, start, liveness; a row is a clip.
+    A score table is a CSV of `eulernet evaluate` or of another system, with a row per clip and the columns path, name,
+    label, instrument, subject, phone, session, split, start, liveness.
     """
 
 
 @metrics.command()
-@click.argument("scores", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("scores", type=EXISTING_FOLDER)
 @click.option("--out", type=FOLDER, required=True, help="Folder for metrics.json, metrics.md and metrics.html.")
 @click.option(
     "--per",
     type=click.Choice(["video", "clip"]),
     default="video",
     show_default=True,
-    help="What counts as a presentation: a path with the mean of its rows, or a row.",
+    help="Presentation: a video with the mean of its rows, or a row.",
 )
-@click.option("--system", help="What was scored, for the heading. [what about.json says, or the folder's name]")
-@click.option("--simulated", is_flag=True, help="Mark every figure as one of simulated data, also without about.json.")
-@click.option(
-    "--resamples", type=click.IntRange(1), default=2000, show_default=True, help="Draws behind the 95 % intervals."
-)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of those draws.")
+@click.option("--system", help="Name of the scored system, for the heading.  [about.json's, or the folder's name]")
+@click.option("--simulated", is_flag=True, help="Mark every figure as simulated, also without about.json.")
+@resamples_option
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the draws.")
 def report(
     scores: Path,
     out: Path,
@@ -50,17 +51,17 @@ def report(
 ) -> None:
     """Compute APCER, BPCER, ACER, HTER, EER and their intervals from the tables in the folder SCORES.
 
-    SCORES holds dev.csv and test.csv; or, for OULU-NPU's protocols, protocol_1_dev.csv and protocol_1_test.csv,
-    protocol_3_fold_1_dev.csv and so on. Thresholds come from dev scores alone, where both error rates are equal.
+    SCORES has dev.csv and test.csv; or, for OULU-NPU's protocols, protocol_1_dev.csv and protocol_1_test.csv,
+    protocol_3_fold_1_dev.csv and so on. The threshold is at equal error rates of the dev scores.
 
     \b
-    Exit status: 0 the report is written, 1 a table can't be used, 2 wrong usage.
+    Exit status: 0 report written, 1 a table can't be used, 2 wrong usage.
     """
     from dataclasses import replace
 
     from eulernet.evaluation.folder import evaluate_folder
-    from eulernet.evaluation.metrics import MetricsError
     from eulernet.evaluation.scores import ScoresError
+    from eulernet_core.attack_detection_metrics import MetricsError
 
     try:
         evaluation = evaluate_folder(scores, per, resamples, seed)
@@ -72,25 +73,25 @@ def report(
 
 
 @metrics.command()
-@click.argument("first", type=TABLE)
-@click.argument("others", type=TABLE, nargs=-1, required=True)
+@click.argument("first", type=EXISTING_FILE)
+@click.argument("others", type=EXISTING_FILE, nargs=-1, required=True)
 @click.option(
     "--within",
     type=click.FloatRange(0),
     default=1e-4,
     show_default=True,
-    help="Difference of liveness that is allowed.",
+    help="Largest allowed difference of liveness.",
 )
 @click.option(
-    "--threshold", type=float, default=0.5, show_default=True, help="Liveness from here up is a decision for live."
+    "--threshold", type=float, default=LIVE_THRESHOLD, show_default=True, help="Lowest liveness with the verdict live."
 )
 def compare(first: Path, others: tuple[Path, ...], within: float, threshold: float) -> None:
-    """Compare the score table FIRST with OTHERS, clip by clip: do two ways to run one network say the same?
+    """Compare the score table FIRST with OTHERS, clip by clip, for example of one network on two runtimes.
 
     Clips are matched by path and first frame.
 
     \b
-    Exit status: 0 all say the same, 1 a clip is further apart than --within, judged differently, or in one table only.
+    Exit status: 0 all clips agree, 1 a clip differs by more than --within, in its verdict, or is in one table only.
     """
     from eulernet.evaluation.comparison import compare as compare_scores
     from eulernet.evaluation.scores import ScoresError, read_scores
@@ -109,13 +110,13 @@ def compare(first: Path, others: tuple[Path, ...], within: float, threshold: flo
 
 
 def write_and_print(evaluation: "Evaluation", out: Path) -> None:
-    """Writes the report and shows its main figures. Raises: click.ClickException where it can't be written."""
+    """Writes the report and prints its main figures. Raises: click.ClickException, if it can't be written."""
     from eulernet.evaluation.report import write_report
 
     try:
         written = write_report(evaluation, out)
     except OSError as error:
-        raise click.ClickException(f"{error.filename or out}: can't be written ({error.strerror})") from error
+        raise click.ClickException(f"{error.filename2 or out}: can't be written ({error.strerror})") from error
     for warning in evaluation.warnings:
         click.echo(f"warning: {warning}", err=True)
     for result in evaluation.protocols:
@@ -124,9 +125,9 @@ def write_and_print(evaluation: "Evaluation", out: Path) -> None:
 
 
 def _print_result(result: "ProtocolResult", simulated: bool) -> None:
-    from eulernet.evaluation.layout import ABSENT, interval_text, marked, spread_text, value_text
-    from eulernet.evaluation.metrics import FIGURES
     from eulernet.evaluation.protocols import Key
+    from eulernet.evaluation.report_tables import ABSENT, interval_text, marked, spread_text, value_text
+    from eulernet_core.attack_detection_metrics import FIGURES
 
     click.echo(marked(result.title, simulated))
     for fold in result.folds:
@@ -143,7 +144,7 @@ def _print_result(result: "ProtocolResult", simulated: bool) -> None:
 def _print_comparison(result: "Comparison", first: Path, other: Path) -> None:
     click.echo(f"{first} and {other}: {result.clips} clips in both")
     click.echo(f"  largest difference {result.largest:.3g} ({result.where}), mean {result.mean:.3g}")
-    click.echo(f"  judged differently: {len(result.flipped)}{_named(result.flipped)}")
+    click.echo(f"  different verdicts: {len(result.flipped)}{_named(result.flipped)}")
     for path, clips in ((first, result.only_one), (other, result.only_other)):
         if clips:
             click.echo(f"  only in {path}: {len(clips)}{_named(clips)}")

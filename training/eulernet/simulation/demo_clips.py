@@ -1,20 +1,24 @@
-"""`eulernet demo-clips`: three simulated videos to try the system on: a living face, a print of it, a replay of it.
+# SPDX-License-Identifier: Apache-2.0
+"""`eulernet demo-clips`: three simulated videos for a demonstration: a live face, a print and a replay.
 
-Their subjects come from a seed of their own, so that no training on a simulated data set has seen them.
+Their seed is reserved for them, so that their subjects are in no simulated training set. Imports neither torch nor the
+served models.
 """
 
 from pathlib import Path
 
 import click
 
-SEED = 2022  # `eulernet simulate` starts at 1 and takes what it is given: keep this one for demonstrations
+from eulernet.command_options import FOLDER
+
+SEED = 2022  # do not give it to `eulernet simulate`, whose default is 1
 USERS = (36, 37, 38)
 CLIPS = {"bona_fide": 1, "print": 2, "replay": 4}  # file code in OULU-NPU's sense
 FRAMES = 48
 
 
 def make_demo_clips(out: Path, seed: int = SEED) -> list[Path]:
-    """Writes CLIPS as `<name>.mp4` into `out`, each of another subject; the same seed gives the same frames."""
+    """Writes CLIPS as `<name>.mp4` into `out`, each with another subject; the seed determines the frames."""
     from fractions import Fraction
 
     from eulernet.datasets.mp4 import write_mp4
@@ -34,13 +38,13 @@ def make_demo_clips(out: Path, seed: int = SEED) -> list[Path]:
 @click.command("demo-clips")
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("out/demo/clips"),
+    type=FOLDER,
+    default="out/demo/clips",
     show_default=True,
     help="Folder for the clips.",
 )
-@click.option("--seed", default=SEED, show_default=True, help="Another number gives other people.")
+@click.option("--seed", default=SEED, show_default=True, help="Determines the subjects.")
 def demo_clips(out: Path, seed: int) -> None:
-    """Make three short simulated videos: a living face, a print, a replay on a display."""
+    """Render three short simulated videos: a live face, a print, and a replay on a display."""
     for path in make_demo_clips(out, seed):
         click.echo(f"{path}  {path.stat().st_size / 1000:.0f} kB")

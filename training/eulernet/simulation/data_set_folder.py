@@ -1,4 +1,5 @@
-"""A simulated data set's folder: its record, which videos are missing, and writing one of them whole or not at all."""
+# SPDX-License-Identifier: Apache-2.0
+"""A simulated data set's folder: its record, its protocol lists and its missing videos."""
 
 import json
 from dataclasses import asdict
@@ -7,21 +8,22 @@ from pathlib import Path
 from eulernet.datasets.oulu import FILES, FOLDERS, PHONES, SESSIONS, Name, write_protocols
 from eulernet.datasets.records import Split
 from eulernet.simulation.presets import Preset, split_users
+from eulernet_core.whole_files import write_whole_text
 
 RECORD = "simulated.json"
-# Another version of the simulator gives other pictures for the same seed: a folder holds one version's only.
+# Increased when the same seed gives other pictures; a folder has videos of one version only.
 VERSION = 3
 
 
 class LayoutError(RuntimeError):
-    """The folder holds another data set than the one that is to be written into it."""
+    """The folder belongs to another data set."""
 
 
 def prepare(root: Path, seed: int, preset: Preset) -> dict[Split, list[int]]:
     """Makes the folders, the protocol lists and the record; returns the users by split.
 
     Raises:
-        LayoutError: the folder holds files of another seed, size or version, or something else altogether.
+        LayoutError: the folder has files of another seed, size or version, or other files.
     """
     record = {"simulated": True, "version": VERSION, "seed": seed, **asdict(preset)}
     path = root / RECORD
@@ -29,26 +31,26 @@ def prepare(root: Path, seed: int, preset: Preset) -> dict[Split, list[int]]:
         found = json.loads(path.read_text())
         if found != record:
             differing = ", ".join(f"{key} {found.get(key)}" for key in record if found.get(key) != record[key])
-            raise LayoutError(f"{root}: holds a data set with {differing}; give another folder, or delete this one")
+            raise LayoutError(f"{root}: has a data set with {differing}; give another folder, or delete this one")
     elif root.exists() and any(root.iterdir()):
         raise LayoutError(f"{root}: not empty and without {RECORD}; give a new folder")
     users = split_users(preset.users)
     for folder in FOLDERS.values():
         (root / folder).mkdir(parents=True, exist_ok=True)
-        for left in (root / folder).glob("*.part"):
-            left.unlink()
-    path.write_text(json.dumps(record, indent=2) + "\n")
+        for partial in (root / folder).glob(".*"):  # of a killed process
+            partial.unlink()
+    write_whole_text(path, json.dumps(record, indent=2) + "\n")
     write_protocols(root, users)
     return users
 
 
 def video_path(root: Path, split: Split, name: Name) -> Path:
-    """Where a video lies."""
+    """Path of a video."""
     return root / FOLDERS[split] / f"{name}.avi"
 
 
 def missing(root: Path, users: dict[Split, list[int]]) -> tuple[list[tuple[Split, Name]], int]:
-    """The videos that are still to be made, sorted by user, and how many there are in all."""
+    """The missing videos, sorted by user, and the number of all videos."""
     every = [
         (split, Name(phone, session, user, file))
         for split, numbers in users.items()
@@ -57,5 +59,5 @@ def missing(root: Path, users: dict[Split, list[int]]) -> tuple[list[tuple[Split
         for phone in PHONES
         for file in FILES
     ]
-    # The video is the last of the pair to appear.
+    # The video is written after its eye file.
     return [(split, name) for split, name in every if not video_path(root, split, name).is_file()], len(every)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`eulernet train`."""
 
 from pathlib import Path
@@ -5,33 +6,35 @@ from typing import TYPE_CHECKING
 
 import click
 
+from eulernet.command_options import (
+    EXISTING_FILE,
+    FOLDER,
+    crops_option,
+    data_option,
+    face_models_option,
+    jobs_option,
+)
+
 if TYPE_CHECKING:
     from eulernet.datasets.clips import ClipDataset
     from eulernet.learning.settings import Settings
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
-
 
 @click.command()
-@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--data",
-    required=True,
-    type=click.Path(exists=True, path_type=Path),
-    help="Folder in OULU-NPU's layout, real or simulated, or a manifest CSV (path,label,instrument,subject,split).",
-)
-@click.option("--out", required=True, type=FOLDER, help="Folder of the run; a run that is there goes on.")
-@click.option("--label", default="trained", show_default=True, help="What the weights are called wherever they score.")
+@click.argument("config")
+@data_option
+@click.option("--out", required=True, type=FOLDER, help="Folder of the run; an unfinished run in it is resumed.")
+@click.option("--label", default="trained", show_default=True, help="Name of the weights, sent with every verdict.")
 @click.option(
     "--start-from",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Checkpoint to go on learning from, such as training/weights/eulernet.pt.  [drawn by the seed]",
+    type=EXISTING_FILE,
+    help="Checkpoint with the initial weights, such as training/weights/eulernet.pt.  [random, by the seed]",
 )
-@click.option("--crops", type=FOLDER, default="out/crops", show_default=True, help="Folder of the cached face crops.")
-@click.option("--face-models", type=FOLDER, default="out/face_models", show_default=True)
-@click.option("--jobs", default=2, show_default=True, help="Processes that cut the faces out.")
+@crops_option
+@face_models_option
+@jobs_option
 def train(
-    config: Path,
+    config: str,
     data: Path,
     out: Path,
     label: str,
@@ -40,9 +43,12 @@ def train(
     face_models: Path,
     jobs: int,
 ) -> None:
-    """Train EulerNet as CONFIG (TOML) says; OUT/weights.pt is the best epoch by dev EER, calibrated on the dev set.
+    """Train EulerNet with the settings in CONFIG.
 
-    A run that was stopped or killed goes on from its last finished epoch when it is started again.
+    CONFIG is a TOML file, or the name of a shipped recipe such as default.
+
+    OUT/weights.pt is the epoch with the lowest EER on the development set, calibrated on that set. A run that was
+    stopped or killed resumes after its last finished epoch when the same command is given again.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -51,14 +57,15 @@ def train(
     from eulernet.faces import FaceModelsError
     from eulernet.learning.calibration import publish
     from eulernet.learning.curve import draw_curves
-    from eulernet.learning.settings import SettingsError, read_settings
+    from eulernet.learning.epoch_choice import best_epoch
+    from eulernet.learning.settings import SettingsError, find_recipe, read_settings
     from eulernet.learning.trainer import Trainer, TrainingError
 
     try:
-        settings = read_settings(config)
+        settings = read_settings(find_recipe(config))
         train_set, dev_set = (_clips(settings, data, split, crops, face_models, jobs) for split in ("train", "dev"))
         trainer = Trainer(settings, train_set, dev_set, out, label, start_from)
-        click.echo(f"{len(train_set)} clips to learn from, {len(dev_set)} to choose the epoch by; {trainer.device}")
+        click.echo(f"{len(train_set)} training clips, {len(dev_set)} development clips; {trainer.device}")
         console = Console(stderr=True)
         with Progress(console=console, disable=not console.is_terminal) as bar:
             task = bar.add_task("training", total=trainer.steps_left)
@@ -67,7 +74,7 @@ def train(
     except (SettingsError, DatasetError, FaceModelsError, TrainingError) as error:
         raise click.ClickException(str(error)) from error
     draw_curves({out.name: checkpoint.history}, out / "eer.png", f"{label}: dev EER by epoch")
-    best = min(checkpoint.history, key=lambda row: (row["dev_eer"], row["dev_loss"]))
+    best = best_epoch(checkpoint.history)
     click.echo(f"{weights}: epoch {best['epoch']:.0f}, dev EER {100 * best['dev_eer']:.2f} %")
 
 

@@ -1,4 +1,5 @@
-"""`eulernet explain`."""
+# SPDX-License-Identifier: Apache-2.0
+"""`eulernet explain`: pictures of a network's attention in videos."""
 
 from __future__ import annotations
 
@@ -7,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from eulernet.command_options import PICTURE_SUFFIXES, face_models_option
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from eulernet.explanation.picture import Shown
+    from eulernet.explanation.attention_picture import Shown
     from eulernet.faces import FaceFinder
     from eulernet.learning.checkpoint import Checkpoint
-
-PICTURES = (".png", ".svg", ".pdf", ".jpg")
 
 
 @click.command()
@@ -23,24 +24,18 @@ PICTURES = (".png", ".svg", ".pdf", ".jpg")
     "--out",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Picture of all levels (.png, .svg, .pdf); FILE_level1, … are written beside it.",
+    help="Picture of all levels (.png, .svg, .pdf); FILE_level1, … are written to the same folder.",
 )
-@click.option("--untrained", is_flag=True, help="The network before any training; then there is no MODEL.")
+@click.option("--untrained", is_flag=True, help="Use the untrained network in place of MODEL.")
 @click.option("--start", type=click.IntRange(0), help="First frame of the clip.  [default: the clip in the middle]")
-@click.option("--label", "labels", multiple=True, help="Of each VIDEO, in their order; else its name.")
+@click.option("--label", "labels", multiple=True, help="Title of each VIDEO, in their order.  [file name]")
 @click.option(
     "--beside",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Another checkpoint, such as one without FCAM, to draw beside MODEL into FILE_beside; may be repeated.",
+    help="Another checkpoint, such as one without FCAM, to compare with MODEL in FILE_beside; may be repeated.",
 )
-@click.option(
-    "--face-models",
-    type=click.Path(file_okay=False, path_type=Path),
-    default="out/face_models",
-    show_default=True,
-    help="Folder of the face detector (`eulernet face-models`).",
-)
+@face_models_option
 def explain(
     files: tuple[Path, ...],
     out: Path,
@@ -50,16 +45,16 @@ def explain(
     beside: tuple[Path, ...],
     face_models: Path,
 ) -> None:
-    """Draw what MODEL, a checkpoint (.pt), attends to in one clip of each VIDEO.
+    """Draw the attention of MODEL, a checkpoint (.pt), in one clip of each VIDEO.
 
-    For each of the four frames: the face, the gates of FCAM's three levels with what their filters answer, the face
-    location map and the liveness. A page a level shows every gate and its filter's frequency response. A video that
-    can't be used is named, and the rest goes on; the exit status is then 1.
+    The picture shows for each of the four frames: the face, the gates and the filter responses of FCAM's three levels,
+    the face location map and the liveness. A page per level shows every gate and the frequency response of its filter.
+    Unusable videos are reported and skipped; the exit status is then 1.
     """
     from eulernet.faces import FaceFinder, FaceModelsError
 
-    if out.suffix.lower() not in PICTURES:
-        raise click.UsageError(f"--out {out}: name it {', '.join(PICTURES)}")
+    if out.suffix.lower() not in PICTURE_SUFFIXES:
+        raise click.UsageError(f"--out {out}: use one of the suffixes {', '.join(PICTURE_SUFFIXES)}")
     videos = files if untrained else files[1:]
     if not videos:
         raise click.UsageError(f"{files[0]}: no VIDEO after it; give MODEL VIDEO..., or --untrained VIDEO...")
@@ -87,7 +82,7 @@ def _title(path: Path | None, checkpoint: Checkpoint) -> str:
 
 
 def _networks(paths: Sequence[Path | None]) -> list[Checkpoint]:
-    """The checkpoints to look into; None stands for the untrained network."""
+    """The checkpoints; None means the untrained network."""
     from eulernet.learning.checkpoint import Checkpoint, CheckpointError, load
     from eulernet.network import create
 
@@ -96,7 +91,7 @@ def _networks(paths: Sequence[Path | None]) -> list[Checkpoint]:
         try:
             checkpoints.append(Checkpoint(create()) if path is None else load(path))
         except CheckpointError as error:
-            remedy = "give a checkpoint of `eulernet train`, or --untrained to see a network before any training"
+            remedy = "give a checkpoint of `eulernet train`, or --untrained for an untrained network"
             raise click.ClickException(f"{str(error).splitlines()[0]}\n{remedy}") from error
     return checkpoints
 
@@ -104,30 +99,30 @@ def _networks(paths: Sequence[Path | None]) -> list[Checkpoint]:
 def _shown(
     networks: Sequence[Checkpoint], labels: Sequence[tuple[Path, str]], finder: FaceFinder, start: int | None
 ) -> list[list[Shown]]:
-    """For each network the videos that can be used; the others are named on standard error."""
-    from eulernet.datasets.video import VideoError
+    """For each network the usable videos; the others are reported on standard error."""
     from eulernet.explanation.attention import attend
+    from eulernet.explanation.attention_picture import Shown
     from eulernet.explanation.clip import face_clip
-    from eulernet.explanation.picture import Shown
     from eulernet.simulation.origin import is_simulated
+    from eulernet_core.errors import MediaError
 
     result: list[list[Shown]] = [[] for _ in networks]
     for video, label in labels:
         try:
             face = face_clip(video, finder, start)
-        except VideoError as error:
+        except MediaError as error:
             click.echo(str(error), err=True)
             continue
         name = f"{label} (simulated)" if is_simulated(video) else label
         for checkpoint, videos in zip(networks, result, strict=True):
             network = checkpoint.network
-            videos.append(Shown(name, face.clip.start, attend(network, face.crops(network.config.image_size))))
+            videos.append(Shown(name, face.start, attend(network, face.crops(network.config.image_size))))
     return result
 
 
 def _draw(networks: Sequence[Checkpoint], titles: Sequence[str], shown: Sequence[Sequence[Shown]], out: Path) -> None:
-    """Writes all pictures and says where."""
-    from eulernet.explanation import picture
+    """Writes all pictures and prints their paths."""
+    from eulernet.explanation import attention_picture as picture
     from eulernet.explanation.attention import coefficients
 
     figures = {out: picture.overview(shown[0], titles[0])}

@@ -1,4 +1,5 @@
-"""The tables of a report, as text: what its Markdown and its page both show."""
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of a report as text, for Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -6,28 +7,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eulernet.datasets.records import BONA_FIDE
-from eulernet.evaluation.metrics import FIGURES
 from eulernet.evaluation.protocols import Counts, Estimate, Key, ProtocolResult
 from eulernet.evaluation.published import OURS, SOURCE, Rate, published
+from eulernet_core.attack_detection_metrics import FIGURES
 
 SIMULATED = "simulated"
 ABSENT = "–"
 RULES = (
-    "Liveness is higher for bona fide; a presentation is taken for live when its liveness is at least the threshold.",
-    "Threshold: the dev scores' operating point with the smallest |APCER − BPCER|, attacks pooled; of equals the one "
-    "with the smaller sum, then the higher threshold. It is the middle of the gap between two neighbouring dev scores.",
+    "Liveness is higher for bona fide. The verdict is live if the liveness is at least the threshold.",
+    "Threshold: the dev scores' operating point with the smallest |APCER − BPCER|, attacks pooled; of equal ones the "
+    "one with the smaller sum, then the higher threshold. It is the middle between two neighbouring dev scores.",
     "APCER: share of an instrument's attacks that are accepted. Highest: of the instruments (ISO/IEC 30107-3), or of "
-    "the kinds, where the name's number is dropped (print1 and print2 are print), as the classes of OULU-NPU's lists.",
-    "ACER: mean of the highest APCER and BPCER. HTER: mean of the pooled APCER and BPCER. Both are what papers "
-    "compare; the standard reports APCER and BPCER side by side.",
-    "Presentations without a score (no face found, say) are in none of these rates. Where there are any, a warning "
-    "gives their share: BPNRR of the bona fide, APNRR of an instrument, the non-response rates of ISO/IEC 30107-3.",
-    "BPCER10, 20, 100: the lowest BPCER on the test scores where no instrument's APCER is above 10 %, 5 %, 1 %.",
-    "EER: attacks pooled, on the straight line between the two operating points around it. AUC: half for a tie.",
-    "Intervals: 95 %, percentile bootstrap over test subjects with all their videos, the threshold held. An interval "
-    "from 0 to 0 says that nobody in this sample was judged wrongly, not that nobody would be. That of a maximum leans "
-    "to the high side.",
-    "Several folds: mean ± sample standard deviation (n − 1) over folds; all folds share a draw of the bootstrap.",
+    "the kinds: print1 and print2 are one kind, print, as in the classes of OULU-NPU's lists.",
+    "ACER: mean of the highest APCER and BPCER. HTER: mean of the pooled APCER and BPCER. Papers compare these two; "
+    "the standard reports APCER and BPCER separately.",
+    "Presentations without a score (for example, no face found) are in none of these rates. A warning gives their "
+    "share: BPNRR of the bona fide, APNRR of an instrument, the non-response rates of ISO/IEC 30107-3.",
+    "BPCER10, 20, 100: the lowest BPCER on the test scores with every instrument's APCER at most 10 %, 5 %, 1 %.",
+    "EER: attacks pooled, interpolated linearly between the two nearest operating points. AUC: a tie counts half.",
+    "Intervals: 95 %, percentile bootstrap over test subjects with all their videos, at a fixed threshold. An interval "
+    "from 0 to 0 means no error in this sample, not a rate of zero. The interval of a maximum is biased upwards.",
+    "Several folds: mean ± sample standard deviation (n − 1) over folds; all folds share the bootstrap's draws.",
 )
 
 
@@ -42,12 +42,12 @@ class Grid:
 
 
 def marked(title: str, simulated: bool) -> str:
-    """The title, with `simulated` where the data is."""
+    """The title, with a mark if the data is simulated."""
     return f"{title} ({SIMULATED} data)" if simulated else title
 
 
 def value_text(key: Key, value: float) -> str:
-    """A share in percent; AUC as it is."""
+    """A share in percent; AUC as a number."""
     return f"{value:.4f}" if key.figure == "auc" else f"{100 * value:.2f} %"
 
 
@@ -60,14 +60,14 @@ def interval_text(key: Key, estimate: Estimate) -> str:
 
 
 def spread_text(key: Key, estimate: Estimate) -> str:
-    """`± spread`, empty for a single fold."""
+    """`± spread`, empty for one fold."""
     if estimate.spread is None:
         return ""
     return f"± {estimate.spread:.4f}" if key.figure == "auc" else f"± {100 * estimate.spread:.2f}"
 
 
 def cell(estimates: Mapping[Key, Estimate], key: Key, with_interval: bool = False) -> str:
-    """A figure, with its spread where it has one, and its interval if asked for."""
+    """A figure with its spread, if it has one, and with its interval if `with_interval` is set."""
     estimate = estimates.get(key)
     if estimate is None:
         return ABSENT
@@ -78,7 +78,7 @@ def cell(estimates: Mapping[Key, Estimate], key: Key, with_interval: bool = Fals
 
 
 def overview(protocols: Sequence[ProtocolResult], simulated: bool) -> Grid:
-    """A row a protocol."""
+    """The table with a row per protocol."""
     names = ("apcer_max", "bpcer", "acer", "acer_kind", "auc")
     header = ("", "APCER", "BPCER", "ACER", "ACER, kinds", "AUC", "slides' ACER")
     rows = tuple(
@@ -99,7 +99,7 @@ def grids(result: ProtocolResult, simulated: bool) -> list[Grid]:
 
 
 def slice_values(result: ProtocolResult, by: str) -> list[str]:
-    """The instruments, phones or sessions that the test scores have, in order."""
+    """The instruments, phones or sessions in the test scores, in order."""
     values = {key.value for key in result.summary if key.by == by}
     return sorted(values, key=lambda value: (int(value) if by in ("phone", "session") else 0, value))
 
@@ -134,13 +134,17 @@ def _published(result: ProtocolResult, simulated: bool) -> Grid:
         ("This run, highest kind of attack", "apcer_kind_max", "acer_kind"),
         ("This run, highest instrument", "apcer_max", "acer"),
     ):
-        # Beside a spread, as the slides have it, an interval would not be read.
+        # Cells with a spread have no interval, for comparison with the slides' cells.
         keys = (Key(highest), Key("bpcer"), Key(average))
         rows.append((label, ours, *(cell(result.summary, key, len(result.folds) == 1) for key in keys)))
-    note = f"Slides: {SOURCE}. Which spread stands after their ± they don't say. Their rates of 0.4 % in protocol 1 "
-    note += "are 1 of 240 attacks, so that both printers count as one and both displays: compare with the kinds."
+    note = (
+        f"Slides: {SOURCE}. They do not define the spread after their ±. Their rates of 0.4 % in protocol 1 are 1 of "
+    )
+    note += (
+        "240 attacks, so the two printers count as one instrument, and the two displays too: compare with the kinds."
+    )
     if simulated:
-        note += " This run's data is simulated: its rows can't be ranked among the slides'."
+        note += " This run's data is simulated: do not rank its rows among the slides'."
     return Grid("beside the slides", header, tuple(rows), note)
 
 
@@ -173,7 +177,7 @@ def _instruments(result: ProtocolResult) -> Grid:
         for value in slice_values(result, by)
         for title in (f"{word}{value}",)
     ]
-    note = "EER and AUC of an instrument: against all bona fide presentations."
+    note = "EER and AUC of an instrument: with all bona fide presentations."
     return Grid("by instrument", ("Instrument", "APCER", "EER", "AUC"), tuple(rows), note)
 
 

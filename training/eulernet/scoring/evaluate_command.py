@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`eulernet evaluate`: scores a data set and computes the figures of ISO/IEC 30107-3."""
+
+from pathlib import Path
+
+import click
+
+from eulernet.command_options import (
+    FOLDER,
+    crops_option,
+    data_option,
+    face_models_option,
+    jobs_option,
+    resamples_option,
+)
+
+PROTOCOLS = ("1", "2", "3", "4")
+ALL = "all"
+
+
+@click.command()
+@click.argument("model")
+@data_option
+@click.option("--out", required=True, type=FOLDER, help="Folder for the report, and for the scores in OUT/scores.")
+@click.option(
+    "--protocol",
+    "protocols",
+    type=click.Choice([*PROTOCOLS, ALL]),
+    multiple=True,
+    default=["1"],
+    show_default=True,
+    help="Protocol of OULU-NPU; may be repeated.",
+)
+@click.option(
+    "--fold",
+    "folds",
+    type=click.IntRange(1, 6),
+    multiple=True,
+    help="Fold of protocols 3 and 4; may be repeated.  [all six]",
+)
+@click.option(
+    "--clips", default=4, show_default=True, type=click.IntRange(1), help="Clips per video; its score is their mean."
+)
+@crops_option
+@face_models_option
+@jobs_option
+@click.option(
+    "--still", is_flag=True, help="Repeat each clip's first frame four times, to measure the score without motion."
+)
+@resamples_option
+def evaluate(
+    model: str,
+    data: Path,
+    out: Path,
+    protocols: tuple[str, ...],
+    folds: tuple[int, ...],
+    clips: int,
+    crops: Path,
+    face_models: Path,
+    jobs: int,
+    still: bool,
+    resamples: int,
+) -> None:
+    """Score a data set with MODEL and compute the figures of ISO/IEC 30107-3.
+
+    MODEL: a checkpoint (.pt), an exported clip graph (.onnx), a running server (grpc://host:port), or the server's
+    network stage alone (grpc://host:port/eulernet_clip), which is given the same crops as the files. {protocol} and
+    {fold} in a path are replaced by the numbers, so that each fold can have another model:
+    out/runs/p{protocol}/{fold}/best.pt. In protocols without folds, {fold} is empty.
+
+    The thresholds are set on the dev scores. OUT/scores has the score of every clip; `eulernet metrics report` computes
+    the same figures from it. Figures of simulated data are marked.
+
+    \b
+    Exit status: 0 report written, 1 the data or the model is missing or unusable, 2 wrong usage.
+    """
+    from eulernet.datasets import DatasetError
+    from eulernet.evaluation.folder import evaluate_folder
+    from eulernet.evaluation.metrics_command import write_and_print
+    from eulernet.evaluation.scores import ScoresError
+    from eulernet.faces import FaceModelsError
+    from eulernet.scoring.protocol_scoring import Settings, plan, score
+    from eulernet.scoring.scorers import ScorerError
+    from eulernet_core.attack_detection_metrics import MetricsError
+
+    chosen = [int(each) for each in (PROTOCOLS if ALL in protocols else protocols)]
+    if folds and not {3, 4} & set(chosen):
+        raise click.UsageError("--fold is for protocols 3 and 4; give --protocol 3 or --protocol 4 with it")
+    try:
+        todo = plan(model, data, chosen, folds) if folds else plan(model, data, chosen)
+        problems = score(todo, data, out / "scores", Settings(clips, crops, face_models, jobs, still))
+        if len(problems):
+            click.echo(problems.summary(), err=True)
+        evaluation = evaluate_folder(out / "scores", resamples=resamples)
+    except (DatasetError, FaceModelsError, ScorerError, ScoresError, MetricsError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"weights: {evaluation.about.facts['weights']}")
+    write_and_print(evaluation, out)

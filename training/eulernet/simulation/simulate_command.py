@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`eulernet simulate`: a data set of rendered faces in OULU-NPU's layout, usable without the original's licence."""
+
+from pathlib import Path
+
+import click
+
+from eulernet.command_options import FOLDER
+
+_PRESET_NAMES = ("tiny", "small", "full")
+
+
+@click.command()
+@click.option("--out", type=FOLDER, required=True, help="Folder of the data set.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Determines people and videos.")
+@click.option(
+    "--preset",
+    default="small",
+    show_default=True,
+    type=click.Choice(_PRESET_NAMES),
+    help="Numbers of users and frames, frame size.",
+)
+@click.option("--users", type=click.IntRange(3, 55), help="Subjects, split 20/15/20 as in OULU-NPU.  [preset's]")
+@click.option("--frames", type=click.IntRange(1, 300), help="Frames per video, at 30 frames/s.  [preset's]")
+@click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Processes.")
+def simulate(out: Path, seed: int, preset: str, users: int | None, frames: int | None, jobs: int) -> None:
+    """Render a data set like OULU-NPU: live faces, prints and replays, with six phones in three sessions.
+
+    The seed and a video's name determine the video. An interrupted run resumes when the command is given again.
+    """
+    from dataclasses import replace
+
+    from eulernet.simulation.data_set_folder import LayoutError
+    from eulernet.simulation.presets import PRESETS
+
+    chosen = PRESETS[preset]
+    chosen = replace(chosen, users=users or chosen.users, frames=frames or chosen.frames)
+    try:
+        from eulernet.simulation.rendering import simulate as run
+
+        made, total = run(out, seed, chosen, jobs, progress=True)
+    except LayoutError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{out}: {total} simulated videos of {chosen.users} users, {made} of them new")
