@@ -1,12 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ONNX function body of `eulernet::DIIRF`: equations 1 to 3 of the SEKE 2022 slides in standard operators.
 
-TensorRT takes the plugin of that name instead; every other runtime runs this body. It is unrolled over T, because a
-loop costs more than it says in every runtime, and the graphs that are served have a fixed T.
+TensorRT replaces the node by the plugin of that name; every other runtime runs this body. The body is unrolled over T,
+because loops are slow in every runtime and T is fixed in the served graphs.
 """
 
 import onnx
-from eulernet.diirf import ONNX_DOMAIN, ONNX_OP
 from onnx import FunctionProto, NodeProto, helper
+
+from eulernet.diirf import ONNX_DOMAIN, ONNX_OP
 
 OPSET = 18
 DOMAIN_VERSION = 1
@@ -21,7 +23,7 @@ def diirf_function(frames: int) -> FunctionProto:
     Outputs: y (N, T, K, H, W), h1_out and h2_out (N, K, H, W).
     """
     if frames < 1:
-        raise ValueError(f"DIIRF over {frames} frames: at least 1 is needed")
+        raise ValueError(f"{ONNX_OP} over {frames} frames: needs at least 1")
     nodes = [
         integers("time_axis", [1]),
         *coefficient_nodes(),
@@ -50,7 +52,7 @@ def diirf_function(frames: int) -> FunctionProto:
 
 
 def coefficient_nodes() -> list[NodeProto]:
-    """`coefficients` (K, 5) to b0, b1, b2, a1 and a2, each (1, K, 1, 1)."""
+    """Nodes that split `coefficients` (K, 5) into b0, b1, b2, a1 and a2, each (1, K, 1, 1)."""
     names = ["b0", "b1", "b2", "a1", "a2"]
     return [
         integers("per_channel", [1, -1, 1, 1]),
@@ -60,7 +62,7 @@ def coefficient_nodes() -> list[NodeProto]:
 
 
 def frame_nodes(t: int, h1: str, h2: str, new1: str, new2: str) -> list[NodeProto]:
-    """The three equations for frame t, from the states named h1, h2 to those named new1, new2: x{t} to y{t}."""
+    """The three equations for frame t: from x{t} and the states `h1`, `h2` to y{t} and the states `new1`, `new2`."""
     node, y = helper.make_node, f"y{t}"
     return [
         node("Mul", ["b0", f"x{t}"], [f"b0x{t}"]),
@@ -76,6 +78,6 @@ def frame_nodes(t: int, h1: str, h2: str, new1: str, new2: str) -> list[NodeProt
 
 
 def integers(name: str, values: list[int]) -> NodeProto:
-    """A constant int64 tensor of one dimension."""
+    """Node of a constant int64 tensor with one dimension."""
     tensor = helper.make_tensor(name, onnx.TensorProto.INT64, [len(values)], values)
     return helper.make_node("Constant", [], [name], value=tensor)

@@ -1,14 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ONNX function body of `eulernet::DIIRFGate`: a whole FCAM (SEKE 2022 slides) in standard operators.
 
-TensorRT takes the plugin of that name instead, which does all of it in one pass over memory; every other runtime runs
-this body. It is unrolled over T, as DIIRF's is.
+TensorRT replaces the node by the plugin of that name, which computes it in one pass over memory; every other runtime
+runs this body. Like DIIRF's body it is unrolled over T.
 """
 
-from eulernet.diirf import ONNX_DOMAIN, PLUGIN_ATTRIBUTES
-from eulernet.network import RELOCATED, UNUSABLE
 from onnx import FunctionProto, NodeProto, TensorProto, helper
 
+from eulernet.diirf import ONNX_DOMAIN, PLUGIN_ATTRIBUTES
 from eulernet_build.diirf_function import OPSET, coefficient_nodes, frame_nodes, integers
+from eulernet_core.status import Status
 
 GATE_OP = "DIIRFGate"
 INPUTS = ["x", "weight", "h1", "h2", "coefficients", "status"]
@@ -16,17 +17,17 @@ OUTPUTS = ["y", "h1_out", "h2_out"]
 
 
 def diirf_gate_function(frames: int) -> FunctionProto:
-    """The body for sequences of T = `frames`, whose frames lie next to each other.
+    """The body for sequences of T = `frames` adjacent frames.
 
     Inputs: x float or half (N * T, C, H, W), weight float (K, C), h1 and h2 float (N, K, H, W), coefficients float
     (K, 5) = b0, b1, b2, a1, a2, status int32 (N, T).
-    Outputs: y as x, h1_out and h2_out float (N, K, H, W). Map k gates the k-th run of C / K consecutive channels.
+    Outputs: y like x, h1_out and h2_out float (N, K, H, W). Map k gates the k-th run of C / K consecutive channels.
 
-    All arithmetic is in float, whatever x is. A frame of status UNUSABLE and above is gated as if it were used, and
-    leaves h1 and h2 as they were; one of RELOCATED and above, below UNUSABLE, is filtered from zero state.
+    All arithmetic is in float for every type of x. A frame with a status of NO_FACE and above is gated like any other
+    and leaves h1 and h2 unchanged; a usable frame with a status of RELOCATED and above is filtered from zero state.
     """
     if frames < 1:
-        raise ValueError(f"{GATE_OP} over {frames} frames: at least 1 is needed")
+        raise ValueError(f"{GATE_OP} over {frames} frames: needs at least 1")
     return helper.make_function(
         domain=ONNX_DOMAIN,
         fname=GATE_OP,
@@ -39,7 +40,7 @@ def diirf_gate_function(frames: int) -> FunctionProto:
 
 
 def _shapes(frames: int) -> list[NodeProto]:
-    """The shapes that tensors are given; they fold to constants where H and W are known."""
+    """Shapes for the Reshape nodes; they fold to constants where H and W are known."""
     node = helper.make_node
     return [
         *(integers(name, [value]) for name, value in (("copied", 0), ("one", 1), ("rest", -1), ("frames", frames))),
@@ -53,7 +54,7 @@ def _shapes(frames: int) -> list[NodeProto]:
 
 
 def _compression(frames: int) -> list[NodeProto]:
-    """x to x0 and on, float (N, K, H, W) each."""
+    """x to the compressed maps x0, x1, …, each float (N, K, H, W)."""
     node = helper.make_node
     return [
         integers("kernel_axes", [2, 3]),
@@ -67,14 +68,14 @@ def _compression(frames: int) -> list[NodeProto]:
 
 
 def _filter(frames: int) -> list[NodeProto]:
-    """x0 and on to y0 and on, the state held and dropped by status."""
+    """x0, x1, … to y0, y1, …; the status of a frame decides whether it uses and updates the state."""
     node = helper.make_node
     nodes = [
         *coefficient_nodes(),
         node("Constant", [], ["zero"], value=helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0])),
         *(
             node("Constant", [], [name], value=helper.make_tensor(name, TensorProto.INT32, [], [value]))
-            for name, value in (("unusable_from", UNUSABLE), ("relocated_from", RELOCATED))
+            for name, value in (("unusable_from", int(Status.NO_FACE)), ("relocated_from", int(Status.RELOCATED)))
         ),
         node("Less", ["status", "unusable_from"], ["usable"]),
         node("GreaterOrEqual", ["status", "relocated_from"], ["elsewhere"]),
@@ -101,7 +102,7 @@ def _filter(frames: int) -> list[NodeProto]:
 
 
 def _gating(frames: int) -> list[NodeProto]:
-    """y0 and on, and x, to y."""
+    """y0, y1, … and x to y."""
     node = helper.make_node
     return [
         *(node("Unsqueeze", [f"y{t}", "one"], [f"y{t}_framed"]) for t in range(frames)),

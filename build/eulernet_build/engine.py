@@ -1,6 +1,7 @@
-"""From a graph to a TensorRT plan for this machine's GPU: built, held against the golden case, and only then kept.
+# SPDX-License-Identifier: Apache-2.0
+"""Builds a TensorRT plan of a graph for this machine's GPU, and keeps it if it passes the golden case.
 
-A plan runs on the GPU architecture and the TensorRT version that it was built with, so both are in its name.
+A plan runs only on the GPU architecture and the TensorRT version that built it, so its name contains both.
 """
 
 import time
@@ -14,16 +15,18 @@ import numpy as np
 import onnx
 from onnx import ModelProto
 
-from eulernet_build.face_models.files import sha256_of, write_whole
-from eulernet_build.gpu import Gpu, NoGpuError, architecture, find_gpu
+from eulernet_build.gpu import Gpu, NoGpuError, find_gpu
 from eulernet_build.parity import Runner, TensorMap, Tensors, compare, onnxruntime_runner
-from eulernet_build.plans import (
+from eulernet_core.tensors import FACE
+from eulernet_core.whole_files import sha256_of, write_whole, write_whole_text
+from eulernet_serving.plan_records import (
     RECORD_SUFFIX,
     TOLERANCES,
     PlanRecord,
     Profile,
+    architecture,
     creators,
-    metadata,
+    graph_properties,
     plugin_nodes,
     precision_of,
     profiles,
@@ -34,18 +37,18 @@ if TYPE_CHECKING:
 
     from eulernet_build.tensorrt_api import BuildSettings
 
-OLDEST = (10, 13)
+OLDEST = (10, 13)  # plugins/diirf/build.py needs the same version
 PLUGIN_LIBRARY = Path("out/plugins/libeulernet_plugins.so")  # in the clone
 CONTAINER = "nvcr.io/nvidia/tensorrt"
 
 
 class EngineError(Exception):
-    """No plan was made; the message says why and what to do."""
+    """No plan was built; the message gives the reason and the remedy."""
 
 
 @dataclass(frozen=True)
 class GoldenCase:
-    """Inputs and expected outputs of a graph by name, any number of rows each."""
+    """Inputs and expected outputs of a graph, by tensor name, with any number of rows."""
 
     inputs: TensorMap
     outputs: TensorMap
@@ -53,10 +56,15 @@ class GoldenCase:
 
 @dataclass(frozen=True)
 class Request:
-    """What to build.
+    """One plan to build.
 
-    `plugin`: the library, or None to compute the filters by the bodies that the graph carries; `inside`: serialize the
-    library into the plan.
+    Attributes:
+        model: the served model.
+        graph: ONNX file.
+        max_batch: largest batch of the plan.
+        golden: the plan must reproduce it.
+        plugin: the plugin library; None computes the filters with the graph's function bodies.
+        inside: serialize the library into the plan.
     """
 
     model: str
@@ -68,17 +76,17 @@ class Request:
 
 
 def require() -> Gpu:
-    """This machine's GPU, where TensorRT is there too and new enough. Raises: EngineError with the remedy."""
+    """This machine's GPU. Raises: EngineError without a GPU, or without TensorRT 10.13 or newer and polygraphy."""
     try:
         gpu = find_gpu()
     except NoGpuError as error:
         raise EngineError(str(error)) from None
     for module, remedy in (
-        ("tensorrt", f"run this in the container {CONTAINER} of the release that serves (docs/gpu.md)"),
+        ("tensorrt", f"run this in the container {CONTAINER} of the serving release (docs/gpu.md)"),
         ("polygraphy", "pip install -c constraints.txt -e '.[gpu]'"),
     ):
         if find_spec(module) is None:
-            raise EngineError(f"{module} is not installed here: {remedy}")
+            raise EngineError(f"{module} is not installed: {remedy}")
     import tensorrt
 
     check_version(tensorrt.__version__)
@@ -86,26 +94,29 @@ def require() -> Gpu:
 
 
 def check_version(version: str) -> None:
-    """Raises: EngineError where TensorRT is older than 10.13."""
+    """Raises: EngineError if TensorRT is older than 10.13."""
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         oldest = ".".join(map(str, OLDEST))
-        raise EngineError(f"TensorRT {version}: {oldest} or newer is needed; take a newer container of {CONTAINER}")
+        raise EngineError(
+            f"TensorRT {version} is older than {oldest}; use a newer release of the container {CONTAINER}"
+        )
 
 
 def build_engine(request: Request, out: Path, settings: "BuildSettings") -> tuple[Path, PlanRecord]:
-    """Builds a plan, holds it against the golden case, and writes it with its record into `out`.
+    """Builds a plan, compares it with the golden case, and writes it with its record into `out`.
 
     Args:
-        request: what to build.
-        out: the folder; the timing cache lies there too.
+        request: the plan.
+        out: the folder, also of the timing cache.
         settings: for TensorRT's builder.
     Returns: the plan's path and its record.
-    Raises: EngineError, BuildError; ParityError where the plan does not compute what the network does.
+    Raises: EngineError, BuildError; ParityError if the plan's outputs differ from the network's.
     """
     gpu = require()
     from eulernet_build import tensorrt_api
 
     graph = onnx.load(request.graph)
+    precision = precision_of(graph)
     nodes = plugin_nodes(graph) if request.plugin else []
     library = request.plugin if nodes else None
     version = tensorrt_api.version()
@@ -115,20 +126,18 @@ def build_engine(request: Request, out: Path, settings: "BuildSettings") -> tupl
         builder.load_plugins(library, creators(nodes))
     wanted = profiles(request.max_batch)
     started_s = time.monotonic()
-    plan = builder.build(
-        request.graph.read_bytes(), wanted, len(nodes), [library] if library and request.inside else []
-    )
+    inside = [library] if library and request.inside else []
+    plan = builder.build(request.graph.read_bytes(), wanted, len(nodes), inside)
     built_s = time.monotonic() - started_s
     engine = tensorrt_api.load_plan(plan, builder.logger, library, request.inside)
-    precision = precision_of(graph)
     runners = ((profile, polygraphy_runner(engine, i)) for i, profile in enumerate(wanted))
     difference = check_plan(runners, request.golden, TOLERANCES[precision], f"{request.model}, {precision}")
     record = PlanRecord(
         model=request.model,
-        plan_sha256="",
+        plan_sha256="",  # write_plan fills it in
         graph_sha256=sha256_of(request.graph),
-        parameters_sha256=metadata(graph).get("parameters_sha256", ""),
-        weights=metadata(graph).get("weights", ""),
+        parameters_sha256=graph_properties(graph).get("parameters_sha256", ""),
+        weights=graph_properties(graph).get("weights", ""),
         precision=precision,
         tensorrt=version,
         capability=gpu.capability,
@@ -144,7 +153,7 @@ def build_engine(request: Request, out: Path, settings: "BuildSettings") -> tupl
 
 
 def polygraphy_runner(engine: "trt.ICudaEngine", profile: int) -> Runner:
-    """Runs an engine under one of its profiles, from host memory to host memory."""
+    """Runs an engine with one of its profiles; inputs and outputs are in host memory."""
     from polygraphy.backend.trt import TrtRunner
 
     def run(inputs: TensorMap) -> Tensors:
@@ -155,13 +164,13 @@ def polygraphy_runner(engine: "trt.ICudaEngine", profile: int) -> Runner:
 
 
 def check_plan(runners: Iterable[tuple[Profile, Runner]], golden: GoldenCase, tolerance: float, label: str) -> float:
-    """Holds every profile against the golden case, at its smallest and its largest batch.
+    """Compares every profile with the golden case, at its smallest and its largest batch.
 
     Args:
-        runners: the profiles, and what runs the plan under each.
+        runners: the profiles, each with a function that runs the plan.
         golden: its rows are repeated to fill a batch.
-        tolerance: as for `compare`.
-        label: what the plan is called in an error.
+        tolerance: as in `compare`.
+        label: the plan's name in errors.
     Returns: the largest difference.
     Raises: ParityError.
     """
@@ -179,40 +188,40 @@ def _filled(tensors: TensorMap, batch: int) -> Tensors:
 
 
 def golden_case(graph: ModelProto, path: Path) -> GoldenCase:
-    """The case that the export wrote beside a graph. Raises: EngineError where a tensor of the graph is not in it."""
+    """Reads the golden case of an exported graph. Raises: EngineError if it lacks a tensor of the graph."""
     case = dict(np.load(path))
     names = [[value.name for value in values] for values in (graph.graph.input, graph.graph.output)]
     if missing := [name for name in (*names[0], *names[1]) if name not in case]:
-        raise EngineError(f"{path}: no {', '.join(missing)}; eulernet export writes a golden case for each graph")
+        raise EngineError(f"{path}: lacks {', '.join(missing)}; use the golden case that eulernet export wrote")
     inputs, outputs = ({name: case[name] for name in each} for each in names)
     return GoldenCase(inputs, outputs)
 
 
 def pictures_case(graph: ModelProto, path: Path) -> GoldenCase:
-    """For a graph that was not trained here: ONNX Runtime's answers to the pictures of another graph's golden case.
+    """Golden case of a graph that `eulernet export` does not write: pictures, and ONNX Runtime's outputs for them.
 
     Args:
-        graph: takes one input, uint8 (N, S, S, 3).
-        path: a golden case with FACE uint8 (N, T, 256, 256, 3); every 256/S-th pixel is taken.
+        graph: with one input, uint8 (N, S, S, 3).
+        path: golden case with the pictures, FACE uint8 (N, T, 256, 256, 3); uses every 256/S-th pixel.
     """
     (image,) = graph.graph.input
     side = image.type.tensor_type.shape.dim[1].dim_value
-    faces = np.load(path)["FACE"]
+    faces = np.load(path)[FACE]
     faces = faces.reshape(-1, *faces.shape[-3:])
     step = faces.shape[1] // side
     return case_of_onnxruntime(graph, {image.name: np.ascontiguousarray(faces[:, ::step, ::step])})
 
 
 def case_of_onnxruntime(graph: ModelProto, inputs: TensorMap) -> GoldenCase:
-    """These inputs with ONNX Runtime's answers of the very graph."""
+    """Golden case of these inputs and the graph's outputs in ONNX Runtime."""
     return GoldenCase(inputs, onnxruntime_runner(graph)(inputs))
 
 
 def write_plan(plan: bytes, record: PlanRecord, out: Path) -> tuple[Path, PlanRecord]:
-    """The plan and its record into `out`/model/, the record last: a plan without one is not taken."""
+    """Writes the plan and its record into `out`/model/, the record last: a plan without a record is refused."""
     path = out / record.model / record.file_name
     path.with_name(path.name + RECORD_SUFFIX).unlink(missing_ok=True)
     write_whole(path, plan)
     record = replace(record, plan_sha256=sha256_of(path))
-    write_whole(path.with_name(path.name + RECORD_SUFFIX), record.to_json().encode())
+    write_whole_text(path.with_name(path.name + RECORD_SUFFIX), record.to_json())
     return path, record

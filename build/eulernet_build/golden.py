@@ -1,32 +1,35 @@
-"""The golden case: pictures, statuses, state, and what PyTorch says of them; every later stage is held against it."""
+# SPDX-License-Identifier: Apache-2.0
+"""The golden case: pictures, statuses, state and PyTorch's outputs for them. Every later stage is compared with it."""
 
 from typing import Any
 
 import numpy as np
 import torch
-from eulernet.network import CLIP_FRAMES, EulerNet
 
+from eulernet.network import EulerNet
 from eulernet_build.graphs import OUTPUT_NAMES, state_names
 from eulernet_build.parity import Tensors
+from eulernet_core.clip_geometry import CLIP_FRAMES
+from eulernet_core.tensors import FACE, STATUS
 
-# Two clips: one of usable frames with a warning, one with a frame of no face, a frame that goes on and a restart.
+# Two clips: usable frames, one of them with several faces; then a frame without a face, a continuation and a restart.
 CLIP_STATUS = [[0, 1, 0, 0], [0, 4, 0, 2]]
-# Three sequences in mid-stream: one goes on, one restarts, one shows no face.
+# Three running sequences: one continues, one restarts, one shows no face.
 STEP_STATUS = [[0], [2], [4]]
 
 
 def clip_case(network: EulerNet) -> Tensors:
-    """Inputs and PyTorch's outputs of the clip graph, under their tensor names."""
+    """Inputs and PyTorch's outputs of the clip graph, by tensor name."""
     faces = np.stack([_clip(network.config.image_size, subject) for subject in range(len(CLIP_STATUS))])
     status = np.array(CLIP_STATUS, dtype=np.int32)
     with torch.inference_mode():
         prediction = network(torch.from_numpy(faces), torch.from_numpy(status))
     outputs = (tensor.numpy() for tensor in prediction)
-    return {"FACE": faces, "STATUS": status, **dict(zip(OUTPUT_NAMES, outputs, strict=True))}
+    return {FACE: faces, STATUS: status, **dict(zip(OUTPUT_NAMES, outputs, strict=True))}
 
 
 def step_case(network: EulerNet) -> Tensors:
-    """Inputs and PyTorch's outputs of the step graph, under their tensor names."""
+    """Inputs and PyTorch's outputs of the step graph, by tensor name."""
     n = len(STEP_STATUS)
     faces = np.stack([_clip(network.config.image_size, subject)[1] for subject in range(n)])
     status = np.array(STEP_STATUS, dtype=np.int32)
@@ -36,8 +39,8 @@ def step_case(network: EulerNet) -> Tensors:
             torch.from_numpy(faces), torch.from_numpy(status), tuple(torch.from_numpy(s) for s in state)
         )
     return {
-        "FACE": faces,
-        "STATUS": status,
+        FACE: faces,
+        STATUS: status,
         **dict(zip(state_names(network, "in"), state, strict=True)),
         **dict(zip(OUTPUT_NAMES, (tensor.numpy() for tensor in prediction), strict=True)),
         **dict(zip(state_names(network, "out"), (tensor.numpy() for tensor in new_state), strict=True)),
@@ -47,7 +50,7 @@ def step_case(network: EulerNet) -> Tensors:
 def _clip(size: int, subject: int) -> np.ndarray[Any, Any]:
     """A drawn head that moves by a few pixels: uint8 (T, size, size, 3).
 
-    Whole numbers only, so that the pixels are the same everywhere; in steps of 8, so that they compress.
+    Integer arithmetic makes the pixels the same on every machine; steps of 8 let them compress.
     """
     frames = []
     y, x = np.mgrid[0:size, 0:size] * 256 // size
@@ -66,7 +69,7 @@ def _clip(size: int, subject: int) -> np.ndarray[Any, Any]:
 
 
 def _state(zero: np.ndarray[Any, Any], index: int) -> np.ndarray[Any, Any]:
-    """A state in mid-stream of the shape of `zero`: counts, or smooth maps between -0.5 and 0.5."""
+    """State of a running sequence in the shape of `zero`: counts, or smooth maps between -0.5 and 0.5."""
     if zero.dtype == np.int32:
         return np.arange(5, 5 + zero.size, dtype=np.int32).reshape(zero.shape)
     n, k, y, x = np.indices(zero.shape)

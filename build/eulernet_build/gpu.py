@@ -1,4 +1,5 @@
-"""This machine's NVIDIA GPU, asked for through the driver's own library, so that nothing else need be installed."""
+# SPDX-License-Identifier: Apache-2.0
+"""Describes this machine's NVIDIA GPU. Calls the driver's library, so needs no other package."""
 
 import ctypes
 from dataclasses import dataclass
@@ -9,12 +10,12 @@ MULTIPROCESSORS, L2_CACHE_BYTES, CAPABILITY_MAJOR, CAPABILITY_MINOR = 16, 38, 75
 
 
 class NoGpuError(Exception):
-    """There is no usable NVIDIA GPU; the message says why and what to do."""
+    """No usable NVIDIA GPU; the message gives the reason and the remedy."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """`capability`: compute capability, such as "9.0"; `cuda`: newest CUDA that the driver runs, such as "13.0"."""
+    """`capability`: compute capability, such as "9.0"; `cuda`: newest CUDA version of the driver, such as "13.0"."""
 
     name: str
     capability: str
@@ -23,31 +24,21 @@ class Gpu:
     l2_bytes: int
     multiprocessors: int
 
-    @property
-    def architecture(self) -> str:
-        """`sm90` for 9.0."""
-        return architecture(self.capability)
-
-
-def architecture(capability: str) -> str:
-    """Compute capability "9.0" to `sm90`, "12.0" to `sm120`."""
-    return f"sm{capability.replace('.', '')}"
-
 
 def find_gpu(index: int = 0) -> Gpu:
-    """The GPU that CUDA would number `index` (CUDA_VISIBLE_DEVICES counts). Raises: NoGpuError."""
+    """The GPU with CUDA's number `index` (after CUDA_VISIBLE_DEVICES). Raises: NoGpuError."""
     try:
         driver = ctypes.CDLL(DRIVER_LIBRARY)
     except OSError:
         raise NoGpuError(
-            f"no NVIDIA GPU here: {DRIVER_LIBRARY}, which the driver brings, is not found; "
+            f"no NVIDIA GPU: the driver's library {DRIVER_LIBRARY} is not found; "
             "run this on a GPU machine, in a container with `docker run --gpus all`"
         ) from None
     _call(driver, "cuInit", 0)
     count, device, version = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
     _call(driver, "cuDeviceGetCount", ctypes.byref(count))
     if not 0 <= index < count.value:
-        raise NoGpuError(f"GPU {index}: this machine shows {count.value}; look at nvidia-smi and CUDA_VISIBLE_DEVICES")
+        raise NoGpuError(f"no GPU {index}: CUDA finds {count.value}; check nvidia-smi and CUDA_VISIBLE_DEVICES")
     _call(driver, "cuDeviceGet", ctypes.byref(device), index)
     _call(driver, "cuDriverGetVersion", ctypes.byref(version))
     name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
@@ -74,4 +65,4 @@ def _call(driver: ctypes.CDLL, function: str, *arguments: object) -> None:
         text = ctypes.c_char_p()
         driver.cuGetErrorString(status, ctypes.byref(text))
         reason = text.value.decode() if text.value else "no description"
-        raise NoGpuError(f"no usable NVIDIA GPU: {function} answers {status} ({reason}); look at nvidia-smi")
+        raise NoGpuError(f"no usable NVIDIA GPU: {function} returns {status} ({reason}); check nvidia-smi")

@@ -1,6 +1,7 @@
-"""From an EulerNet to ONNX graphs: the network frozen, traced by torch's exporter, cleaned, and given DIIRF's body.
+# SPDX-License-Identifier: Apache-2.0
+"""EulerNet as ONNX graphs: freezes the network, traces it with torch's exporter, cleans it and adds DIIRF's body.
 
-The same network gives the same bytes, whatever machine and folder it is exported on.
+One network gives the same bytes on every machine and in every folder.
 """
 
 import copy
@@ -11,22 +12,32 @@ from collections.abc import Mapping
 
 import onnx
 import torch
-from eulernet.blocks import ConvBN
-from eulernet.diirf import ONNX_DOMAIN, ONNX_OP, biquad
-from eulernet.fcam import FCAM
-from eulernet.network import CLIP_FRAMES, EulerNet
 from onnx import ModelProto
 from torch import Tensor, nn
 
+from eulernet.blocks import ConvBN
+from eulernet.diirf import ONNX_DOMAIN, ONNX_OP, biquad
+from eulernet.fcam import FCAM
+from eulernet.network import EulerNet
 from eulernet_build.diirf_function import DOMAIN_VERSION, OPSET, diirf_function
+from eulernet_core.clip_geometry import CLIP_FRAMES
+from eulernet_core.tensors import (
+    CLIP_NETWORK_MODEL,
+    FACE,
+    FRAME_COUNT,
+    LIVENESS,
+    LOCATION_MAP,
+    STATUS,
+    STEP_NETWORK_MODEL,
+)
 
-OUTPUT_NAMES = ["LIVENESS", "LOCATION_MAP", "FRAME_COUNT"]
+OUTPUT_NAMES = [LIVENESS, LOCATION_MAP, FRAME_COUNT]
 IR_VERSION = 10
-EXAMPLE_BATCH = 2  # torch.export takes a first dimension of 1 for a constant
+EXAMPLE_BATCH = 2  # torch.export treats a first dimension of 1 as a constant
 
 
 class StepGraph(nn.Module):
-    """One frame of N sequences, the state as tensors `s0_in` and on to `s0_out` and on."""
+    """One frame of N sequences; the state enters as `s0_in`, `s1_in`, … and leaves as `s0_out`, `s1_out`, …"""
 
     def __init__(self, network: EulerNet) -> None:
         super().__init__()
@@ -38,7 +49,7 @@ class StepGraph(nn.Module):
 
 
 class ClipGraph(nn.Module):
-    """N whole clips from zero state."""
+    """N whole clips, each from zero state."""
 
     def __init__(self, network: EulerNet) -> None:
         super().__init__()
@@ -49,7 +60,7 @@ class ClipGraph(nn.Module):
 
 
 class _FixedDIIRF(nn.Module):
-    """DIIRF with its coefficients (K, 5) computed once."""
+    """DIIRF with precomputed coefficients (K, 5)."""
 
     coefficients: Tensor
 
@@ -62,27 +73,28 @@ class _FixedDIIRF(nn.Module):
 
 
 def state_names(network: EulerNet, end: str) -> list[str]:
-    """`s0_in`, `s1_in`, … for end = "in"; Triton pairs inputs with outputs by the order of these names."""
+    """`s0_in`, `s1_in`, … for end = "in". Triton sorts these names to pair inputs with outputs."""
     count = len(network.initial_state(1))
     if count > 10:
-        raise ValueError(f"{count} state tensors: from s10 on, the order of names is not the order of numbers; use 10")
+        raise ValueError(f"{count} state tensors: s10 would sort before s2; use at most 10")
     return [f"s{i}_{end}" for i in range(count)]
 
 
 def step_graph(network: EulerNet, weights: str) -> ModelProto:
     """The graph that scores one frame of N sequences.
 
-    FACE uint8 (N, H, W, 3), STATUS int32 (N, 1), s0_in and on ->
-    LIVENESS (N, 1), LOCATION_MAP (N, S, S), FRAME_COUNT int32 (N, 1), s0_out and on.
+    FACE uint8 (N, H, W, 3), STATUS int32 (N, 1), s0_in, s1_in, … ->
+    LIVENESS (N, 1), LOCATION_MAP (N, S, S), FRAME_COUNT int32 (N, 1), s0_out, s1_out, …
     """
     size = network.config.image_size
     inputs = {
-        "FACE": torch.zeros(EXAMPLE_BATCH, size, size, 3, dtype=torch.uint8),
-        "STATUS": torch.zeros(EXAMPLE_BATCH, 1, dtype=torch.int32),
+        FACE: torch.zeros(EXAMPLE_BATCH, size, size, 3, dtype=torch.uint8),
+        STATUS: torch.zeros(EXAMPLE_BATCH, 1, dtype=torch.int32),
         **dict(zip(state_names(network, "in"), network.initial_state(EXAMPLE_BATCH), strict=True)),
     }
     outputs = OUTPUT_NAMES + state_names(network, "out")
-    return _finish(_trace(StepGraph(frozen(network)), inputs, outputs), "eulernet", network, weights, frames=1)
+    traced = _trace(StepGraph(frozen(network)), inputs, outputs)
+    return _finish(traced, STEP_NETWORK_MODEL, network, weights, frames=1)
 
 
 def clip_graph(network: EulerNet, weights: str) -> ModelProto:
@@ -92,17 +104,17 @@ def clip_graph(network: EulerNet, weights: str) -> ModelProto:
     """
     size = network.config.image_size
     inputs = {
-        "FACE": torch.zeros(EXAMPLE_BATCH, CLIP_FRAMES, size, size, 3, dtype=torch.uint8),
-        "STATUS": torch.zeros(EXAMPLE_BATCH, CLIP_FRAMES, dtype=torch.int32),
+        FACE: torch.zeros(EXAMPLE_BATCH, CLIP_FRAMES, size, size, 3, dtype=torch.uint8),
+        STATUS: torch.zeros(EXAMPLE_BATCH, CLIP_FRAMES, dtype=torch.int32),
     }
     traced = _trace(ClipGraph(frozen(network)), inputs, OUTPUT_NAMES)
-    return _finish(traced, "eulernet_clip", network, weights, frames=CLIP_FRAMES)
+    return _finish(traced, CLIP_NETWORK_MODEL, network, weights, frames=CLIP_FRAMES)
 
 
 def frozen(network: EulerNet) -> EulerNet:
     """A copy for inference: batch normalisation folded into the convolutions, filter coefficients computed.
 
-    In float64 and rounded once, so that a processor's own way of computing roots and tanh does not show in the bytes.
+    Computes in float64 and rounds once, so that processors that differ in roots and tanh give the same bytes.
     """
     copied = copy.deepcopy(network).eval()
     for module in list(copied.modules()):
@@ -115,7 +127,7 @@ def frozen(network: EulerNet) -> EulerNet:
 
 
 def parameters_sha256(network: EulerNet) -> str:
-    """What tells these weights from any others: a digest of every tensor's name, type, shape and bytes."""
+    """Identifies the weights: SHA-256 of every tensor's name, type, shape and bytes."""
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -135,16 +147,16 @@ def _fold_batch_norm(block: ConvBN) -> None:
 
 
 def _trace(module: nn.Module, inputs: Mapping[str, Tensor], outputs: list[str]) -> ModelProto:
-    """torch's exporter with a dynamic first dimension `N`."""
+    """Runs torch's exporter with a dynamic first dimension `N`."""
     batch = torch.export.Dim("N", min=1)
     axes = [{0: batch} for _ in inputs]
     shapes = (*axes[:2], tuple(axes[2:])) if isinstance(module, StepGraph) else tuple(axes)
     registration = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = registration.level
-    registration.setLevel(logging.ERROR)  # it reports that torchvision, which nothing here needs, is missing
+    registration.setLevel(logging.ERROR)  # it warns that torchvision is missing, which this project does not need
     try:
         with warnings.catch_warnings():
-            # Of torch 2.13's own making: a deprecated call inside it, and that all inputs share the axis name N.
+            # Both warnings are about torch 2.13 itself: a deprecated call, and the axis name N that all inputs share.
             warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec", category=FutureWarning)
             warnings.filterwarnings("ignore", message=".*The axis name: N will not be used", category=UserWarning)
             program = torch.onnx.export(
@@ -166,12 +178,12 @@ def _trace(module: nn.Module, inputs: Mapping[str, Tensor], outputs: list[str]) 
 
 
 def _finish(model: ModelProto, name: str, network: EulerNet, weights: str, frames: int) -> ModelProto:
-    """Clean a traced graph, add DIIRF's body and what identifies the graph, and check it."""
+    """Cleans a traced graph, adds DIIRF's body and the metadata, and checks the result."""
     _strip(model)
     model.graph.name = name
     _rename(model, frames)
     del model.functions[:], model.opset_import[:], model.metadata_props[:]
-    # One body serves every node of the graph, so they agree on T; by status the clip is filtered frame by frame.
+    # All nodes share one body, so T is 1 in the clip graph too: its status makes it filter frame by frame.
     model.functions.append(diirf_function(frames=1))
     model.opset_import.extend([onnx.helper.make_opsetid("", OPSET)])
     model.opset_import.extend([onnx.helper.make_opsetid(ONNX_DOMAIN, DOMAIN_VERSION)])
@@ -191,7 +203,7 @@ def _finish(model: ModelProto, name: str, network: EulerNet, weights: str, frame
 
 
 def _strip(model: ModelProto) -> None:
-    """Remove what the exporter notes for debugging: stack traces with this machine's paths, traced expressions."""
+    """Removes the exporter's debugging notes: stack traces with this machine's paths, traced expressions."""
     graph = model.graph
     for item in [graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info]:
         del item.metadata_props[:]
@@ -201,7 +213,7 @@ def _strip(model: ModelProto) -> None:
 
 
 def _rename(model: ModelProto, frames: int) -> None:
-    """Give parameters the names that they have in the network, and filters `fcams.<level>.filter.<frame>`."""
+    """Gives parameters their names in the network, and filters the name `fcams.<level>.filter.<frame>`."""
     prefix = "network."
     for initializer in model.graph.initializer:
         initializer.name = initializer.name.removeprefix(prefix)

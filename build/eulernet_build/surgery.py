@@ -1,12 +1,13 @@
-"""Graph surgery for TensorRT: each FCAM's chain of an exported graph becomes one node `eulernet::DIIRFGate`.
+# SPDX-License-Identifier: Apache-2.0
+"""Graph surgery for TensorRT: replaces each FCAM of an exported graph by one node `eulernet::DIIRFGate`.
 
-A chain is found by what its nodes do, never by their names:
+Finds an FCAM by the operators and connections of its nodes, never by their names:
 
     features   x ─ Conv 1x1 ─ Reshape [─ Slice t] ─ DIIRF t [─ Concat] ─ Reshape ─ Sigmoid
-               ─ Unsqueeze ─ Expand ─ Reshape, and that times x is y
+               ─ Unsqueeze ─ Expand ─ Reshape ─ Mul with x: y
     state      h ─ Where(restart t, 0, h) ─ DIIRF t ─ Where(usable t, new h, h) ─ h of frame t + 1
 
-usable is STATUS < 4, restart is 2 <= STATUS < 4, as in `eulernet.fcam`. What stands in brackets is missing for T = 1.
+usable is STATUS < 4, restart is 2 <= STATUS < 4, as in `eulernet.fcam`. Graphs with T = 1 lack the nodes in brackets.
 """
 
 from collections.abc import Sequence
@@ -16,29 +17,37 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
-from eulernet.diirf import ONNX_DOMAIN, ONNX_OP, PLUGIN_ATTRIBUTES
-from eulernet.network import RELOCATED, UNUSABLE
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from eulernet.diirf import ONNX_DOMAIN, ONNX_OP, PLUGIN_ATTRIBUTES
 from eulernet_build.diirf_function import DOMAIN_VERSION, OPSET
 from eulernet_build.diirf_gate_function import GATE_OP, diirf_gate_function
 from eulernet_build.parity import Tensors, compare, onnxruntime_runner
+from eulernet_core.status import Status
+from eulernet_core.tensors import STATUS
 
-STATUSES = 18  # every sum of STATUS's flags up to 16, and one more
-EXPORTED = "give a graph that `eulernet export` wrote from a network with FCAM"
+STATUSES = 18  # the values 0 to 17 of STATUS, so every flag occurs
+EXPORTED = "use a graph that `eulernet export` wrote from a network with FCAM"
 
 
 class SurgeryError(Exception):
-    """The graph does not hold what is to be replaced; the message names the node and what was expected."""
+    """The graph does not match the pattern; the message names the node and the expectation."""
 
 
 @dataclass(frozen=True)
 class Chain:
-    """One FCAM as it lies in a graph.
+    """The tensors of one FCAM in a graph.
 
-    x: (N * T, C, H, W); weight: (K, C); coefficients: (K, 5); status: (N, T); before: h1 and h2 that enter, after: h1
-    and h2 that leave, None where nothing reads it; y: as x; frames: T.
+    Attributes:
+        x: (N * T, C, H, W).
+        weight: (K, C).
+        coefficients: (K, 5).
+        status: (N, T).
+        before: h1 and h2 before the first frame, each (N, K, H, W).
+        after: h1 and h2 after the last frame; None if nothing reads it.
+        y: like x.
+        frames: T.
     """
 
     x: gs.Tensor
@@ -52,24 +61,24 @@ class Chain:
 
 
 def fuse(model: ModelProto) -> ModelProto:
-    """The same graph with constants folded, and one DIIRFGate in place of each FCAM.
+    """Folds constants and replaces each FCAM by one DIIRFGate. The given model is not changed.
 
-    Inputs, outputs and metadata stay as they are; the function body of DIIRFGate is added, that of DIIRF goes.
+    Inputs, outputs and metadata stay the same; the function body of DIIRFGate replaces DIIRF's.
 
     Raises:
-        SurgeryError: there is no FCAM, or one that is not the pattern.
+        SurgeryError: the graph has no FCAM, or an FCAM does not match the pattern.
     """
     graph = imported(model)
     graph.fold_constants().cleanup().toposort()
     chains = find_chains(graph)
     frames = {chain.frames for chain in chains}
     if len(frames) > 1:
-        raise SurgeryError(f"FCAMs over {sorted(frames)} frames: one function body serves all, so they must agree")
+        raise SurgeryError(f"FCAMs over {sorted(frames)} frames: all share one function body, so T must be the same")
     for i, chain in enumerate(chains):
         _replace(graph, chain, f"fcams.{i}.gate")
     graph.cleanup().toposort()
     for node in _filters(graph):
-        raise SurgeryError(f"node {node.name}: its answer is also read outside its FCAM; {EXPORTED}")
+        raise SurgeryError(f"node {node.name}: a node outside the FCAM reads its output; {EXPORTED}")
     fused = exported(graph, model)
     kept = [function for function in model.functions if (function.domain, function.name) != (ONNX_DOMAIN, ONNX_OP)]
     del fused.functions[:]
@@ -79,24 +88,24 @@ def fuse(model: ModelProto) -> ModelProto:
 
 
 def check_fused(model: ModelProto, fused: ModelProto, label: str, seed: int = 0) -> float:
-    """Run both graphs in ONNX Runtime on random faces and states, with every status that there is.
+    """Compares both graphs in ONNX Runtime on random faces and states, with every status from 0 to 17.
 
     Returns: the largest difference.
-    Raises: ParityError where they differ.
+    Raises: ParityError.
     """
     inputs = random_inputs(model, seed)
     return compare(onnxruntime_runner(model)(inputs), onnxruntime_runner(fused)(inputs), f"the fused {label}")
 
 
 def random_inputs(model: ModelProto, seed: int = 0, rows: int | None = None) -> Tensors:
-    """Inputs for an exported graph: noise for faces, states between -1 and 1, every STATUS from 0 to 17 in turn.
+    """Inputs of an exported graph: faces of noise, states between -1 and 1, every STATUS from 0 to 17.
 
     Args:
-        model: of one step or of a clip.
+        model: a step graph or a clip graph.
         seed: of the noise.
-        rows: sequences or clips; by default as many as all statuses take.
+        rows: number of sequences or clips; by default enough for every STATUS.
     """
-    frames = next(each.type.tensor_type.shape.dim[1].dim_value for each in model.graph.input if each.name == "STATUS")
+    frames = next(each.type.tensor_type.shape.dim[1].dim_value for each in model.graph.input if each.name == STATUS)
     rows = rows or -(-STATUSES // frames)
     rng = np.random.default_rng(seed)
     inputs: Tensors = {}
@@ -107,7 +116,7 @@ def random_inputs(model: ModelProto, seed: int = 0, rows: int | None = None) -> 
             inputs[value.name] = rng.integers(0, 256, shape, dtype=np.uint8)
         elif kind.elem_type == onnx.TensorProto.FLOAT:
             inputs[value.name] = rng.uniform(-1, 1, shape).astype(np.float32)
-        elif value.name == "STATUS":
+        elif value.name == STATUS:
             inputs[value.name] = (rng.permutation(rows * frames).reshape(shape) % STATUSES).astype(np.int32)
         else:
             inputs[value.name] = rng.integers(0, 9, shape, dtype=np.int32)
@@ -115,12 +124,12 @@ def random_inputs(model: ModelProto, seed: int = 0, rows: int | None = None) -> 
 
 
 def imported(model: ModelProto) -> gs.Graph:
-    """The model as a graph to be worked on; the model itself stays as it is."""
+    """An editable copy of the model's graph."""
     return gs.import_onnx(ModelProto.FromString(model.SerializeToString()))
 
 
 def exported(graph: gs.Graph, model: ModelProto) -> ModelProto:
-    """The graph as a model, with what onnx-graphsurgeon drops of the model that it came from."""
+    """The graph as a model, with the metadata, opsets and versions of `model`, which onnx-graphsurgeon drops."""
     written: ModelProto = gs.export_onnx(graph, do_type_check=False)
     del written.metadata_props[:], written.opset_import[:], written.graph.value_info[:]
     written.metadata_props.extend(model.metadata_props)
@@ -132,12 +141,12 @@ def exported(graph: gs.Graph, model: ModelProto) -> ModelProto:
 
 
 def find_chains(graph: gs.Graph) -> list[Chain]:
-    """The FCAMs of a graph in the order in which they run. Raises: SurgeryError."""
+    """The FCAMs of a graph in execution order. Raises: SurgeryError."""
     by_source: dict[int, list[gs.Node]] = {}
     for node in _filters(graph):
         by_source.setdefault(id(_framed(node)), []).append(node)
     if not by_source:
-        raise SurgeryError(f"no node {ONNX_DOMAIN}::{ONNX_OP} in graph {graph.name}: nothing to fuse; {EXPORTED}")
+        raise SurgeryError(f"no node {ONNX_DOMAIN}::{ONNX_OP} in graph {graph.name}: it has no FCAM; {EXPORTED}")
     return [_chain(filters) for filters in by_source.values()]
 
 
@@ -146,7 +155,7 @@ def _filters(graph: gs.Graph) -> list[gs.Node]:
 
 
 def _chain(filters: Sequence[gs.Node]) -> Chain:
-    """The FCAM whose frames these DIIRF nodes filter."""
+    """The FCAM with these DIIRF nodes, one per frame."""
     reshape = _framed(filters[0]).inputs[0]
     shape = _constant(_framed(filters[0]).inputs[1], "the shape of the compressed maps")
     if len(shape) != 5:
@@ -162,11 +171,11 @@ def _chain(filters: Sequence[gs.Node]) -> Chain:
         what = f"{weight.shape[0]} maps and coefficients {coefficients.shape}"
         raise SurgeryError(f"node {ordered[0].name}: {what}, expected {maps} and ({maps}, 5); {EXPORTED}")
     if any(node.inputs[3] is not ordered[0].inputs[3] for node in ordered):
-        raise SurgeryError(f"node {ordered[0].name}: its coefficients change from frame to frame; {EXPORTED}")
+        raise SurgeryError(f"node {ordered[0].name}: its coefficients differ between frames; {EXPORTED}")
     states = [_states(ordered, end) for end in (1, 2)]
     statuses = {id(status): status for *_, status in states}
     if len(statuses) > 1:
-        raise SurgeryError(f"node {ordered[0].name}: h1 and h2 follow different statuses; {EXPORTED}")
+        raise SurgeryError(f"node {ordered[0].name}: h1 and h2 use different statuses; {EXPORTED}")
     return Chain(
         x=conv.inputs[0],
         weight=weight,
@@ -180,26 +189,26 @@ def _chain(filters: Sequence[gs.Node]) -> Chain:
 
 
 def _framed(node: gs.Node) -> gs.Node:
-    """The Reshape to (N, T, K, H, W) that a DIIRF node's frame is from."""
+    """The Reshape to (N, T, K, H, W) before a DIIRF node."""
     before = _producer(node.inputs[0], "Slice", "Reshape")
     return _producer(before.inputs[0], "Reshape") if before.op == "Slice" else before
 
 
 def _frame_index(node: gs.Node, frames: int) -> int:
-    """t of the frame that a DIIRF node filters."""
+    """Index t of a DIIRF node's frame."""
     before = _producer(node.inputs[0], "Slice", "Reshape")
     if before.op == "Reshape":
         if frames != 1:
             raise SurgeryError(f"node {node.name}: filters {frames} frames at once, expected one; {EXPORTED}")
         return 0
-    start, end, axis, *step = (int(_constant(each, "bounds of a frame").item()) for each in before.inputs[1:])
+    start, end, axis, *step = (int(_constant(each, "the bounds of a frame").item()) for each in before.inputs[1:])
     if end != start + 1 or axis != 1 or step not in ([], [1]):
         raise SurgeryError(f"node {before.name}: slice {start}:{end} of axis {axis}, expected one frame; {EXPORTED}")
     return start
 
 
 def _compression(conv: gs.Node) -> NDArray[np.float32]:
-    """The weight (K, C) of a convolution that does nothing but mix channels."""
+    """The weight (K, C) of a 1x1 convolution without bias. Raises: SurgeryError for any other convolution."""
     weight = _constant(conv.inputs[1], "the weight of the compression")
     plain = {"group": 1, "auto_pad": "NOTSET"}
     lists = {"strides": 1, "pads": 0, "dilations": 1, "kernel_shape": 1}
@@ -207,17 +216,17 @@ def _compression(conv: gs.Node) -> NDArray[np.float32]:
     odd += [name for name, value in lists.items() if set(conv.attrs.get(name, [value])) != {value}]
     if weight.shape[2:] != (1, 1) or odd or len(conv.inputs) > 2:
         what = ", ".join([*odd, *(["bias"] if len(conv.inputs) > 2 else [])]) or f"weight {weight.shape}"
-        raise SurgeryError(f"node {conv.name}: {what} unlike a 1x1 convolution without bias; {EXPORTED}")
+        raise SurgeryError(f"node {conv.name}: {what}, expected a 1x1 convolution without bias; {EXPORTED}")
     return weight[:, :, 0, 0]
 
 
 def _states(filters: Sequence[gs.Node], end: int) -> tuple[gs.Tensor, gs.Tensor | None, gs.Tensor]:
-    """How a state goes through the frames.
+    """Follows a state through the frames.
 
     Args:
         filters: the DIIRF nodes in the order of their frames.
         end: 1 for h1, 2 for h2.
-    Returns: the state that enters, the state that leaves (None where nothing reads it), and STATUS.
+    Returns: the state before the first frame, the state after the last (None if nothing reads it), and STATUS.
     """
     first = held = _producer(filters[0].inputs[end], "Where").inputs[2]
     statuses = []
@@ -225,52 +234,54 @@ def _states(filters: Sequence[gs.Node], end: int) -> tuple[gs.Tensor, gs.Tensor 
     for t, node in enumerate(filters):
         dropped = _producer(node.inputs[end], "Where")
         if np.any(_constant(dropped.inputs[1], "the state of a restart")) or dropped.inputs[2] is not held:
-            raise SurgeryError(f"node {dropped.name}: does not choose between 0 and frame {t - 1}'s state; {EXPORTED}")
+            raise SurgeryError(f"node {dropped.name}: does not select 0 or the state of frame {t - 1}; {EXPORTED}")
         statuses.append(_status(dropped.inputs[0], t, restart=True))
         readers = node.outputs[end].outputs if len(node.outputs) > end else []
         if not readers and t == len(filters) - 1:
             break
         kept = _reader(node.outputs[end], "Where")
         if kept.inputs[1] is not node.outputs[end] or kept.inputs[2] is not held:
-            raise SurgeryError(f"node {kept.name}: does not choose between frame {t}'s state and the old; {EXPORTED}")
+            raise SurgeryError(f"node {kept.name}: does not select the new or the old state of frame {t}; {EXPORTED}")
         statuses.append(_status(kept.inputs[0], t, restart=False))
         after = held = kept.outputs[0]
     if any(status is not statuses[0] for status in statuses):
-        raise SurgeryError(f"node {filters[0].name}: its frames follow different statuses; {EXPORTED}")
+        raise SurgeryError(f"node {filters[0].name}: its frames use different statuses; {EXPORTED}")
     return first, after if readers else None, statuses[0]
 
 
 def _status(condition: gs.Tensor, t: int, restart: bool) -> gs.Tensor:
-    """STATUS, of whose frame t the condition (N, 1, 1, 1) is made."""
+    """The tensor STATUS behind a condition (N, 1, 1, 1) of frame t. Raises: SurgeryError."""
     axes = 0
     node = _producer(condition, "Unsqueeze", "Gather")
     while node.op == "Unsqueeze":
         added = _constant(node.inputs[1], "axes")
         axes += len(added) if np.all(added > 0) else 9
         node = _producer(node.inputs[0], "Unsqueeze", "Gather")
-    frame = _constant(node.inputs[1], "the number of a frame")
+    frame = _constant(node.inputs[1], "the index of a frame")
     if axes != 3 or node.attrs.get("axis") != 1 or frame.size != 1 or int(frame.item()) != t:
-        raise SurgeryError(f"node {node.name}: is not the status of frame {t}; {EXPORTED}")
+        raise SurgeryError(f"node {node.name}: does not select the status of frame {t}; {EXPORTED}")
     if not restart:
-        return _compared(_producer(node.inputs[0], "Less"), UNUSABLE)
+        return _compared(_producer(node.inputs[0], "Less"), Status.NO_FACE)
     both = _producer(node.inputs[0], "And")
     sides = {side.op: side for side in (_producer(each, "Less", "GreaterOrEqual") for each in both.inputs)}
     if len(sides) == 2:
-        usable = _compared(sides["Less"], UNUSABLE)
-        if _compared(sides["GreaterOrEqual"], RELOCATED) is usable:
+        usable = _compared(sides["Less"], Status.NO_FACE)
+        if _compared(sides["GreaterOrEqual"], Status.RELOCATED) is usable:
             return usable
-    raise SurgeryError(f"node {both.name}: is not {RELOCATED} <= STATUS < {UNUSABLE}; {EXPORTED}")
+    raise SurgeryError(
+        f"node {both.name}: does not compute {Status.RELOCATED:d} <= STATUS < {Status.NO_FACE:d}; {EXPORTED}"
+    )
 
 
 def _compared(node: gs.Node, limit: int) -> gs.Tensor:
-    """What a comparison holds against `limit`."""
+    """The tensor that a node compares with `limit`. Raises: SurgeryError if it compares with another number."""
     if _constant(node.inputs[1], "a limit of STATUS").item() != limit:
-        raise SurgeryError(f"node {node.name}: compares with another limit than {limit}; {EXPORTED}")
+        raise SurgeryError(f"node {node.name}: does not compare with {limit:d}; {EXPORTED}")
     return node.inputs[0]
 
 
 def _gated(filters: Sequence[gs.Node], x: gs.Tensor, weight_shape: tuple[int, ...]) -> gs.Tensor:
-    """y: the product of x and the sigmoid of what the filters say, each map repeated for its run of channels."""
+    """y: the product of x and the sigmoid of the filters' outputs, each map repeated for its run of channels."""
     maps, channels = weight_shape
     answers = [node.outputs[0] for node in filters]
     if len(answers) == 1:
@@ -278,7 +289,7 @@ def _gated(filters: Sequence[gs.Node], x: gs.Tensor, weight_shape: tuple[int, ..
     else:
         joined = _reader(answers[0], "Concat")
         if joined.attrs.get("axis") != 1 or [id(each) for each in joined.inputs] != [id(each) for each in answers]:
-            raise SurgeryError(f"node {joined.name}: does not join the frames in their order; {EXPORTED}")
+            raise SurgeryError(f"node {joined.name}: does not concatenate the frames in order; {EXPORTED}")
         answer = joined.outputs[0]
     ops = ("Reshape", "Sigmoid", "Unsqueeze", "Expand", "Reshape", "Mul")
     nodes: list[gs.Node] = []
@@ -288,16 +299,14 @@ def _gated(filters: Sequence[gs.Node], x: gs.Tensor, weight_shape: tuple[int, ..
     sides = shapes[0][2:]
     if shapes != [[-1, maps, *sides], [2], [1, 1, channels // maps, 1, 1], [-1, channels, *sides]]:
         what = f"{maps} maps over runs of {channels // maps} channels"
-        raise SurgeryError(f"node {nodes[-1].name}: shapes {shapes} are not those of {what}; {EXPORTED}")
+        raise SurgeryError(f"node {nodes[-1].name}: shapes {shapes} do not belong to {what}; {EXPORTED}")
     if not any(each is x for each in nodes[-1].inputs):
-        raise SurgeryError(
-            f"node {nodes[-1].name}: multiplies another tensor than was compressed, {x.name}; {EXPORTED}"
-        )
+        raise SurgeryError(f"node {nodes[-1].name}: does not multiply the compressed tensor {x.name}; {EXPORTED}")
     return nodes[-1].outputs[0]
 
 
 def _replace(graph: gs.Graph, chain: Chain, name: str) -> None:
-    """Puts a DIIRFGate where a chain was; what only the chain read is left without a reader."""
+    """Replaces a chain by a DIIRFGate; the chain's own nodes stay in the graph without a reader."""
     outputs = [chain.y, *chain.after]
     for i, tensor in enumerate(outputs):
         if tensor is None:
@@ -312,16 +321,16 @@ def _replace(graph: gs.Graph, chain: Chain, name: str) -> None:
 
 
 def _producer(tensor: gs.Tensor, *ops: str) -> gs.Node:
-    """The node of one of these ops that makes a tensor. Raises: SurgeryError."""
+    """The node that computes a tensor. Raises: SurgeryError if it has none of these ops."""
     made_by = tensor.inputs[0] if tensor.inputs else None
     if made_by is None or made_by.op not in ops:
         found = "an input or a constant" if made_by is None else f"{made_by.op} {made_by.name}"
-        raise SurgeryError(f"tensor {tensor.name}: made by {found}, expected {' or '.join(ops)}; {EXPORTED}")
+        raise SurgeryError(f"tensor {tensor.name}: computed by {found}, expected {' or '.join(ops)}; {EXPORTED}")
     return made_by
 
 
 def _reader(tensor: gs.Tensor, *ops: str) -> gs.Node:
-    """The one node that reads a tensor, of one of these ops. Raises: SurgeryError."""
+    """The only node that reads a tensor. Raises: SurgeryError if there are several, or it has none of these ops."""
     readers = _distinct(tensor.outputs)
     if len(readers) != 1 or readers[0].op not in ops:
         found = ", ".join(f"{node.op} {node.name}" for node in readers) or "nothing"
@@ -334,7 +343,7 @@ def _distinct(nodes: Sequence[gs.Node]) -> list[gs.Node]:
 
 
 def _constant(tensor: gs.Tensor, what: str) -> NDArray[Any]:
-    """A constant's values. Raises: SurgeryError where the tensor is computed."""
+    """A constant's values. Raises: SurgeryError if a node computes the tensor."""
     if not isinstance(tensor, gs.Constant):
         raise SurgeryError(f"tensor {tensor.name}: {what} is not constant; {EXPORTED}")
     return np.asarray(tensor.values)

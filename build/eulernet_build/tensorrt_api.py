@@ -1,6 +1,7 @@
-"""Every call into TensorRT's Python API, 10.13 and newer and 11: parse, build, load. Import it only where TensorRT is.
+# SPDX-License-Identifier: Apache-2.0
+"""All calls into TensorRT's Python API (10.13 and newer, 11): parse, build, load. Importing it needs TensorRT.
 
-Networks are strongly typed, so that a tensor's precision is what the graph says: TensorRT 11 knows no other way.
+Networks are strongly typed: the graph defines the precision of each tensor. TensorRT 11 supports no other kind.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,19 +11,20 @@ from pathlib import Path
 import numpy as np
 import tensorrt as trt
 
-from eulernet_build.plans import Profile
+from eulernet_core.whole_files import write_whole
+from eulernet_serving.plan_records import Profile
 
 GIB = 1 << 30
-SEE_LOG = "TensorRT's own messages are on standard error"
+SEE_LOG = "see TensorRT's messages on standard error"
 
 
 class BuildError(Exception):
-    """TensorRT refused a graph, a plugin library or a plan; what it has to say itself is on standard error."""
+    """TensorRT refused a graph, a plugin library or a plan, and logged the reason on standard error."""
 
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """`level`: of tactics tried, 0 to 5; `tf32`: 10-bit multiplications in float32 layers, faster and less exact."""
+    """`level`: effort of the search for tactics, 0 to 5; `tf32`: float32 layers multiply with 10-bit mantissas."""
 
     level: int = 5
     workspace_gib: float = 4.0
@@ -30,16 +32,16 @@ class BuildSettings:
 
 
 def version() -> str:
-    """Such as 10.13.3.9."""
+    """TensorRT's version, such as `10.13.3.9`."""
     return ".".join(trt.__version__.split(".")[:4])
 
 
 class PlanBuilder:
-    """Builds plans of one process; plugin libraries once loaded stay loaded.
+    """Builds plans in this process. Loaded plugin libraries stay loaded.
 
     Args:
         settings: for all plans.
-        cache: file of the timing cache, read if there and written after each build; None for none.
+        cache: file of the timing cache, read if it exists and written after each build; None disables it.
     """
 
     def __init__(self, settings: BuildSettings, cache: Path | None = None) -> None:
@@ -47,23 +49,23 @@ class PlanBuilder:
         self.logger = new_logger()
         try:
             self._builder = trt.Builder(self.logger)
-        except TypeError:  # pybind's word for a null pointer
-            raise BuildError(f"TensorRT's builder can't be made: {SEE_LOG}") from None
+        except TypeError:  # pybind's error for a null pointer
+            raise BuildError(f"TensorRT can't create a builder: {SEE_LOG}") from None
 
     def load_plugins(self, library: Path, creators: Iterable[tuple[str, str, str]]) -> None:
         """Loads a library that exports getCreators.
 
         Args:
             library: the shared library.
-            creators: name, version and namespace of each creator that must be there afterwards.
+            creators: name, version and namespace of each creator that the library must register.
         Raises: BuildError.
         """
         registry = self._builder.get_plugin_registry()
         if not registry.load_library(str(library)):
-            raise BuildError(f"{library}: not taken as a plugin library: {SEE_LOG}; build it with make plugin")
+            raise BuildError(f"{library}: TensorRT refuses this plugin library: {SEE_LOG}; build it with make plugin")
         for name, number, namespace in creators:
             if registry.get_creator(name, number, namespace) is None:
-                raise BuildError(f"{library}: brings no creator of {namespace}::{name}, version {number}; make plugin")
+                raise BuildError(f"{library}: lacks the creator {namespace}::{name}, version {number}; run make plugin")
 
     def build(self, graph: bytes, profiles: Sequence[Profile], plugins: int, inside: Sequence[Path] = ()) -> bytes:
         """Builds one plan.
@@ -71,7 +73,7 @@ class PlanBuilder:
         Args:
             graph: the ONNX model.
             profiles: batch sizes; the first dimension of every input is the batch.
-            plugins: how many of the graph's nodes a plugin must have taken.
+            plugins: number of the graph's nodes that must become plugin layers.
             inside: plugin libraries to serialize into the plan.
         Raises: BuildError.
         """
@@ -80,7 +82,7 @@ class PlanBuilder:
         taken = sum(layer.type == trt.LayerType.PLUGIN_V3 for layer in layers)
         if taken != plugins:
             raise BuildError(
-                f"{taken} of {plugins} nodes were taken by the plugin, the rest by their bodies: make plugin"
+                f"{taken} of {plugins} nodes became plugin layers, the others function bodies: run make plugin"
             )
         config = self._configured(inside)
         for profile in profiles:
@@ -88,10 +90,9 @@ class PlanBuilder:
         cache = self._timing_cache(config)
         plan = self._builder.build_serialized_network(network, config)
         if plan is None:
-            raise BuildError(f"no plan came of it: {SEE_LOG}")
+            raise BuildError(f"TensorRT built no plan: {SEE_LOG}")
         if self._cache is not None:
-            self._cache.parent.mkdir(parents=True, exist_ok=True)
-            self._cache.write_bytes(bytes(cache.serialize()))
+            write_whole(self._cache, bytes(cache.serialize()))
         return bytes(plan)
 
     def _parse(self, graph: bytes) -> trt.INetworkDefinition:
@@ -100,7 +101,7 @@ class PlanBuilder:
         if not parser.parse(graph):
             errors = (parser.get_error(i) for i in range(parser.num_errors))
             reasons = [f"{error.node_operator()} {error.node_name()}: {error.desc()}" for error in errors]
-            raise BuildError("the graph can't be parsed: " + "; ".join(reasons))
+            raise BuildError("TensorRT can't parse the graph: " + "; ".join(reasons))
         return network
 
     def _configured(self, inside: Sequence[Path]) -> trt.IBuilderConfig:
@@ -119,7 +120,9 @@ class PlanBuilder:
             tensor = network.get_input(i)
             batch, *rest = shape = _sizes(tensor.shape)
             if batch != -1 or -1 in rest:
-                raise BuildError(f"input {tensor.name} {shape}: the first dimension must be free, and no other")
+                raise BuildError(
+                    f"input {tensor.name} {shape}: only the first dimension may be dynamic, and it must be"
+                )
             sizes = (profile.least, profile.best, profile.most)
             least, best, most = (trt.Dims([size, *rest]) for size in sizes)
             made.set_shape(tensor.name, least, best, most)
@@ -129,20 +132,20 @@ class PlanBuilder:
         kept = self._cache.read_bytes() if self._cache is not None and self._cache.is_file() else b""
         cache = config.create_timing_cache(kept)
         if not config.set_timing_cache(cache, ignore_mismatch=False):
-            # Another GPU's, or another TensorRT's: of no use, and no reason to stop.
+            # The file belongs to another GPU or another TensorRT: start an empty cache.
             cache = config.create_timing_cache(b"")
             config.set_timing_cache(cache, ignore_mismatch=False)
         return cache
 
 
 def load_plan(plan: bytes, logger: trt.Logger, library: Path | None, inside: bool) -> trt.ICudaEngine:
-    """A plan made ready to run, as a server would load it.
+    """Loads a plan as a server does.
 
     Args:
-        plan: of this GPU and this TensorRT.
+        plan: for this GPU and this TensorRT.
         logger: must live as long as the engine.
-        library: of the plugins that the plan needs; None where it needs none.
-        inside: the library is in the plan and is run from there.
+        library: of the plugins that the plan needs; None if it needs none.
+        inside: the plan contains the library.
     Raises: BuildError.
     """
     runtime = trt.Runtime(logger)
@@ -151,12 +154,12 @@ def load_plan(plan: bytes, logger: trt.Logger, library: Path | None, inside: boo
         runtime.get_plugin_registry().load_library(str(library))
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
-        raise BuildError(f"the plan can't be loaded: {SEE_LOG}")
+        raise BuildError(f"TensorRT can't load the plan: {SEE_LOG}")
     return engine
 
 
 def io_tensors(engine: trt.ICudaEngine) -> tuple[list[str], list[str]]:
-    """Names of an engine's inputs and of its outputs."""
+    """Names of an engine's inputs, and of its outputs."""
     names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
     inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
     return inputs, [name for name in names if name not in inputs]
@@ -167,26 +170,26 @@ def _sizes(dims: trt.Dims) -> list[int]:
 
 
 def new_logger() -> trt.Logger:
-    """Warnings and errors to standard error."""
+    """A logger of warnings and errors on standard error."""
     return trt.Logger(trt.Logger.WARNING)
 
 
 def context_for(
     engine: trt.ICudaEngine, profile: int, stream: int, shapes: Mapping[str, Sequence[int]]
 ) -> trt.IExecutionContext:
-    """A context under one profile with the inputs' shapes set. Raises: BuildError where they do not fit."""
+    """A context with one profile and the inputs' shapes set. Raises: BuildError if the profile excludes a shape."""
     context = engine.create_execution_context()
     context.set_optimization_profile_async(profile, stream)
     for name, shape in shapes.items():
         if not context.set_input_shape(name, trt.Dims(list(shape))):
-            raise BuildError(f"input {name} {tuple(shape)}: not taken under profile {profile}: {SEE_LOG}")
+            raise BuildError(f"input {name} {tuple(shape)}: profile {profile} excludes this shape: {SEE_LOG}")
     return context
 
 
 def outputs_of(
     engine: trt.ICudaEngine, context: trt.IExecutionContext
 ) -> dict[str, tuple[list[int], type[np.generic]]]:
-    """Shape and numpy type of every output, once the inputs' shapes are set."""
+    """Shape and numpy type of every output, after the inputs' shapes were set."""
     _, outputs = io_tensors(engine)
     return {
         name: (_sizes(context.get_tensor_shape(name)), trt.nptype(engine.get_tensor_dtype(name))) for name in outputs
@@ -194,7 +197,7 @@ def outputs_of(
 
 
 def bind(context: trt.IExecutionContext, addresses: Mapping[str, int]) -> None:
-    """Tells a context where its tensors lie on the device. Raises: BuildError."""
+    """Sets the device addresses of a context's tensors. Raises: BuildError."""
     for name, address in addresses.items():
         if not context.set_tensor_address(name, address):
-            raise BuildError(f"tensor {name}: its address is not taken: {SEE_LOG}")
+            raise BuildError(f"tensor {name}: TensorRT refuses its address: {SEE_LOG}")

@@ -1,7 +1,6 @@
-// libeulernet_plugins_autoload.so: registers the plugins as soon as it is loaded, for those who only load a library:
-// Triton's --backend-config=tensorrt,plugins=… and LD_PRELOAD.
-#include <cstring>
-
+// SPDX-License-Identifier: Apache-2.0
+// libeulernet_plugins_autoload.so registers the plugins when it is loaded: for Triton's
+// --backend-config=tensorrt,plugins=… and for LD_PRELOAD.
 #include "creator.h"
 #include "log.h"
 #include "plugin.h"
@@ -22,7 +21,7 @@ struct Registration
             {
                 eulernet::log_error(name, "load", "TensorRT has no plugin registry");
             }
-            // Loaded already, by this library's other half: the same kernels, and the first stays.
+            // libeulernet_plugins.so may have registered the same kernels already; then the registry keeps those.
             else if (registry->getCreator(name, eulernet::kVersion, eulernet::kNamespace) == nullptr
                 && !registry->registerCreator(*creator, eulernet::kNamespace))
             {
@@ -32,6 +31,6 @@ struct Registration
     }
 };
 
-Registration const registration;
+const Registration registration;
 
 } // namespace

@@ -1,5 +1,7 @@
-// DIIRF (SEKE 2022 slides, equations 1 to 3), the biquad of direct form II transposed, and what FCAM makes of a frame.
-// Compiles for the device and, with any C++17 compiler and no CUDA at all, for the host: tests hold it against scipy.
+// SPDX-License-Identifier: Apache-2.0
+// DIIRF (SEKE 2022 slides, equations 1 to 3): the biquad in direct form II transposed, and the gate that FCAM computes
+// from it. Compiles for the device and, with any C++17 compiler and without CUDA, for the host, where tests compare it
+// with scipy.
 #ifndef EULERNET_BIQUAD_CUH
 #define EULERNET_BIQUAD_CUH
 
@@ -14,12 +16,12 @@
 namespace eulernet
 {
 
-// STATUS of a frame, as everywhere in the pipeline: from kRelocated on the old state means nothing, from kUnusable on
-// there is no face to filter.
+// Values of a frame's STATUS (eulernet_core.status): from kRelocated on the filter restarts, from kUnusable on the
+// frame shows no face.
 constexpr int kRelocated = 2;
 constexpr int kUnusable = 4;
 
-constexpr int kCoefficients = 5; // a row of the tensor `coefficients`
+constexpr int kCoefficients = 5; // length of a row of the tensor `coefficients`
 
 template <class Real>
 struct Coefficients
@@ -48,16 +50,16 @@ EULERNET_HOST_DEVICE Real biquad(const Coefficients<Real>& c, Real x, State<Real
     return y;
 }
 
-// 1 / (1 + e^-y). Not the fast intrinsics: one of these a pixel and map hides behind the memory, and they would cost
-// the relative error of small gates.
+// 1 / (1 + e^-y). The fast intrinsics would increase the relative error of small gates and save no time: one
+// exponential per pixel and map is hidden by memory latency.
 template <class Real>
 EULERNET_HOST_DEVICE Real sigmoid(Real y)
 {
     return Real(1) / (Real(1) + std::exp(-y));
 }
 
-// The gate of one pixel of one frame. An unusable frame's gate comes from the filter as if the frame counted, but
-// leaves the state as it was. States are selected, never multiplied by 0, so that a NaN dropped is gone.
+// The gate of one pixel of one frame. An unusable frame is filtered like any other but leaves the state unchanged.
+// A restart selects a zero state instead of multiplying by 0, so that it also removes a NaN.
 template <class Real>
 EULERNET_HOST_DEVICE Real gate_of_frame(const Coefficients<Real>& c, Real compressed, int status, State<Real>& state)
 {

@@ -1,6 +1,7 @@
-"""Builds the kernels and the TensorRT plugin of this folder into out/plugins: finds the tools, then runs CMake.
+# SPDX-License-Identifier: Apache-2.0
+"""Builds the kernels and the TensorRT plugins of this folder into out/plugins: finds the tools, then runs CMake.
 
-Needs nothing but Python, so that it also runs in a container that has none of this project's packages.
+Needs only Python's standard library, so it runs in containers without this project's packages.
 """
 
 import argparse
@@ -16,35 +17,35 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 OUT = FOLDER.parents[1] / "out" / "plugins"
-MIN_TENSORRT = (10, 13)
+MIN_TENSORRT = (10, 13)  # eulernet_build.engine needs the same version
 MIN_CMAKE = (3, 24)
 
-# Machine code for each of these, where the compiler knows it, and two kinds of PTX for what is between and beyond.
+# Machine code for each of these that the compiler supports, and PTX of two of them for all other architectures.
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 PTX = (80, 120)
 
 NVCC_REMEDY = (
-    "nvcc not found: build in NVIDIA's container (nvcr.io/nvidia/tensorrt), or install the CUDA toolkit, or "
-    "`pip install nvidia-cuda-nvcc nvidia-cuda-crt nvidia-nvvm nvidia-cuda-runtime nvidia-cuda-cccl`, the five of one "
-    "version; set CUDACXX where it lies elsewhere"
+    "nvcc not found: build in NVIDIA's container (nvcr.io/nvidia/tensorrt), install the CUDA toolkit, or "
+    "`pip install nvidia-cuda-nvcc nvidia-cuda-crt nvidia-nvvm nvidia-cuda-runtime nvidia-cuda-cccl`, all five of one "
+    "version; if it is installed in another place, set CUDACXX to its path"
 )
 TENSORRT_REMEDY = (
     "TensorRT's headers (NvInfer.h, 10.13 or newer) not found: build in NVIDIA's container (nvcr.io/nvidia/tensorrt), "
-    "or `apt-get install libnvinfer-headers-dev` from NVIDIA's repository, or unpack TensorRT's tar archive or the "
-    "folder include/ of github.com/NVIDIA/TensorRT and set TENSORRT_ROOT to it; they must be of the major version that "
-    "will serve. --kernels-only builds what needs no TensorRT"
+    "`apt-get install libnvinfer-headers-dev` from NVIDIA's repository, or unpack TensorRT's tar archive or the folder "
+    "include/ of github.com/NVIDIA/TensorRT and set TENSORRT_ROOT to it; use the major version of the server's "
+    "TensorRT. --kernels-only needs no TensorRT"
 )
 CMAKE_REMEDY = "cmake 3.24 or newer not found: `apt-get install cmake` or `pip install cmake`"
 COMPILER_REMEDY = "g++ not found: `apt-get install g++`, or set CXX"
 
 
 class ToolMissingError(Exception):
-    """Something that the build needs is not here; the message says what and how to get it."""
+    """A tool of the build is missing; the message names it and how to install it."""
 
 
 @dataclass(frozen=True)
 class Nvcc:
-    """CUDA's compiler: `path` of nvcc, `home` of its toolkit with include/, `architectures` that it compiles for."""
+    """CUDA's compiler: `path` of nvcc, `home` of its toolkit with include/, supported `architectures`."""
 
     path: Path
     home: Path
@@ -58,14 +59,14 @@ class Nvcc:
 
 @dataclass(frozen=True)
 class TensorRT:
-    """TensorRT's headers: the folder with NvInfer.h, and its (major, minor)."""
+    """TensorRT's headers: the folder with NvInfer.h, and their (major, minor)."""
 
     include: Path
     version: tuple[int, int]
 
 
 def _package_folders() -> list[Path]:
-    """Where pip puts packages: of this interpreter, of the user, and of this clone's .venv."""
+    """Folders of pip's packages: the interpreter's, the user's, and the clone's .venv."""
     folders = [*site.getsitepackages(), site.getusersitepackages()]
     venv = (FOLDER.parents[1] / ".venv" / "lib").glob("python3*/site-packages")
     return list(dict.fromkeys([*map(Path, folders), *venv]))
@@ -86,12 +87,12 @@ def find_nvcc() -> Nvcc:
     path = next((each for each in _nvcc_places() if each.is_file()), None)
     if path is None:
         raise ToolMissingError(NVCC_REMEDY)
-    # nvcc may be a script or a link somewhere else: only it knows where its toolkit is.
+    # nvcc may be a script or a link in another place, so ask it for its toolkit's folder.
     dry = subprocess.run([path, "-dryrun", "-x", "cu", os.devnull], capture_output=True, text=True, check=False)
     top = re.search(r"^#\$ TOP=(.*)$", dry.stderr, re.MULTILINE)
     home = Path(top[1]).resolve() if top else path.resolve().parents[1]
     if not (home / "include" / "cuda_runtime_api.h").is_file():
-        raise ToolMissingError(f"{path} has no headers in {home}/include: `pip install nvidia-cuda-runtime` beside it")
+        raise ToolMissingError(f"{path}: no headers in {home}/include; `pip install nvidia-cuda-runtime`")
     listed = subprocess.run([path, "--list-gpu-arch"], capture_output=True, text=True, check=False)
     return Nvcc(path, home, frozenset(int(each) for each in re.findall(r"compute_(\d+)", listed.stdout)))
 
@@ -109,11 +110,11 @@ def _tensorrt_places() -> Iterator[Path]:
 
 
 def read_tensorrt(include: Path) -> TensorRT | None:
-    """The headers in a folder, or None where it has none."""
+    """The headers in a folder, or None."""
     header = include / "NvInferVersion.h"
     if not header.is_file():
         return None
-    # 10.x and 11 name the numbers by way of a second macro; older ones say them at once.
+    # TensorRT 10 and 11 define the numbers through a second macro, older versions directly.
     text = header.read_text()
     numbers = []
     for part in ("MAJOR", "MINOR"):
@@ -125,13 +126,13 @@ def read_tensorrt(include: Path) -> TensorRT | None:
 
 
 def all_tensorrt() -> list[TensorRT]:
-    """TensorRT's headers in every usual place, TENSORRT_ROOT first, whatever their version."""
+    """TensorRT's headers of every version in all usual places, TENSORRT_ROOT first."""
     found = (read_tensorrt(each) for place in _tensorrt_places() for each in (place, place / "include"))
     return list(dict.fromkeys(each for each in found if each))
 
 
 def find_tensorrt() -> TensorRT:
-    """The headers to build against. Raises: ToolMissingError with the remedy, also where they are too old."""
+    """The headers for the build. Raises: ToolMissingError with the remedy if they are missing or too old."""
     found = all_tensorrt()
     if not found:
         raise ToolMissingError(TENSORRT_REMEDY)
@@ -142,12 +143,10 @@ def find_tensorrt() -> TensorRT:
 
 
 def architecture_list(known: frozenset[int]) -> str:
-    """CMAKE_CUDA_ARCHITECTURES for a compiler that knows these; the newest it knows also as PTX."""
+    """CMAKE_CUDA_ARCHITECTURES for a compiler that supports `known`; its newest also as PTX."""
     chosen = [each for each in ARCHITECTURES if each in known]
     if not chosen:
-        raise ToolMissingError(
-            f"nvcc compiles for {sorted(known)}, none of {ARCHITECTURES}: install CUDA 12.8 or newer"
-        )
+        raise ToolMissingError(f"nvcc supports {sorted(known)}, none of {ARCHITECTURES}: install CUDA 12.8 or newer")
     ptx = {each for each in PTX if each in chosen} | {chosen[-1]}
     return ";".join(f"{each}" if each in ptx else f"{each}-real" for each in chosen)
 
@@ -169,9 +168,9 @@ def build(out: Path, nvcc: Nvcc, tensorrt: TensorRT | None, architectures: str, 
     Args:
         out: folder for the libraries; intermediate files go to its subfolder `build`.
         nvcc: the compiler.
-        tensorrt: headers to build the plugin against; None builds the kernels only.
-        architectures: as CMAKE_CUDA_ARCHITECTURES wants them.
-        jobs: compilers at a time.
+        tensorrt: headers for the plugins; None builds only the kernels.
+        architectures: in the syntax of CMAKE_CUDA_ARCHITECTURES.
+        jobs: number of parallel compilers.
 
     Returns:
         The libraries.
@@ -190,7 +189,7 @@ def build(out: Path, nvcc: Nvcc, tensorrt: TensorRT | None, architectures: str, 
         "EULERNET_TENSORRT_MAJOR": tensorrt.version[0] if tensorrt else "",
     }
     settings = [f"-D{key}={value}" for key, value in options.items()]
-    # pip's packages have their libraries in lib, and their nvcc looks in lib64 only.
+    # pip's packages have their libraries in lib, but their nvcc searches only lib64.
     libraries = [str(nvcc.home / "lib"), *filter(None, [os.environ.get("LIBRARY_PATH")])]
     environment = os.environ | {"LIBRARY_PATH": ":".join(libraries)}
     subprocess.run([cmake, "-S", FOLDER, "-B", folder, *settings], check=True, env=environment)
@@ -200,12 +199,12 @@ def build(out: Path, nvcc: Nvcc, tensorrt: TensorRT | None, architectures: str, 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. Exit status 0 built, 1 something is missing or the build failed, 2 usage."""
+    """The command. Exit status: 0 built, 1 a tool is missing or the build failed, 2 wrong usage."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, default=OUT, help="folder for the libraries (default: out/plugins)")
-    parser.add_argument("--kernels-only", action="store_true", help="build what needs no TensorRT")
+    parser.add_argument("--kernels-only", action="store_true", help="build only the kernels, without TensorRT")
     parser.add_argument("--architectures", help='for example "90-real" (default: all, which takes minutes)')
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="compilers at a time")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="number of parallel compilers")
     options = parser.parse_args(arguments)
     try:
         nvcc = find_nvcc()
@@ -220,7 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as error:
-        print(f"error: {error.cmd[0]} ended with {error.returncode}; its messages are above", file=sys.stderr)
+        print(f"error: {error.cmd[0]} ended with {error.returncode}; see its messages above", file=sys.stderr)
         return 1
     return 0
 

@@ -1,13 +1,13 @@
-// See creator.h. A new op is one more line in `creators`.
+// SPDX-License-Identifier: Apache-2.0
+// See creator.h. To add an op, add it to `creators`.
 #include "creator.h"
 
 #include <cstring>
 #include <stdexcept>
 #include <string>
 
-#include "diirf_plugin.h"
-#include "gate_plugin.h"
 #include "log.h"
+#include "plugin.h"
 
 namespace eulernet
 {
@@ -19,8 +19,8 @@ using nvinfer1::PluginFieldCollection;
 using nvinfer1::PluginFieldType;
 using nvinfer1::TensorRTPhase;
 
-// The ops have no attributes; a plan has the version it was serialized by.
-void check_fields(PluginFieldCollection const* fields, TensorRTPhase phase)
+// The ops have no attributes; the only field of a plan is the version that serialized it.
+void check_fields(const PluginFieldCollection* fields, TensorRTPhase phase)
 {
     if (fields == nullptr || fields->nbFields < 0 || (fields->nbFields > 0 && fields->fields == nullptr))
     {
@@ -29,7 +29,7 @@ void check_fields(PluginFieldCollection const* fields, TensorRTPhase phase)
     bool versioned = false;
     for (int i = 0; i < fields->nbFields; ++i)
     {
-        PluginField const& field = fields->fields[i];
+        const PluginField& field = fields->fields[i];
         const std::string name = field.name == nullptr ? "(no name)" : field.name;
         if (name != kSerializationField)
         {
@@ -43,62 +43,68 @@ void check_fields(PluginFieldCollection const* fields, TensorRTPhase phase)
         std::memcpy(&version, field.data, sizeof(version));
         if (version != kSerializationVersion)
         {
-            throw std::invalid_argument("the plan is of " + name + " " + std::to_string(version) + ", this library of "
-                + std::to_string(kSerializationVersion) + ": build the plan again with it");
+            throw std::invalid_argument("the plan has " + name + " " + std::to_string(version) + ", this library has "
+                + std::to_string(kSerializationVersion) + ": build the plan again with this library");
         }
         versioned = true;
     }
     if (phase == TensorRTPhase::kRUNTIME && !versioned)
     {
-        throw std::invalid_argument(std::string("the plan has no field ") + kSerializationField + ": build it again");
+        throw std::invalid_argument(
+            std::string("the plan has no field ") + kSerializationField + ": build the plan again");
     }
 }
 
-template <class Op>
 class Creator final : public nvinfer1::IPluginCreatorV3One
 {
 public:
-    nvinfer1::IPluginV3* createPlugin(
-        nvinfer1::AsciiChar const*, PluginFieldCollection const* fields, TensorRTPhase phase) noexcept override
+    explicit Creator(const Op& op)
+        : op_(op)
     {
-        return guarded<nvinfer1::IPluginV3*>(Op::kName, "createPlugin", nullptr, [&] {
+    }
+
+    nvinfer1::IPluginV3* createPlugin(
+        const nvinfer1::AsciiChar*, const PluginFieldCollection* fields, TensorRTPhase phase) noexcept override
+    {
+        return guarded<nvinfer1::IPluginV3*>(op_.name, "createPlugin", nullptr, [&] {
             check_fields(fields, phase);
-            return new Op();
+            return new Plugin(op_);
         });
     }
 
-    // None: the parser warns of every field named here that a node lacks.
-    PluginFieldCollection const* getFieldNames() noexcept override
+    // No fields: the parser warns about every field listed here that a node lacks.
+    const PluginFieldCollection* getFieldNames() noexcept override
     {
         return &fields_;
     }
 
-    nvinfer1::AsciiChar const* getPluginName() const noexcept override
+    const nvinfer1::AsciiChar* getPluginName() const noexcept override
     {
-        return Op::kName;
+        return op_.name;
     }
 
-    nvinfer1::AsciiChar const* getPluginVersion() const noexcept override
+    const nvinfer1::AsciiChar* getPluginVersion() const noexcept override
     {
         return kVersion;
     }
 
-    nvinfer1::AsciiChar const* getPluginNamespace() const noexcept override
+    const nvinfer1::AsciiChar* getPluginNamespace() const noexcept override
     {
         return kNamespace;
     }
 
 private:
+    const Op& op_;
     PluginFieldCollection fields_{0, nullptr};
 };
 
 } // namespace
 
-std::array<nvinfer1::IPluginCreatorV3One*, 2> const& creators() noexcept
+const std::array<nvinfer1::IPluginCreatorV3One*, kOps>& creators() noexcept
 {
-    static Creator<DiirfPlugin> diirf;
-    static Creator<GatePlugin> gate;
-    static std::array<nvinfer1::IPluginCreatorV3One*, 2> const all{&diirf, &gate};
+    static Creator diirf(kDiirf);
+    static Creator gate(kDiirfGate);
+    static const std::array<nvinfer1::IPluginCreatorV3One*, kOps> all{&diirf, &gate};
     return all;
 }
 

@@ -1,16 +1,20 @@
-// The creators through which TensorRT makes the plugins, one an op.
+// SPDX-License-Identifier: Apache-2.0
+// The creators through which TensorRT makes the plugins, one per op.
 #ifndef EULERNET_CREATOR_H
 #define EULERNET_CREATOR_H
 
 #include <array>
+#include <cstddef>
 
 #include <NvInferRuntime.h>
 
 namespace eulernet
 {
 
-// In the process's memory from load to end, as the registry wants them.
-std::array<nvinfer1::IPluginCreatorV3One*, 2> const& creators() noexcept;
+constexpr std::size_t kOps = 2;
+
+// Alive until the process ends, as the registry requires.
+const std::array<nvinfer1::IPluginCreatorV3One*, kOps>& creators() noexcept;
 
 } // namespace eulernet
 

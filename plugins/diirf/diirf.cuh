@@ -1,25 +1,14 @@
-// The kernel of eulernet::DIIRF: y, h1, h2 from x, h1, h2 along time. A thread owns a run of pixels of one channel and
-// walks through time with their state in registers: every value is read once and written once.
+// SPDX-License-Identifier: Apache-2.0
+// The kernel of eulernet::DIIRF. A thread filters a run of pixels of one channel over time, with their state in
+// registers: every value is read once and written once.
 #ifndef EULERNET_DIIRF_CUH
 #define EULERNET_DIIRF_CUH
 
+#include "arguments.cuh"
 #include "states.cuh"
 
 namespace eulernet
 {
-
-// Shapes and meaning in kernels_c.h; pixels = H * W.
-struct DiirfArguments
-{
-    const void* x;
-    const float* h1;
-    const float* h2;
-    const float* coefficients;
-    void* y;
-    float* h1_out;
-    float* h2_out;
-    int n, t, k, pixels;
-};
 
 constexpr int kDiirfThreads = 128;
 
@@ -28,17 +17,17 @@ template <class T, int N>
 __global__ void __launch_bounds__(kDiirfThreads) diirf_kernel(DiirfArguments a)
 {
     const int runs = a.pixels / N; // of one channel
-    const long long index = (long long)(blockIdx.x) * kDiirfThreads + threadIdx.x;
-    if (index >= (long long)(a.n) * a.k * runs)
+    const Offset index = Offset(blockIdx.x) * kDiirfThreads + threadIdx.x;
+    if (index >= Offset(a.n) * a.k * runs)
     {
         return;
     }
     const int row = int(index / runs); // n * K + k
     const int channel = row % a.k;
     const auto c = Coefficients<float>::of(a.coefficients + channel * kCoefficients);
-    const long long at = index * N; // (N, K, H, W)
-    const long long frame = (long long)(a.k) * a.pixels;
-    const long long first = at + (long long)(row / a.k) * (a.t - 1) * frame; // (N, T, K, H, W)
+    const Offset at = index * N; // (N, K, H, W)
+    const Offset frame = Offset(a.k) * a.pixels;
+    const Offset first = at + Offset(row / a.k) * (a.t - 1) * frame; // (N, T, K, H, W)
     const T* x = static_cast<const T*>(a.x) + first;
     T* y = static_cast<T*>(a.y) + first;
     States<N> states;

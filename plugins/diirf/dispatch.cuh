@@ -1,5 +1,6 @@
-// Chooses the kernel and the grid for given tensors. The launch itself is the caller's: `launch(kernel, blocks,
-// threads, arguments)` returns an error code, so that a test can run the same choices without a device.
+// SPDX-License-Identifier: Apache-2.0
+// Chooses the kernel and the grid for given tensors. The caller passes the launch, `launch(kernel, blocks, threads,
+// arguments)`, which returns an error code. So a test makes the same choices without a device.
 #ifndef EULERNET_DISPATCH_CUH
 #define EULERNET_DISPATCH_CUH
 
@@ -28,18 +29,19 @@ bool all_given(const Pointers*... pointers)
     return ((pointers != nullptr) && ...);
 }
 
-// H * W, or 0 where they make no plane.
+// H * W, or 0 if a size is not positive or the product overflows.
 inline int plane(int h, int w)
 {
-    const long long pixels = (long long)(h) * w;
+    const Offset pixels = Offset(h) * w;
     return h > 0 && w > 0 && pixels <= std::numeric_limits<int>::max() ? int(pixels) : 0;
 }
 
-// Calls `launch` for `units` pieces of work of which a block does `per_block`; the kernels count blocks in 31 bits.
+// Launches as many blocks as `units` pieces of work need with `per_block` per block. The kernels count blocks in 31
+// bits.
 template <class Launch, class Kernel, class Arguments>
-int launch_units(Launch&& launch, Kernel kernel, long long units, int per_block, int threads, const Arguments& a)
+int launch_units(Launch&& launch, Kernel kernel, Offset units, int per_block, int threads, const Arguments& a)
 {
-    const long long blocks = (units + per_block - 1) / per_block;
+    const Offset blocks = (units + per_block - 1) / per_block;
     if (blocks > std::numeric_limits<int>::max())
     {
         return cudaErrorInvalidValue;
@@ -53,7 +55,7 @@ int diirf_of(const DiirfArguments& a, Launch&& launch)
     constexpr int run = kRunBytes / int(sizeof(T));
     const bool whole = a.pixels % run == 0 && aligned(a.x) && aligned(a.y) && aligned(a.h1) && aligned(a.h2)
         && aligned(a.h1_out) && aligned(a.h2_out);
-    const long long pixels = (long long)(a.n) * a.k * a.pixels;
+    const Offset pixels = Offset(a.n) * a.k * a.pixels;
     return whole ? launch_units(launch, diirf_kernel<T, run>, pixels / run, kDiirfThreads, kDiirfThreads, a)
                  : launch_units(launch, diirf_kernel<T, 1>, pixels, kDiirfThreads, kDiirfThreads, a);
 }
@@ -62,7 +64,7 @@ template <class T, int K, int Groups, class Launch>
 int planar_of(const GateArguments& a, Launch&& launch)
 {
     constexpr int pixels = Planar<T, K, Groups>::kPixels;
-    const long long tiles = (long long)(a.n) * ((a.pixels + pixels - 1) / pixels);
+    const Offset tiles = Offset(a.n) * ((a.pixels + pixels - 1) / pixels);
     return launch_units(launch, gate_planar_kernel<T, K, Groups>, tiles, kGateThreads / kWarp, kGateThreads, a);
 }
 
@@ -70,11 +72,11 @@ template <class T, int K, int S, class Launch>
 int interleaved_of(const GateArguments& a, Launch&& launch)
 {
     constexpr int pixels = Interleaved<T, K, S>::kPixels;
-    const long long tiles = (long long)(a.n) * ((a.pixels + pixels - 1) / pixels);
+    const Offset tiles = Offset(a.n) * ((a.pixels + pixels - 1) / pixels);
     return launch_units(launch, gate_interleaved_kernel<T, K, S>, tiles, kGateThreads / kWarp, kGateThreads, a);
 }
 
-// -1 where no one-pass kernel takes the tensors.
+// Returns -1 if no one-pass kernel supports the tensors.
 template <class T, int K, class Launch>
 int one_pass_of(const GateArguments& a, bool channels_last, Launch&& launch)
 {
@@ -83,7 +85,7 @@ int one_pass_of(const GateArguments& a, bool channels_last, Launch&& launch)
     {
         return -1;
     }
-    const int channels = a.c / K; // of a map
+    const int channels = a.c / K; // per map
     if (channels_last)
     {
         const int parts = channels % run == 0 ? channels / run : std::numeric_limits<int>::max();
@@ -97,10 +99,10 @@ int one_pass_of(const GateArguments& a, bool channels_last, Launch&& launch)
     {
         return -1;
     }
-    return channels <= kPlanarChannels       ? planar_of<T, K, K>(a, launch)
-        : channels <= 2 * kPlanarChannels    ? planar_of<T, K, 2 * K>(a, launch)
-        : channels <= 4 * kPlanarChannels    ? planar_of<T, K, 4 * K>(a, launch)
-                                             : -1;
+    return channels <= kPlanarChannels    ? planar_of<T, K, K>(a, launch)
+        : channels <= 2 * kPlanarChannels ? planar_of<T, K, 2 * K>(a, launch)
+        : channels <= 4 * kPlanarChannels ? planar_of<T, K, 4 * K>(a, launch)
+                                          : -1;
 }
 
 template <class T, class Launch>
@@ -113,10 +115,11 @@ int gate_of(const GateArguments& a, bool channels_last, Launch&& launch)
     {
         return answer;
     }
-    const long long frames = a.n;
+    const Offset sequences = a.n;
     return channels_last
-        ? launch_units(launch, gate_any_interleaved_kernel<T>, frames * a.pixels, kAnyWarps, kAnyThreads, a)
-        : launch_units(launch, gate_any_planar_kernel<T>, frames * ((a.pixels + kWarp - 1) / kWarp), 1, kAnyThreads, a);
+        ? launch_units(launch, gate_any_interleaved_kernel<T>, sequences * a.pixels, kAnyWarps, kAnyThreads, a)
+        : launch_units(
+              launch, gate_any_planar_kernel<T>, sequences * ((a.pixels + kWarp - 1) / kWarp), 1, kAnyThreads, a);
 }
 
 template <class Launch>
@@ -136,8 +139,8 @@ int dispatch(const DiirfArguments& a, int dtype, Launch&& launch)
 template <class Launch>
 int dispatch(const GateArguments& a, int dtype, bool channels_last, Launch&& launch)
 {
-    if (!all_given(a.x, a.weight, a.h1, a.h2, a.coefficients, a.y, a.h1_out, a.h2_out) || a.n < 1 || a.t < 1
-        || a.k < 1 || a.pixels < 1 || a.c < 1 || a.c % a.k != 0)
+    if (!all_given(a.x, a.weight, a.h1, a.h2, a.coefficients, a.y, a.h1_out, a.h2_out) || a.n < 1 || a.t < 1 || a.k < 1
+        || a.pixels < 1 || a.c < 1 || a.c % a.k != 0)
     {
         return cudaErrorInvalidValue;
     }

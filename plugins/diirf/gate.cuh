@@ -1,44 +1,26 @@
-// What the kernels of eulernet::DIIRFGate share: arguments, the sum over a warp's lanes, the filter of a lane's pixels.
-// The kernels: gate_planar.cuh (NCHW), gate_interleaved.cuh (NHWC), gate_any.cuh (all that fits neither).
+// SPDX-License-Identifier: Apache-2.0
+// Shared by the kernels of eulernet::DIIRFGate: the sum over a warp's lanes, weights, the filter of a lane's pixels.
+// The kernels: gate_planar.cuh (NCHW), gate_interleaved.cuh (NHWC), gate_any.cuh (all other shapes).
 #ifndef EULERNET_GATE_CUH
 #define EULERNET_GATE_CUH
 
 #include <cstdint>
 
+#include "arguments.cuh"
 #include "states.cuh"
 
 namespace eulernet
 {
 
-// Shapes and meaning in kernels_c.h; pixels = H * W.
-struct GateArguments
-{
-    const void* x;
-    const float* weight;
-    const float* h1;
-    const float* h2;
-    const float* coefficients;
-    const int* status;
-    void* y;
-    float* h1_out;
-    float* h2_out;
-    int n, t, c, k, pixels;
-
-    __host__ __device__ __forceinline__ int status_of(int row) const // row = n * T + t
-    {
-        return status == nullptr ? 0 : status[row];
-    }
-};
-
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
-constexpr int kGateThreads = 64; // few, so that a single picture still spreads over the device
-constexpr int kGateBlocks = 8;   // of a multiprocessor at least, so 128 registers a thread at most
+constexpr int kGateThreads = 64; // few, so that one picture occupies many multiprocessors
+constexpr int kGateBlocks = 8;   // at least, per multiprocessor: at most 128 registers per thread
 
-// Sums Count values over Lanes lanes that lie Stride apart, and leaves lane `lane` (0 to Lanes - 1 among them) its own
-// max(Count / Lanes, 1) sums, the lane-th run of them, in the front of `values`. Each step hands half of what is
-// left to the partner and takes the other half: Count - 1 shuffles in all, not Count * log2(Lanes). Where lanes
-// outnumber values, Lanes / Count neighbours end with the same sum.
+// Sums Count values over Lanes lanes with a distance of Stride. Afterwards the first max(Count / Lanes, 1) elements of
+// `values` are the sums of lane `lane` (0 to Lanes - 1): the lane-th run of all sums. Each step exchanges half of the
+// remaining values with a partner, Count - 1 shuffles in total instead of Count * log2(Lanes). If there are more lanes
+// than values, Lanes / Count neighbours get the same sum.
 template <int Count, int Lanes, int Stride>
 __device__ __forceinline__ void reduce_scatter(float* values, int lane)
 {
@@ -65,7 +47,7 @@ __device__ __forceinline__ void reduce_scatter(float* values, int lane)
     }
 }
 
-// The weights of `count` channels from `from` on, and zeros up to N.
+// Reads the weights of `count` channels and fills up to N with zeros.
 template <int N>
 __device__ __forceinline__ void read_weights(const float* from, int count, float (&weights)[N])
 {
@@ -90,7 +72,7 @@ __device__ __forceinline__ void read_weights(const float* from, int count, float
     }
 }
 
-// compressed[i] becomes the gate of the lane's i-th pixel.
+// Replaces compressed[i] by the gate of the lane's i-th pixel.
 template <int N>
 __device__ __forceinline__ void filter_pixels(
     const Coefficients<float>& filter, float* compressed, int status, States<N>& states)

@@ -1,5 +1,6 @@
-// DIIRFGate for what the one-pass kernels can't take: any C and K, any number of pixels, any alignment.
-// x is read once for the sums and once more for the product, the second time out of the cache; and that for each map.
+// SPDX-License-Identifier: Apache-2.0
+// DIIRFGate for shapes that the one-pass kernels don't support: any C and K, any number of pixels, any alignment.
+// Each map reads x twice, first for the sums, then for the product, mostly from the cache.
 #ifndef EULERNET_GATE_ANY_CUH
 #define EULERNET_GATE_ANY_CUH
 
@@ -11,15 +12,15 @@ namespace eulernet
 constexpr int kAnyWarps = 8;
 constexpr int kAnyThreads = kAnyWarps * kWarp;
 
-// The state before frame t: of the caller, then what the same thread wrote after the frame before.
-__device__ __forceinline__ State<float> state_before(const GateArguments& a, int t, long long at)
+// The state before frame t: the caller's for t = 0, later the state that this thread wrote after frame t - 1.
+__device__ __forceinline__ State<float> state_before(const GateArguments& a, int t, Offset at)
 {
     return t == 0 ? State<float>{a.h1[at], a.h2[at]} : State<float>{a.h1_out[at], a.h2_out[at]};
 }
 
 __device__ __forceinline__ float any_gate(const GateArguments& a, int n, int t, int map, int pixel, float compressed)
 {
-    const long long at = ((long long)(n) * a.k + map) * a.pixels + pixel;
+    const Offset at = (Offset(n) * a.k + map) * a.pixels + pixel;
     State<float> state = state_before(a, t, at);
     const auto filter = Coefficients<float>::of(a.coefficients + map * kCoefficients);
     const float gate = gate_of_frame(filter, compressed, a.status_of(n * a.t + t), state);
@@ -28,7 +29,7 @@ __device__ __forceinline__ float any_gate(const GateArguments& a, int n, int t, 
     return gate;
 }
 
-// NCHW: a block takes 32 pixels of a sequence; its warps share the channels.
+// NCHW: a block computes 32 pixels of a sequence; its warps divide the channels.
 template <class T>
 __global__ void __launch_bounds__(kAnyThreads) gate_any_planar_kernel(GateArguments a)
 {
@@ -41,7 +42,7 @@ __global__ void __launch_bounds__(kAnyThreads) gate_any_planar_kernel(GateArgume
     const int run = a.c / a.k;
     for (int t = 0; t < a.t; ++t)
     {
-        const long long at = ((long long)(n) * a.t + t) * a.c * a.pixels + pixel;
+        const Offset at = (Offset(n) * a.t + t) * a.c * a.pixels + pixel;
         const T* x = static_cast<const T*>(a.x) + at;
         T* y = static_cast<T*>(a.y) + at;
         for (int map = 0; map < a.k; ++map)
@@ -49,7 +50,7 @@ __global__ void __launch_bounds__(kAnyThreads) gate_any_planar_kernel(GateArgume
             float sum = 0.0f;
             for (int c = warp; inside && c < a.c; c += kAnyWarps)
             {
-                sum += a.weight[(long long)(map) * a.c + c] * float(x[(long long)(c) * a.pixels]);
+                sum += a.weight[Offset(map) * a.c + c] * float(x[Offset(c) * a.pixels]);
             }
             partial[warp][lane] = sum;
             __syncthreads();
@@ -64,7 +65,7 @@ __global__ void __launch_bounds__(kAnyThreads) gate_any_planar_kernel(GateArgume
             __syncthreads();
             for (int c = map * run + warp; inside && c < (map + 1) * run; c += kAnyWarps)
             {
-                const long long channel = (long long)(c) * a.pixels;
+                const Offset channel = Offset(c) * a.pixels;
                 const float gated[1] = {float(x[channel]) * gates[lane]};
                 store(y + channel, narrow<T>(gated));
             }
@@ -72,20 +73,20 @@ __global__ void __launch_bounds__(kAnyThreads) gate_any_planar_kernel(GateArgume
     }
 }
 
-// NHWC: a warp takes one pixel of a sequence; its lanes share the channels.
+// NHWC: a warp computes one pixel of a sequence; its lanes divide the channels.
 template <class T>
 __global__ void __launch_bounds__(kAnyThreads) gate_any_interleaved_kernel(GateArguments a)
 {
     const int lane = threadIdx.x % kWarp;
-    const long long index = (long long)(blockIdx.x) * kAnyWarps + threadIdx.x / kWarp; // n * pixels + pixel
-    if (index >= (long long)(a.n) * a.pixels) // the whole warp
+    const Offset index = Offset(blockIdx.x) * kAnyWarps + threadIdx.x / kWarp; // n * pixels + pixel
+    if (index >= Offset(a.n) * a.pixels)
     {
         return;
     }
     const int n = int(index / a.pixels), pixel = int(index % a.pixels), run = a.c / a.k;
     for (int t = 0; t < a.t; ++t)
     {
-        const long long at = (((long long)(n) * a.t + t) * a.pixels + pixel) * a.c;
+        const Offset at = ((Offset(n) * a.t + t) * a.pixels + pixel) * a.c;
         const T* x = static_cast<const T*>(a.x) + at;
         T* y = static_cast<T*>(a.y) + at;
         for (int map = 0; map < a.k; ++map)
@@ -93,7 +94,7 @@ __global__ void __launch_bounds__(kAnyThreads) gate_any_interleaved_kernel(GateA
             float sum = 0.0f;
             for (int c = lane; c < a.c; c += kWarp)
             {
-                sum += a.weight[(long long)(map) * a.c + c] * float(x[c]);
+                sum += a.weight[Offset(map) * a.c + c] * float(x[c]);
             }
             reduce_scatter<1, kWarp, 1>(&sum, lane);
             float gate = lane == 0 ? any_gate(a, n, t, map, pixel, sum) : 0.0f;

@@ -1,8 +1,9 @@
-// DIIRFGate over NHWC, one pass over memory, no shared memory, no barrier.
-// K * S neighbouring lanes hold one pixel, 16 bytes of its channels each; lane k * S + s holds the s-th part of the run
-// of channels that map k gates. A lane loads that part of S pixels (M times, so that enough is under way), the sums
-// of all of them are reduced over the lanes, and then a lane owns map k of the s-th pixel: nothing is filtered twice,
-// and states are read and written in whole sectors.
+// SPDX-License-Identifier: Apache-2.0
+// DIIRFGate over NHWC: one pass over memory, no shared memory, no barrier.
+// K * S neighbouring lanes hold one pixel, each 16 bytes of its channels; lane k * S + s holds the s-th part of the run
+// of channels that map k gates. A lane loads this part of S pixels (M times, to keep enough loads in flight). The sums
+// of all of them are reduced over the lanes; then a lane owns map k of the s-th pixel, so that each value is filtered
+// once and states are read and written in whole sectors.
 #ifndef EULERNET_GATE_INTERLEAVED_CUH
 #define EULERNET_GATE_INTERLEAVED_CUH
 
@@ -14,21 +15,21 @@ namespace eulernet
 template <class T, int K, int S>
 struct Interleaved
 {
-    static constexpr int kRun = kRunBytes / int(sizeof(T)); // channels of a lane
-    static constexpr int kLanes = K * S;                    // of a pixel
+    static constexpr int kRun = kRunBytes / int(sizeof(T)); // channels per lane
+    static constexpr int kLanes = K * S;                    // per pixel
     static constexpr int kTimes = S < 4 ? 4 / S : 1;        // M
-    static constexpr int kStep = kWarp / K;                 // pixels of a warp, each time
-    static constexpr int kPixels = kStep * kTimes;          // of a warp
-    static constexpr int kLoads = S * kTimes;               // of a lane
+    static constexpr int kStep = kWarp / K;                 // pixels per warp and repetition
+    static constexpr int kPixels = kStep * kTimes;          // per warp
+    static constexpr int kLoads = S * kTimes;               // per lane
 
-    // Pixels from load 0 to load r: part r / M of its pixel's lanes owns it.
+    // Distance in pixels from load 0 to load r. The lane of part r / M owns that pixel.
     __host__ __device__ static constexpr int further(int r)
     {
         return r / kTimes + r % kTimes * kStep;
     }
 };
 
-// sums[k * Loads + r] of the lane's channels, for its r-th pixel.
+// sums[k * Loads + r]: map k over the lane's channels of its r-th pixel.
 template <class T, int K, int Loads>
 __device__ __forceinline__ void interleaved_sums(
     const Run<T> (&data)[Loads], const float (&weight)[K][Run<T>::kSize], float (&sums)[K * Loads])
@@ -52,7 +53,7 @@ __device__ __forceinline__ void interleaved_sums(
     }
 }
 
-// K divides c; kRun divides c / K, which is at most S * kRun; x and y are aligned to 16 bytes.
+// Needs: K divides c; kRun divides c / K, which is at most S * kRun; x and y are aligned to 16 bytes.
 template <class T, int K, int S>
 __global__ void __launch_bounds__(kGateThreads, kGateBlocks) gate_interleaved_kernel(GateArguments a)
 {
@@ -61,7 +62,7 @@ __global__ void __launch_bounds__(kGateThreads, kGateBlocks) gate_interleaved_ke
     const int tiles = (a.pixels + I::kPixels - 1) / I::kPixels; // of one frame
     const unsigned tile = blockIdx.x * unsigned(kGateThreads / kWarp) + threadIdx.x / kWarp;
     const int n = int(tile / tiles);
-    if (n >= a.n) // the whole warp
+    if (n >= a.n) // for all lanes of the warp
     {
         return;
     }
@@ -75,12 +76,12 @@ __global__ void __launch_bounds__(kGateThreads, kGateBlocks) gate_interleaved_ke
         read_weights(a.weight + k * a.c + channel, used ? I::kRun : 0, weight[k]);
     }
     const auto filter = Coefficients<float>::of(a.coefficients + map * kCoefficients);
-    const int own = pixel + part; // and every kStep-th from there
-    const long long state = ((long long)(n) * K + map) * a.pixels + own;
+    const int own = pixel + part; // and every kStep-th pixel from there
+    const Offset state = (Offset(n) * K + map) * a.pixels + own;
     States<I::kTimes> states = {};
     states.template read_every<I::kStep>(a.h1 + state, a.h2 + state, a.pixels - own);
-    const long long frame = (long long)(a.c) * a.pixels;
-    const long long at = (long long)(n) * a.t * frame + (long long)(pixel) * a.c + channel;
+    const Offset frame = Offset(a.c) * a.pixels;
+    const Offset at = Offset(n) * a.t * frame + Offset(pixel) * a.c + channel;
     const T* x = static_cast<const T*>(a.x) + at;
     T* y = static_cast<T*>(a.y) + at;
 
@@ -91,7 +92,7 @@ __global__ void __launch_bounds__(kGateThreads, kGateBlocks) gate_interleaved_ke
         for (int r = 0; r < I::kLoads; ++r)
         {
             const bool here = used && pixel + I::further(r) < a.pixels;
-            data[r] = here ? load<I::kRun>(x + (long long)(I::further(r)) * a.c) : zeros<T>();
+            data[r] = here ? load<I::kRun>(x + Offset(I::further(r)) * a.c) : zeros<T>();
         }
         float sums[K * I::kLoads];
         interleaved_sums(data, weight, sums);
@@ -110,7 +111,7 @@ __global__ void __launch_bounds__(kGateThreads, kGateBlocks) gate_interleaved_ke
             }
             if (used && pixel + I::further(r) < a.pixels)
             {
-                store(y + (long long)(I::further(r)) * a.c, gated(data[r], gates));
+                store(y + Offset(I::further(r)) * a.c, gated(data[r], gates));
             }
         }
     }

@@ -1,8 +1,9 @@
-// DIIRFGate over NCHW, one pass over memory, no shared memory, no barrier.
-// A warp takes a run of pixels of one sequence with all their channels. Its lanes form Groups groups; group k * S + s
-// holds the s-th part, at most 8 channels, of the run of channels that map k gates. Within a group the lanes lie side
-// by side along the pixels, 16 bytes each. After the compression's sums are reduced over the groups, a lane owns
-// map k of some of its pixels, and that is the gate that its own channels need.
+// SPDX-License-Identifier: Apache-2.0
+// DIIRFGate over NCHW: one pass over memory, no shared memory, no barrier.
+// A warp computes a run of pixels of one sequence with all their channels. Its lanes form Groups groups; group k * S +
+// s holds the s-th part, at most 8 channels, of the run of channels that map k gates. Within a group the lanes hold
+// adjacent pixels, 16 bytes each. After the sums of the compression are reduced over the groups, a lane owns map k of
+// some of its pixels, the map that gates the lane's channels.
 #ifndef EULERNET_GATE_PLANAR_CUH
 #define EULERNET_GATE_PLANAR_CUH
 
@@ -11,20 +12,20 @@
 namespace eulernet
 {
 
-constexpr int kPlanarChannels = 8; // that a lane holds
+constexpr int kPlanarChannels = 8; // at most, per lane
 
 template <class T, int K, int Groups>
 struct Planar
 {
-    static constexpr int kRun = kRunBytes / int(sizeof(T)); // pixels of a lane
-    static constexpr int kShare = Groups / K;               // S, groups of a map
-    static constexpr int kLanes = kWarp / Groups;           // of a group
-    static constexpr int kPixels = kLanes * kRun;           // of a warp
+    static constexpr int kRun = kRunBytes / int(sizeof(T)); // pixels per lane
+    static constexpr int kShare = Groups / K;               // S, groups per map
+    static constexpr int kLanes = kWarp / Groups;           // per group
+    static constexpr int kPixels = kLanes * kRun;           // per warp
     static constexpr int kOwn = kRun / kShare;              // pixels that a lane filters
-    static_assert(kOwn > 0, "more groups of a map than pixels of a lane to share out");
+    static_assert(kOwn > 0, "a map has more groups than a lane has pixels");
 };
 
-// sums[k * pixels + j] of the lane's channels, for its j-th pixel.
+// sums[k * pixels + j]: map k over the lane's channels of its j-th pixel.
 template <class T, int K>
 __device__ __forceinline__ void planar_sums(
     const Run<T> (&data)[kPlanarChannels], const float (&weight)[K][kPlanarChannels], float (&sums)[K * Run<T>::kSize])
@@ -52,7 +53,7 @@ __device__ __forceinline__ void planar_sums(
     }
 }
 
-// All gates of the lane's pixels for its map, from the lanes that own them.
+// Collects the gates of all of the lane's pixels from the lanes that own them.
 template <class P>
 __device__ __forceinline__ void planar_gates(const float* own, int lane, int map, float (&gates)[P::kRun])
 {
@@ -64,7 +65,7 @@ __device__ __forceinline__ void planar_gates(const float* own, int lane, int map
     }
 }
 
-// kRun divides `pixels`; x, y and the states are aligned to 16 bytes; K divides c and c / K is at most 8 S.
+// Needs: kRun divides `pixels`; x, y and the states are aligned to 16 bytes; K divides c and c / K is at most 8 S.
 template <class T, int K, int Groups>
 __global__ void __launch_bounds__(kGateThreads, kGateBlocks) gate_planar_kernel(GateArguments a)
 {
@@ -73,14 +74,14 @@ __global__ void __launch_bounds__(kGateThreads, kGateBlocks) gate_planar_kernel(
     const int tiles = (a.pixels + P::kPixels - 1) / P::kPixels; // of one frame
     const unsigned tile = blockIdx.x * unsigned(kGateThreads / kWarp) + threadIdx.x / kWarp;
     const int n = int(tile / tiles);
-    if (n >= a.n) // the whole warp
+    if (n >= a.n) // for all lanes of the warp
     {
         return;
     }
     const int pixel = int(tile % tiles) * P::kPixels + lane % P::kLanes * P::kRun;
     const bool inside = pixel < a.pixels;
 
-    // The lane's channels: `count` from `first` on.
+    // The lane's channels: `count`, beginning with `first`.
     const int run = a.c / K, per_group = (run + P::kShare - 1) / P::kShare;
     const int first = map * run + part * per_group;
     const int count = inside ? max(0, min(per_group, run - part * per_group)) : 0;
@@ -91,14 +92,14 @@ __global__ void __launch_bounds__(kGateThreads, kGateBlocks) gate_planar_kernel(
         read_weights(a.weight + k * a.c + first, count, weight[k]);
     }
     const auto filter = Coefficients<float>::of(a.coefficients + map * kCoefficients);
-    const long long state = ((long long)(n) * K + map) * a.pixels + pixel + part * P::kOwn;
+    const Offset state = (Offset(n) * K + map) * a.pixels + pixel + part * P::kOwn;
     States<P::kOwn> states = {};
     if (inside)
     {
         states.read(a.h1 + state, a.h2 + state);
     }
-    const long long frame = (long long)(a.c) * a.pixels;
-    const long long at = (long long)(n) * a.t * frame + (long long)(first) * a.pixels + pixel;
+    const Offset frame = Offset(a.c) * a.pixels;
+    const Offset at = Offset(n) * a.t * frame + Offset(first) * a.pixels + pixel;
     const T* x = static_cast<const T*>(a.x) + at;
     T* y = static_cast<T*>(a.y) + at;
 
@@ -108,7 +109,7 @@ __global__ void __launch_bounds__(kGateThreads, kGateBlocks) gate_planar_kernel(
 #pragma unroll
         for (int i = 0; i < kPlanarChannels; ++i)
         {
-            data[i] = i < count ? load<P::kRun>(x + (long long)(i) * a.pixels) : zeros<T>();
+            data[i] = i < count ? load<P::kRun>(x + Offset(i) * a.pixels) : zeros<T>();
         }
         float sums[K * P::kRun], gates[P::kRun];
         planar_sums(data, weight, sums);
@@ -120,7 +121,7 @@ __global__ void __launch_bounds__(kGateThreads, kGateBlocks) gate_planar_kernel(
         {
             if (i < count)
             {
-                store(y + (long long)(i) * a.pixels, gated(data[i], gates));
+                store(y + Offset(i) * a.pixels, gated(data[i], gates));
             }
         }
     }

@@ -1,4 +1,5 @@
-// The C API of kernels_c.h: checks, chooses, launches. Links the CUDA runtime and nothing else.
+// SPDX-License-Identifier: Apache-2.0
+// The C API of kernels_c.h: checks the tensors, chooses a kernel and launches it. Links the CUDA runtime only.
 #include "kernels_c.h"
 
 #include <string>
@@ -18,7 +19,7 @@ struct OnStream
         void* parameters[] = {&arguments};
         const auto* function = reinterpret_cast<const void*>(kernel);
         const cudaError_t launched = cudaLaunchKernel(function, dim3(blocks), dim3(threads), parameters, 0, stream);
-        // Clears what a refused launch left behind, so that no later caller takes it for its own.
+        // Clears the error of a refused launch, which a later caller would otherwise see.
         const cudaError_t left = cudaGetLastError();
         return launched != cudaSuccess ? launched : left;
     }
@@ -29,8 +30,7 @@ struct OnStream
 extern "C" int eulernet_diirf(const void* x, const float* h1, const float* h2, const float* coefficients, void* y,
     float* h1_out, float* h2_out, int n, int t, int k, int h, int w, int dtype, void* stream)
 {
-    const eulernet::DiirfArguments a{
-        x, h1, h2, coefficients, y, h1_out, h2_out, n, t, k, eulernet::plane(h, w)};
+    const eulernet::DiirfArguments a{x, h1, h2, coefficients, y, h1_out, h2_out, n, t, k, eulernet::plane(h, w)};
     return eulernet::dispatch(a, dtype, OnStream{static_cast<cudaStream_t>(stream)});
 }
 
@@ -39,7 +39,7 @@ extern "C" int eulernet_diirf_gate(const void* x, const float* weight, const flo
     int h, int w, int dtype, int channels_last, void* stream)
 {
     const eulernet::GateArguments a{
-        x, weight, h1, h2, coefficients, status, y, h1_out, h2_out, n, t, c, k, eulernet::plane(h, w)};
+        {x, h1, h2, coefficients, y, h1_out, h2_out, n, t, k, eulernet::plane(h, w)}, weight, status, c};
     return eulernet::dispatch(a, dtype, channels_last != 0, OnStream{static_cast<cudaStream_t>(stream)});
 }
 

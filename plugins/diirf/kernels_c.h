@@ -1,5 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
 /* The kernels of libeulernet_kernels.so over device pointers, callable from C and from Python's ctypes.
- * No TensorRT and no CUDA header is needed to include this. Formulas: biquad.cuh; tensors: README.md. */
+ * Needs neither TensorRT's nor CUDA's headers. Formulas: biquad.cuh; tensors: README.md. */
 #ifndef EULERNET_KERNELS_C_H
 #define EULERNET_KERNELS_C_H
 
@@ -14,10 +15,10 @@ extern "C" {
 #define EULERNET_FP16 1
 #define EULERNET_BF16 2
 
-/* Both functions enqueue on `stream` (a cudaStream_t, NULL for the default one) and return without waiting.
- * They return a cudaError_t: 0 on success, 1 (cudaErrorInvalidValue) for a shape, type or pointer that does not fit, in
- * which case nothing was enqueued, or what the launch answered. Every size is at least 1; tensors may have any number
- * of elements that memory holds. h1_out and h2_out may be h1 and h2 themselves; y must not overlap an input. */
+/* Both functions enqueue on `stream` (a cudaStream_t, NULL for the default stream) and return without waiting.
+ * They return a cudaError_t: 0 on success; 1 (cudaErrorInvalidValue) for an invalid shape, type or pointer, and then
+ * nothing was enqueued; else the error of the launch. Every size is at least 1; the number of elements is limited by
+ * memory only. h1_out and h2_out may be the same memory as h1 and h2; y must not overlap an input. */
 
 /* The biquad over time.
  * x, y: (n, t, k, h, w) of type `dtype`; h1, h2, h1_out, h2_out: fp32 (n, k, h, w);
@@ -25,11 +26,11 @@ extern "C" {
 EULERNET_API int eulernet_diirf(const void* x, const float* h1, const float* h2, const float* coefficients, void* y,
     float* h1_out, float* h2_out, int n, int t, int k, int h, int w, int dtype, void* stream);
 
-/* The whole FCAM: compress over the channels, filter over time, sigmoid, multiply onto x.
- * x, y: (n * t, c, h, w) of type `dtype`, frames of a sequence next to each other; in memory NCHW, or NHWC where
- * channels_last is not 0. weight: fp32 (k, c), k a divisor of c; states and coefficients as above.
- * status: int32 (n, t), or NULL where every frame is usable: from 2 to 3 the filter starts from zero at that frame,
- * from 4 on the frame leaves the state as it was. */
+/* The whole FCAM: compress over the channels, filter over time, sigmoid, multiply with x.
+ * x, y: (n * t, c, h, w) of type `dtype`, the frames of a sequence adjacent; in memory NCHW, or NHWC if channels_last
+ * is not 0. weight: fp32 (k, c), k a divisor of c; states and coefficients as above.
+ * status: int32 (n, t), or NULL if every frame is usable: at 2 and 3 the filter restarts from zero with that frame,
+ * from 4 on the frame leaves the state unchanged. */
 EULERNET_API int eulernet_diirf_gate(const void* x, const float* weight, const float* h1, const float* h2,
     const float* coefficients, const int* status, void* y, float* h1_out, float* h2_out, int n, int t, int c, int k,
     int h, int w, int dtype, int channels_last, void* stream);

@@ -1,5 +1,8 @@
-// Entry points of libeulernet_plugins.so, which TensorRT loads itself: IPluginRegistry::loadLibrary, trtexec
+// SPDX-License-Identifier: Apache-2.0
+// Entry points of libeulernet_plugins.so, for TensorRT's own loaders: IPluginRegistry::loadLibrary, trtexec
 // --dynamicPlugins, IBuilderConfig::setPluginsToSerialize.
+#include <algorithm>
+
 #include "creator.h"
 #include "log.h"
 
@@ -7,8 +10,11 @@
 
 EULERNET_EXPORT nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& count) noexcept
 {
-    static std::array<nvinfer1::IPluginCreatorInterface*, 2> const all{
-        eulernet::creators()[0], eulernet::creators()[1]};
+    static const auto all = [] {
+        std::array<nvinfer1::IPluginCreatorInterface*, eulernet::kOps> interfaces{};
+        std::copy(eulernet::creators().begin(), eulernet::creators().end(), interfaces.begin());
+        return interfaces;
+    }();
     count = int32_t(all.size());
     return all.data();
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // See log.h.
 #include "log.h"
 
@@ -51,7 +52,7 @@ void log_error(const char* plugin, const char* method, const char* what) noexcep
     }
     catch (...)
     {
-        std::fputs("eulernet plugin: an error that could not be told\n", stderr);
+        std::fputs("eulernet plugin: an error occurred and could not be logged\n", stderr);
     }
 }
 

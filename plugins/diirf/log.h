@@ -1,4 +1,5 @@
-// Where the plugin's errors go: to TensorRT's logger where one is known, else to standard error.
+// SPDX-License-Identifier: Apache-2.0
+// Logs the plugins' errors: to TensorRT's logger if one is known, else to standard error.
 #ifndef EULERNET_LOG_H
 #define EULERNET_LOG_H
 
@@ -10,17 +11,17 @@
 namespace eulernet
 {
 
-// TensorRT's way to the logger of whoever calls the plugin; of a library that it loaded itself.
+// Sets the finder through which TensorRT gives a library that it loaded the caller's logger.
 void set_logger_finder(nvinfer1::ILoggerFinder* finder) noexcept;
 
-// The process's logger, where the library calls TensorRT itself.
+// Sets the function that returns the process's logger, for a library that registers itself.
 void set_global_logger(nvinfer1::ILogger* (*logger)() noexcept) noexcept;
 
-// "DIIRFGate, enqueue: what".
+// Logs "eulernet::DIIRFGate, enqueue: what".
 void log_error(const char* plugin, const char* method, const char* what) noexcept;
 
-// Runs `body`; whatever it throws is logged and becomes `otherwise`. Every method that TensorRT calls goes through
-// here: an exception that leaves a noexcept method ends the server.
+// Runs `body`. Logs an exception and returns `otherwise` instead. Every method that TensorRT calls uses this function:
+// an exception that leaves a noexcept method ends the server.
 template <class Result, class Body>
 Result guarded(const char* plugin, const char* method, Result otherwise, Body&& body) noexcept
 {

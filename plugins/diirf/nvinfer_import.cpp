@@ -1,4 +1,5 @@
-// Linked in place of libnvinfer, and never shipped: it has that library's name and the two functions of it that
+// SPDX-License-Identifier: Apache-2.0
+// Replaces libnvinfer at link time and is never shipped. It has that library's name and the two functions that
 // autoload.cpp calls, so that the build needs TensorRT's headers only.
 #define EULERNET_EXPORT extern "C" __attribute__((visibility("default")))
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // See plugin.h.
 #include "plugin.h"
 
@@ -23,17 +24,17 @@ using nvinfer1::TensorFormat;
 constexpr int kFailed = 1;
 constexpr int64_t kUnknown = -1;
 
-PluginTensorDesc const& plain(PluginTensorDesc const& desc)
+const PluginTensorDesc& plain(const PluginTensorDesc& desc)
 {
     return desc;
 }
 
-PluginTensorDesc const& plain(DynamicPluginTensorDesc const& desc)
+const PluginTensorDesc& plain(const DynamicPluginTensorDesc& desc)
 {
     return desc.desc;
 }
 
-// -1 where the kernels have no such type for x.
+// The kernels' code for the type of x, or -1 if they do not support it.
 int dtype_code(DataType type)
 {
     return type == DataType::kFLOAT ? EULERNET_FP32
@@ -42,7 +43,7 @@ int dtype_code(DataType type)
                                     : -1;
 }
 
-// TensorRT's name for "channels last": 8 halves, or plain for floats, which have no padded kind.
+// TensorRT's format for "channels last": in multiples of 8 for halves, unpadded for floats.
 TensorFormat channels_last_format(DataType type)
 {
     return type == DataType::kFLOAT ? TensorFormat::kHWC : TensorFormat::kHWC8;
@@ -55,7 +56,7 @@ bool fits(Input::Kind kind, DataType type)
                                     : type == DataType::kFLOAT;
 }
 
-Dims known_sizes(DimsExprs const& exprs)
+Dims known_sizes(const DimsExprs& exprs)
 {
     Dims dims{};
     dims.nbDims = exprs.nbDims;
@@ -68,7 +69,7 @@ Dims known_sizes(DimsExprs const& exprs)
 }
 
 template <class T>
-void check_given(T const* pointer, const char* what)
+void check_given(const T* pointer, const char* what)
 {
     if (pointer == nullptr)
     {
@@ -78,10 +79,8 @@ void check_given(T const* pointer, const char* what)
 
 } // namespace
 
-Plugin::Plugin(const char* name, std::vector<Input> inputs, int first_state)
-    : inputs_(std::move(inputs))
-    , name_(name)
-    , first_state_(first_state)
+Plugin::Plugin(const Op& op)
+    : op_(op)
     , field_(kSerializationField, &kSerializationVersion, nvinfer1::PluginFieldType::kINT32, 1)
     , fields_{1, &field_}
 {
@@ -98,24 +97,24 @@ nvinfer1::IPluginCapability* Plugin::getCapabilityInterface(nvinfer1::PluginCapa
     return nullptr;
 }
 
-nvinfer1::AsciiChar const* Plugin::getPluginName() const noexcept
+const nvinfer1::AsciiChar* Plugin::getPluginName() const noexcept
 {
-    return name_;
+    return op_.name;
 }
 
-nvinfer1::AsciiChar const* Plugin::getPluginVersion() const noexcept
+const nvinfer1::AsciiChar* Plugin::getPluginVersion() const noexcept
 {
     return kVersion;
 }
 
-nvinfer1::AsciiChar const* Plugin::getPluginNamespace() const noexcept
+const nvinfer1::AsciiChar* Plugin::getPluginNamespace() const noexcept
 {
     return kNamespace;
 }
 
 nvinfer1::IPluginV3* Plugin::clone() noexcept
 {
-    return guarded<nvinfer1::IPluginV3*>(name_, "clone", nullptr, [&] { return copy(); });
+    return guarded<nvinfer1::IPluginV3*>(op_.name, "clone", nullptr, [&] { return new Plugin(op_); });
 }
 
 int32_t Plugin::getNbOutputs() const noexcept
@@ -124,17 +123,17 @@ int32_t Plugin::getNbOutputs() const noexcept
 }
 
 int32_t Plugin::configurePlugin(
-    DynamicPluginTensorDesc const* in, int32_t inputs, DynamicPluginTensorDesc const* out, int32_t outputs) noexcept
+    const DynamicPluginTensorDesc* in, int32_t inputs, const DynamicPluginTensorDesc* out, int32_t outputs) noexcept
 {
-    return guarded(name_, "configurePlugin", kFailed, [&] {
+    return guarded(op_.name, "configurePlugin", kFailed, [&] {
         check(in, inputs, out, outputs);
         return 0;
     });
 }
 
-int32_t Plugin::getOutputDataTypes(DataType* out, int32_t outputs, DataType const* in, int32_t inputs) const noexcept
+int32_t Plugin::getOutputDataTypes(DataType* out, int32_t outputs, const DataType* in, int32_t inputs) const noexcept
 {
-    return guarded(name_, "getOutputDataTypes", kFailed, [&] {
+    return guarded(op_.name, "getOutputDataTypes", kFailed, [&] {
         check_counts(inputs, outputs);
         check_given(in, "input types");
         check_given(out, "output types");
@@ -148,10 +147,10 @@ int32_t Plugin::getOutputDataTypes(DataType* out, int32_t outputs, DataType cons
     });
 }
 
-int32_t Plugin::getOutputShapes(DimsExprs const* in, int32_t inputs, DimsExprs const*, int32_t, DimsExprs* out,
+int32_t Plugin::getOutputShapes(const DimsExprs* in, int32_t inputs, const DimsExprs*, int32_t, DimsExprs* out,
     int32_t outputs, nvinfer1::IExprBuilder&) noexcept
 {
-    return guarded(name_, "getOutputShapes", kFailed, [&] {
+    return guarded(op_.name, "getOutputShapes", kFailed, [&] {
         check_counts(inputs, outputs);
         check_given(in, "input shapes");
         check_given(out, "output shapes");
@@ -162,59 +161,59 @@ int32_t Plugin::getOutputShapes(DimsExprs const* in, int32_t inputs, DimsExprs c
         }
         check_shapes(sizes);
         out[0] = in[0];
-        out[1] = in[first_state_];
-        out[2] = in[first_state_ + 1];
+        out[1] = in[op_.first_state];
+        out[2] = in[op_.first_state + 1];
         return 0;
     });
 }
 
 bool Plugin::supportsFormatCombination(
-    int32_t position, DynamicPluginTensorDesc const* in_out, int32_t inputs, int32_t outputs) noexcept
+    int32_t position, const DynamicPluginTensorDesc* in_out, int32_t inputs, int32_t outputs) noexcept
 {
-    return guarded(name_, "supportsFormatCombination", false, [&] {
+    return guarded(op_.name, "supportsFormatCombination", false, [&] {
         check_counts(inputs, outputs);
         check_given(in_out, "descriptions");
         if (position < 0 || position >= inputs + outputs)
         {
-            throw std::invalid_argument("position " + std::to_string(position) + " of "
-                + std::to_string(inputs + outputs) + " tensors");
+            throw std::invalid_argument(
+                "position " + std::to_string(position) + " of " + std::to_string(inputs + outputs) + " tensors");
         }
-        PluginTensorDesc const& asked = in_out[position].desc;
-        PluginTensorDesc const& x = in_out[0].desc;
+        const PluginTensorDesc& asked = in_out[position].desc;
+        const PluginTensorDesc& x = in_out[0].desc;
         if (position == 0)
         {
-            return fits(inputs_[0].kind, asked.type)
+            return fits(op_.inputs[0].kind, asked.type)
                 && (asked.format == TensorFormat::kLINEAR
-                    || (asked.format == channels_last_format(asked.type) && channels_last(x.dims)));
+                    || (asked.format == channels_last_format(asked.type) && op_.channels_last(x.dims)));
         }
         if (position == inputs) // y
         {
             return asked.type == x.type && asked.format == x.format;
         }
-        const auto kind = position < inputs ? inputs_[position].kind : Input::Kind::Float;
+        const auto kind = position < inputs ? op_.inputs[position].kind : Input::Kind::Float;
         return fits(kind, asked.type) && asked.format == TensorFormat::kLINEAR;
     });
 }
 
-char const* Plugin::getTimingCacheID() noexcept
+const char* Plugin::getTimingCacheID() noexcept
 {
-    return ""; // without attributes, shapes and formats say everything
+    return ""; // no attributes: shapes and formats determine the timing
 }
 
 int32_t Plugin::onShapeChange(
-    PluginTensorDesc const* in, int32_t inputs, PluginTensorDesc const* out, int32_t outputs) noexcept
+    const PluginTensorDesc* in, int32_t inputs, const PluginTensorDesc* out, int32_t outputs) noexcept
 {
-    return guarded(name_, "onShapeChange", kFailed, [&] {
+    return guarded(op_.name, "onShapeChange", kFailed, [&] {
         check(in, inputs, out, outputs);
         return 0;
     });
 }
 
-int32_t Plugin::enqueue(PluginTensorDesc const* in, PluginTensorDesc const* out, void const* const* inputs,
+int32_t Plugin::enqueue(const PluginTensorDesc* in, const PluginTensorDesc* out, const void* const* inputs,
     void* const* outputs, void*, cudaStream_t stream) noexcept
 {
-    return guarded(name_, "enqueue", kFailed, [&] {
-        const int count = int(inputs_.size());
+    return guarded(op_.name, "enqueue", kFailed, [&] {
+        const int count = op_.input_count;
         check(in, count, out, kOutputs);
         check_given(inputs, "list of inputs");
         check_given(outputs, "list of outputs");
@@ -229,7 +228,7 @@ int32_t Plugin::enqueue(PluginTensorDesc const* in, PluginTensorDesc const* out,
                 if (size < 0 || size > std::numeric_limits<int>::max())
                 {
                     throw std::invalid_argument(
-                        std::string(inputs_[i].name) + " has a dimension of " + std::to_string(size));
+                        std::string(op_.inputs[i].name) + " has a dimension of " + std::to_string(size));
                 }
                 empty = empty || size == 0;
             }
@@ -240,17 +239,17 @@ int32_t Plugin::enqueue(PluginTensorDesc const* in, PluginTensorDesc const* out,
         }
         for (int i = 0; i < count; ++i)
         {
-            check_given(inputs[i], inputs_[i].name);
+            check_given(inputs[i], op_.inputs[i].name);
         }
         for (int i = 0; i < kOutputs; ++i)
         {
             check_given(outputs[i], "an output");
         }
         const bool interleaved = in[0].format != TensorFormat::kLINEAR;
-        const int code = launch(sizes, dtype_code(in[0].type), interleaved, inputs, outputs, stream);
+        const int code = op_.launch(sizes, dtype_code(in[0].type), interleaved, inputs, outputs, stream);
         if (code != 0)
         {
-            log_error(name_, "enqueue", eulernet_error_string(code));
+            log_error(op_.name, "enqueue", eulernet_error_string(code));
         }
         return code;
     });
@@ -261,56 +260,45 @@ nvinfer1::IPluginV3* Plugin::attachToContext(nvinfer1::IPluginResourceContext*) 
     return clone();
 }
 
-nvinfer1::PluginFieldCollection const* Plugin::getFieldsToSerialize() noexcept
+const nvinfer1::PluginFieldCollection* Plugin::getFieldsToSerialize() noexcept
 {
     return &fields_;
 }
 
-void Plugin::check_equal(Sizes const& in, int a, int a_axis, int b, int b_axis) const
-{
-    const int64_t first = in[a].d[a_axis], second = in[b].d[b_axis];
-    if (first >= 0 && second >= 0 && first != second)
-    {
-        throw std::invalid_argument(std::string(inputs_[a].name) + " has " + std::to_string(first) + " in dimension "
-            + std::to_string(a_axis) + " where " + inputs_[b].name + " has " + std::to_string(second)
-            + " in dimension " + std::to_string(b_axis));
-    }
-}
-
 void Plugin::check_counts(int32_t inputs, int32_t outputs) const
 {
-    if (inputs != int32_t(inputs_.size()) || outputs != kOutputs)
+    if (inputs != op_.input_count || outputs != kOutputs)
     {
         throw std::invalid_argument(std::to_string(inputs) + " inputs and " + std::to_string(outputs)
-            + " outputs; it has " + std::to_string(inputs_.size()) + " and " + std::to_string(kOutputs));
+            + " outputs; the op has " + std::to_string(op_.input_count) + " and " + std::to_string(kOutputs));
     }
 }
 
-void Plugin::check_shapes(Sizes const& in) const
+void Plugin::check_shapes(const Sizes& in) const
 {
     for (std::size_t i = 0; i < in.size(); ++i)
     {
-        if (in[i].nbDims != inputs_[i].rank)
+        if (in[i].nbDims != op_.inputs[i].rank)
         {
-            throw std::invalid_argument(std::string(inputs_[i].name) + " has " + std::to_string(in[i].nbDims)
-                + " dimensions, needs " + std::to_string(inputs_[i].rank));
+            throw std::invalid_argument(std::string(op_.inputs[i].name) + " has " + std::to_string(in[i].nbDims)
+                + " dimensions, needs " + std::to_string(op_.inputs[i].rank));
         }
     }
-    check_sizes(in);
+    op_.check_sizes(op_, in);
 }
 
 void Plugin::check_type(int input, DataType type) const
 {
-    if (!fits(inputs_[input].kind, type))
+    if (!fits(op_.inputs[input].kind, type))
     {
         static const char* const wanted[] = {"fp32, fp16 or bf16", "fp32", "int32"};
-        throw std::invalid_argument(std::string(inputs_[input].name) + " is of TensorRT's data type "
-            + std::to_string(int(type)) + ", needs " + wanted[int(inputs_[input].kind)]);
+        throw std::invalid_argument(std::string(op_.inputs[input].name) + " has TensorRT's data type "
+            + std::to_string(int(type)) + ", needs " + wanted[int(op_.inputs[input].kind)]);
     }
 }
 
 template <class Desc>
-void Plugin::check(Desc const* in, int32_t inputs, Desc const* out, int32_t outputs) const
+void Plugin::check(const Desc* in, int32_t inputs, const Desc* out, int32_t outputs) const
 {
     check_counts(inputs, outputs);
     check_given(in, "input descriptions");
@@ -324,7 +312,7 @@ void Plugin::check(Desc const* in, int32_t inputs, Desc const* out, int32_t outp
     check_shapes(sizes);
     if (plain(out[0]).type != plain(in[0]).type || plain(out[0]).format != plain(in[0]).format)
     {
-        throw std::invalid_argument("y must have the data type and the format of x");
+        throw std::invalid_argument("y needs the data type and format of x");
     }
 }
 

@@ -1,5 +1,6 @@
-// DIIRF and DIIRFGate as plain loops over host memory: what the kernels are held against.
-// Real is the type of the arithmetic; data are float, which holds every fp16 and bf16 value. Tensors: kernels_c.h.
+// SPDX-License-Identifier: Apache-2.0
+// DIIRF and DIIRFGate as plain loops over host memory: the reference for the kernels.
+// Real is the type of the arithmetic. Data are float, which represents every fp16 and bf16 value. Tensors: kernels_c.h.
 #ifndef EULERNET_REFERENCE_H
 #define EULERNET_REFERENCE_H
 
@@ -32,7 +33,7 @@ void reference_diirf(const float* x, const float* h1, const float* h2, const flo
     }
 }
 
-// status may be null: every frame is usable.
+// A null status means that every frame is usable.
 template <class Real>
 void reference_diirf_gate(const float* x, const float* weight, const float* h1, const float* h2,
     const float* coefficients, const int* status, float* y, float* h1_out, float* h2_out, int n, int t, int c, int k,

@@ -1,4 +1,5 @@
-// The filter's state of several pixels in a thread's registers, and its way from memory and back.
+// SPDX-License-Identifier: Apache-2.0
+// The filter state of several pixels in a thread's registers: reads it from memory and writes it back.
 #ifndef EULERNET_STATES_CUH
 #define EULERNET_STATES_CUH
 
@@ -8,7 +9,7 @@
 namespace eulernet
 {
 
-// States of N pixels: four floats are one load, eight are two.
+// States of N pixels. Four floats are one load, eight are two.
 template <int N>
 struct States
 {
@@ -47,7 +48,7 @@ struct States
         }
     }
 
-    // Of pixels that lie Step apart, as far as they are among the first `count`.
+    // For pixels with a distance of Step, if they are among the first `count`.
     template <int Step>
     __host__ __device__ __forceinline__ void read_every(const float* h1, const float* h2, int count)
     {

@@ -1,4 +1,5 @@
-// Values as the memory system likes them: runs of 16 aligned bytes a thread, turned into floats and back.
+// SPDX-License-Identifier: Apache-2.0
+// Runs of 16 aligned bytes per thread, the widest load and store, and their conversion to floats and back.
 #ifndef EULERNET_VECTORS_CUH
 #define EULERNET_VECTORS_CUH
 
@@ -12,7 +13,7 @@ namespace eulernet
 
 constexpr int kRunBytes = 16;
 
-// N values that are loaded and stored by one instruction.
+// N values that one instruction loads or stores.
 template <class T, int N = kRunBytes / int(sizeof(T))>
 struct alignas(sizeof(T) * N) Run
 {
@@ -20,7 +21,7 @@ struct alignas(sizeof(T) * N) Run
     T values[N];
 };
 
-// Two values at a time: the conversion to half precision is one instruction for a pair.
+// Converts two values at a time: a pair of halves takes one instruction.
 __host__ __device__ __forceinline__ float2 widen(const float* pair)
 {
     return make_float2(pair[0], pair[1]);
@@ -31,7 +32,7 @@ __host__ __device__ __forceinline__ float2 widen(const __half* pair)
 }
 __host__ __device__ __forceinline__ float2 widen(const __nv_bfloat16* pair)
 {
-    // The upper halves of floats. As one word, or each value takes a register of its own until it is stored.
+    // bf16 is the upper half of a float. Reads both as one word; otherwise each value occupies a register until stored.
     unsigned word, halves[2];
     memcpy(&word, pair, sizeof(word));
     halves[0] = word << 16;
@@ -59,7 +60,7 @@ __host__ __device__ __forceinline__ void narrow(float a, float b, __nv_bfloat16*
     pair[1] = __high2bfloat16(rounded);
 }
 
-// N = 1 goes through a pair of which one is dropped; the compiler drops its arithmetic too.
+// N = 1 converts a pair and drops one value; the compiler removes that value's arithmetic.
 template <class T, int N>
 __host__ __device__ __forceinline__ void widen(const Run<T, N>& run, float (&floats)[N])
 {
@@ -113,8 +114,8 @@ __host__ __device__ __forceinline__ void store(T* to, const Run<T, N>& run)
     *reinterpret_cast<Run<T, N>*>(to) = run;
 }
 
-// Between two widenings of the same run: keeps the compiler from holding on to the floats, which take twice the
-// registers of what they were made of.
+// Between two conversions of the same run: prevents the compiler from keeping the floats, which take twice as many
+// registers as the run.
 template <class T, int N>
 __host__ __device__ __forceinline__ void forget_floats([[maybe_unused]] Run<T, N>& run)
 {

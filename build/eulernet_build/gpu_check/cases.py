@@ -1,4 +1,5 @@
-"""The shapes that kernels are checked at and timed at, their inputs, and how many bytes one call has to move."""
+# SPDX-License-Identifier: Apache-2.0
+"""Shapes for checking and timing the kernels, their inputs, and the memory traffic of one call."""
 
 from dataclasses import dataclass, replace
 from itertools import product
@@ -9,14 +10,22 @@ from numpy.typing import NDArray
 
 Tensors = dict[str, NDArray[Any]]
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
-LEVELS = ((32, 64), (64, 32), (128, 16))  # channels and side of the network's three FCAMs
+LEVELS = ((32, 64), (64, 32), (128, 16))  # channels, and height and width, of the network's three FCAMs
 MAPS = 4
 FULL_BATCH = 256
 
 
 @dataclass(frozen=True)
 class Case:
-    """One call. `op`: DIIRF or DIIRFGate, x is (n, t, k, h, w) or (n * t, c, h, w) then; `status`: given, or NULL."""
+    """One call of a kernel.
+
+    Attributes:
+        op: DIIRF, with x (n, t, k, h, w), or DIIRFGate, with x (n * t, c, h, w).
+        n, t, c, k, h, w: sequences, frames, channels (0 for DIIRF), maps, height, width.
+        dtype: of x and y: fp32, fp16 or bf16.
+        channels_last: memory layout of x and y.
+        status: whether the call has the input `status`, else NULL.
+    """
 
     op: str
     n: int
@@ -36,25 +45,25 @@ class Case:
 
     @property
     def x_shape(self) -> tuple[int, ...]:
-        """Of x and y."""
+        """Shape of x and y."""
         if self.op == "DIIRF":
             return self.n, self.t, self.k, self.h, self.w
         return self.n * self.t, self.c, self.h, self.w
 
     @property
     def state_shape(self) -> tuple[int, ...]:
-        """Of h1 and h2."""
+        """Shape of h1 and h2."""
         return self.n, self.k, self.h, self.w
 
     @property
     def traffic_bytes(self) -> int:
-        """What has to be read and written at least: x, y, and both states in and out."""
+        """Least memory traffic: x, y, and both states in and out."""
         x = int(np.prod(self.x_shape)) * BYTES[self.dtype]
         return 2 * x + 4 * int(np.prod(self.state_shape)) * BYTES["fp32"]
 
 
 def checked_cases() -> list[Case]:
-    """Batch 1, odd sizes, sizes that fill no block, one map and as many maps as channels, the network's own levels."""
+    """Batch 1, odd sizes, sizes that fill no block, one map, as many maps as channels, and the network's levels."""
     plain = [
         Case("DIIRF", 1, 1, 0, MAPS, 64, 64),
         Case("DIIRF", 1, 4, 0, MAPS, 16, 16),
@@ -86,9 +95,9 @@ def timed_cases() -> list[Case]:
 
 
 def inputs(case: Case, seed: int = 0) -> Tensors:
-    """Inputs of a case by the names of the C interface: float64 values that float32 holds, in x that the type holds.
+    """Inputs of a case by the parameter names of kernels_c.h, stable filters, and STATUS values from 0 to 17.
 
-    Coefficients are stable filters; STATUS goes through every value from 0 to 17.
+    Returns: float64 arrays whose values float32 represents exactly, and in x also the case's type; status is int32.
     """
     random = np.random.default_rng(seed)
     a2 = random.uniform(-0.9, 0.9, case.k)
@@ -109,9 +118,9 @@ def inputs(case: Case, seed: int = 0) -> Tensors:
 
 
 def rounded(values: NDArray[np.float64], dtype: str) -> NDArray[np.float64]:
-    """The nearest values that a type holds."""
+    """Rounds to the nearest values of a type, ties to even."""
     if dtype == "bf16":
         bits = values.astype(np.float32).view(np.uint32).astype(np.uint64)
-        nearest = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000  # to even
+        nearest = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000
         return nearest.astype(np.uint32).view(np.float32).astype(np.float64)
     return values.astype({"fp32": np.float32, "fp16": np.float16}[dtype]).astype(np.float64)

@@ -1,4 +1,5 @@
-"""Runs the cases through an implementation and holds each against the float64 reference."""
+# SPDX-License-Identifier: Apache-2.0
+"""Runs an implementation on cases and compares its outputs with the float64 reference."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
@@ -13,17 +14,17 @@ from eulernet_build.gpu_check.judge import FAIL, Row, judge_case
 from eulernet_build.gpu_check.kernels import KernelError
 from eulernet_build.gpu_check.plain import run_plain, tensors
 
-# Writes y, h1_out and h2_out of a case.
+# Called with a case, its inputs, and the outputs y, h1_out and h2_out to fill.
 Implementation = Callable[[Case, dict[str, Tensor], dict[str, Tensor]], None]
 
 
 def check_cases(implementation: Implementation, cases: Iterable[Case], device: str) -> Iterator[Row]:
-    """One row a case.
+    """Yields one row per case.
 
     Args:
-        implementation: what is checked.
-        cases: at which shapes and types.
-        device: `cuda`, or `cpu` for an implementation that runs there.
+        implementation: checked.
+        cases: shapes and types.
+        device: `cuda`, or `cpu` for an implementation on the CPU.
     """
     for case in cases:
         made = inputs(case)
@@ -51,19 +52,19 @@ def expected(case: Case, made: Tensors) -> Tensors:
 
 
 def blank_outputs(given: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Outputs filled with NaN, so that a value that is never written is seen."""
+    """Outputs filled with NaN, which reveals values that the kernel does not write."""
     like = {"y": given["x"], "h1_out": given["h1"], "h2_out": given["h2"]}
     return {name: torch.full_like(tensor, float("nan")) for name, tensor in like.items()}
 
 
 def on_host(outputs: dict[str, Tensor]) -> Tensors:
-    """float32 arrays; waits for the device."""
+    """Copies outputs to float32 arrays, after the device has finished."""
     return {name: np.ascontiguousarray(tensor.float().cpu().numpy()) for name, tensor in outputs.items()}
 
 
 @contextlib.contextmanager
 def exact_float32() -> Iterator[None]:
-    """Inside it, torch's float32 convolutions on a GPU are not computed in TF32."""
+    """Disables TF32 in torch's float32 convolutions inside the block."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:

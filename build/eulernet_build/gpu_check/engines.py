@@ -1,4 +1,5 @@
-"""Where TensorRT is: plans of the served graphs built, compared with ONNX Runtime by polygraphy, and timed."""
+# SPDX-License-Identifier: Apache-2.0
+"""Builds plans of the served graphs, compares them with ONNX Runtime through polygraphy, and times them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -9,20 +10,20 @@ import onnx
 from eulernet_build.engine import EngineError, Request, build_engine, require
 from eulernet_build.engine_command import MODELS, golden_for, served_graph
 from eulernet_build.gpu_check.judge import FAIL, PASS, SKIPPED, Row
-from eulernet_build.gpu_check.speed import measure
+from eulernet_build.gpu_check.kernel_speed import measure
 from eulernet_build.parity import ParityError, TensorMap
-from eulernet_build.plans import TOLERANCES, PlanRecord
-from eulernet_build.triton_config import read_config
+from eulernet_serving.plan_records import TOLERANCES, PlanRecord
+from eulernet_serving.triton_config import read_config
 
 if TYPE_CHECKING:
     import tensorrt as trt
 
 
 def check_engines(source: Path, out: Path, plugin: Path) -> Iterator[Row]:
-    """Rows for each served model; one `skipped` row where there is no TensorRT.
+    """Yields rows for each served model, or one `skipped` row without TensorRT.
 
     Args:
-        source: the clone's model_repository/.
+        source: the sources of the model repository.
         out: folder for the plans.
         plugin: the plugin library.
     """
@@ -59,14 +60,14 @@ def onnxruntime_runner(graph: Path) -> Any:
 
 
 def tensorrt_runner(engine: "trt.ICudaEngine") -> Any:
-    """polygraphy's runner of an engine; its last profile takes every batch."""
+    """polygraphy's runner of an engine, with the last profile, which supports every batch."""
     from polygraphy.backend.trt import TrtRunner
 
     return TrtRunner(engine, name="TensorRT", optimization_profile=engine.num_optimization_profiles - 1)
 
 
 def compare(model: str, runners: Sequence[Any], inputs: TensorMap, precision: str) -> Row:
-    """polygraphy's word on whether two runners say the same of the same inputs."""
+    """Compares the outputs of two runners through polygraphy."""
     from polygraphy.comparator import Comparator, SimpleCompareFunc
 
     tolerance = TOLERANCES[precision]
@@ -79,16 +80,16 @@ def compare(model: str, runners: Sequence[Any], inputs: TensorMap, precision: st
 
 
 def time_engine(model: str, engine: "trt.ICudaEngine", inputs: TensorMap, record: PlanRecord) -> Iterator[Row]:
-    """Milliseconds a batch of one and a full batch, inputs and outputs on the GPU."""
+    """Times a batch of one and a full batch, with inputs and outputs on the GPU."""
     for index, profile in enumerate(record.profiles):
         seconds = measure([execution(engine, inputs, index, profile.best)])
-        figure = f"{seconds * 1e3:.3f} ms, {profile.best / seconds:.0f} a second"
+        figure = f"{seconds * 1e3:.3f} ms, {profile.best / seconds:.0f}/s"
         values = {"seconds": seconds, "batch": profile.best}
         yield Row("engines", f"{model} at batch {profile.best}", PASS, figure, values)
 
 
 def execution(engine: "trt.ICudaEngine", inputs: TensorMap, profile: int, batch: int) -> Callable[[], object]:
-    """A call that enqueues one batch on torch's current stream."""
+    """Function that enqueues one batch on torch's current stream."""
     import numpy as np
     import torch
 

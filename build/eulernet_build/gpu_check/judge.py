@@ -1,7 +1,8 @@
-"""When a kernel is right, and when it is fast: the rules, as pure functions.
+# SPDX-License-Identifier: Apache-2.0
+"""The criteria for a kernel's errors and speed, as pure functions.
 
-Right: at most twice the error of the plain version at the same precision, both against float64 (the rule of
-flash-attention's tests), and whatever is not a number is wrong before any error is looked at.
+The error of a kernel may be at most twice the error of plain torch at the same precision, both against float64 (as in
+flash-attention's tests). A NaN or an infinity fails before errors are compared.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 FACTOR = 2.0
-# One rounding of the largest value is allowed on top: the plain version of a small case may be exact by chance.
+# Allowed in addition: one rounding of the largest value, because plain torch may be exact by chance in a small case.
 EPSILON = {"fp32": 2.0**-24, "fp16": 2.0**-11, "bf16": 2.0**-8}
 PASS, FAIL, SKIPPED = "pass", "fail", "skipped"
 
@@ -22,7 +23,7 @@ COPY_SHARE, OVER_EAGER, OVER_COMPILED = 0.85, 3.0, 1.5
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the report. `figure`: what was measured, in words; `values`: the numbers behind it."""
+    """One line of the report. `figure`: the measurement as text; `values`: its numbers."""
 
     part: str
     name: str
@@ -31,26 +32,26 @@ class Row:
     values: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
+        """The row as a JSON object."""
         return asdict(self)
 
 
 def judge_case(
     name: str, got: Mapping[str, Array], plain: Mapping[str, Array], reference: Mapping[str, Array], dtype: str
 ) -> Row:
-    """Holds a kernel's outputs against the reference.
+    """Compares a kernel's outputs with the reference.
 
     Args:
         name: of the case.
-        got: the kernel's outputs by name; `y` is of type `dtype`, states are fp32.
-        plain: the same from the plain version at that precision.
-        reference: the same in float64.
+        got: the kernel's outputs by name; `y` has the type `dtype`, states are fp32.
+        plain: outputs of plain torch at that precision.
+        reference: outputs in float64.
         dtype: fp32, fp16 or bf16.
     """
     figures: list[tuple[float, str]] = []
     values: dict[str, Any] = {}
     for output, want in reference.items():
-        wrong = _wrong(got.get(output), want) or _wrong(plain[output], want, "the plain version's ")
+        wrong = _wrong(got.get(output), want) or _wrong(plain[output], want, "plain torch's output: ")
         if wrong:
             return Row("kernels", name, FAIL, f"{output}: {wrong}", {})
         error, plain_error = _error(got[output], want), _error(plain[output], want)
@@ -64,7 +65,7 @@ def judge_case(
 
 
 def _wrong(got: Array | None, want: Array, whose: str = "") -> str:
-    """What makes an output wrong before its values are looked at; empty where nothing does."""
+    """Describes a missing output, a wrong shape, a NaN or an infinity; empty if there is none."""
     if got is None:
         return f"{whose}missing"
     if got.shape != want.shape:
@@ -79,7 +80,7 @@ def _error(got: Array, want: Array) -> float:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds a call, and what the machine's own copy of as many bytes takes."""
+    """Seconds per call, and the GPU's bandwidth when it copies."""
 
     kernel_s: float
     eager_s: float
@@ -94,12 +95,12 @@ class Timing:
 
     @property
     def copy_share(self) -> float:
-        """Of the copy's bandwidth."""
+        """The kernel's bandwidth in units of the copy's."""
         return self.bytes_per_s / self.copy_bytes_per_s
 
 
 def judge_timing(name: str, timing: Timing, full: bool) -> Row:
-    """Holds a timing against the targets where the batch is full; smaller ones are reported only."""
+    """Compares a timing with the targets if the batch is full; reports smaller batches without judging them."""
     over_eager, over_compiled = timing.eager_s / timing.kernel_s, timing.compiled_s / timing.kernel_s
     missed = [
         f"{what} {value:.2f} < {target:g}"

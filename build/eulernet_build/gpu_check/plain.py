@@ -1,6 +1,7 @@
-"""The two ops as a user of PyTorch would write them: the plain version at each precision, and what timings compare to.
+# SPDX-License-Identifier: Apache-2.0
+"""The two ops in plain PyTorch: the baseline for errors at each precision, and for speed.
 
-Activations have x's type, as under autocast; the filter's state and coefficients are float32, as the ops demand.
+Activations have x's type, as under autocast; the filter's state and coefficients are float32, as in the ops.
 """
 
 import torch
@@ -8,9 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from eulernet_build.gpu_check.cases import Case, Tensors
+from eulernet_core.status import Status
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-RELOCATED, UNUSABLE = 2, 4
+RELOCATED, UNUSABLE = int(Status.RELOCATED), int(Status.NO_FACE)
 
 
 def diirf(x: Tensor, h1: Tensor, h2: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -25,10 +27,10 @@ def diirf(x: Tensor, h1: Tensor, h2: Tensor, coefficients: Tensor) -> tuple[Tens
 def diirf_gate(
     x: Tensor, weight: Tensor, h1: Tensor, h2: Tensor, coefficients: Tensor, status: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """FCAM in operators that torch.compile can fuse.
+    """FCAM in operators that torch.compile fuses.
 
-    x (N * T, C, H, W), weight (K, C), h1 and h2 (N, K, H, W), coefficients (K, 5), status (N, T) or None -> y as x, and
-    h1, h2 after the last frame.
+    x (N * T, C, H, W), weight (K, C), h1 and h2 (N, K, H, W), coefficients (K, 5), status (N, T) or None -> y like x,
+    and h1, h2 after the last frame.
     """
     n, k, height, width = h1.shape
     c = x.shape[1]
@@ -55,7 +57,7 @@ def _frame(x: Tensor, h1: Tensor, h2: Tensor, coefficients: Tensor) -> tuple[Ten
 
 
 def tensors(case: Case, made: Tensors, device: str) -> dict[str, Tensor]:
-    """A case's inputs as tensors of the types and the layout that the ops take."""
+    """A case's inputs as tensors with the types and the layout of the ops."""
     result = {name: torch.from_numpy(value).to(device) for name, value in made.items()}
     result = {name: value if name == "status" else value.float() for name, value in result.items()}
     result["x"] = result["x"].to(DTYPES[case.dtype])
@@ -65,7 +67,7 @@ def tensors(case: Case, made: Tensors, device: str) -> dict[str, Tensor]:
 
 
 def run_plain(case: Case, given: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The plain version's outputs y, h1_out and h2_out."""
+    """The outputs y, h1_out and h2_out."""
     state = given["h1"], given["h2"], given["coefficients"]
     if case.op == "DIIRF":
         outputs = diirf(given["x"], *state)

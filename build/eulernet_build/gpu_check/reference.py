@@ -1,6 +1,7 @@
-"""The two ops in float64 numpy, written as their formulas are: what every kernel is held against.
+# SPDX-License-Identifier: Apache-2.0
+"""The two ops in float64 numpy, after their formulas: the reference for every kernel.
 
-Equations 1 to 3 of the SEKE 2022 slides, and FCAM around them. Nothing is shared with the kernels or with torch.
+DIIRF is equations 1 to 3 of the SEKE 2022 slides, DIIRFGate is a whole FCAM. Shares no code with the kernels or torch.
 """
 
 from typing import Any
@@ -8,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eulernet_core.status import Status
+
 Array = NDArray[Any]
-RELOCATED, UNUSABLE = 2, 4  # STATUS from which the filter starts anew, and from which the frame leaves no trace
 
 
 def diirf(x: Array, h1: Array, h2: Array, coefficients: Array) -> tuple[Array, Array, Array]:
@@ -17,7 +19,7 @@ def diirf(x: Array, h1: Array, h2: Array, coefficients: Array) -> tuple[Array, A
 
     Args:
         x: (N, T, K, H, W).
-        h1, h2: (N, K, H, W), state before the first frame.
+        h1, h2: (N, K, H, W), the state before the first frame.
         coefficients: (K, 5), columns b0, b1, b2, a1, a2.
     Returns: float64 y (N, T, K, H, W), and h1, h2 after the last frame.
     """
@@ -31,14 +33,14 @@ def diirf(x: Array, h1: Array, h2: Array, coefficients: Array) -> tuple[Array, A
 def diirf_gate(
     x: Array, weight: Array, h1: Array, h2: Array, coefficients: Array, status: Array | None
 ) -> tuple[Array, Array, Array]:
-    """The whole FCAM: compress the channels, filter, sigmoid, multiply back.
+    """The whole FCAM: compress the channels, filter, sigmoid, multiply with x.
 
     Args:
-        x: (N * T, C, H, W), frames of a sequence next to each other.
+        x: (N * T, C, H, W), the frames of a sequence adjacent.
         weight: (K, C).
-        h1, h2: (N, K, H, W), state before the first frame.
+        h1, h2: (N, K, H, W), the state before the first frame.
         coefficients: (K, 5).
-        status: int (N, T); None: every frame is usable and none restarts.
+        status: int (N, T). None: every frame is usable and none restarts the filter.
     Returns: float64 y (N * T, C, H, W), and h1, h2 after the last frame.
     """
     x, weight, h1, h2 = (np.asarray(each, np.float64) for each in (x, weight, h1, h2))
@@ -48,12 +50,12 @@ def diirf_gate(
     compressed = np.einsum("kc,mchw->mkhw", weight, x, optimize=True).reshape(n, t, *h1.shape[1:])
     filtered = np.empty_like(compressed)
     for i in range(t):
-        usable = (flags[:, i] < UNUSABLE)[:, None, None, None]
-        restart = usable & (flags[:, i] >= RELOCATED)[:, None, None, None]
+        usable = (flags[:, i] < Status.NO_FACE)[:, None, None, None]
+        restart = usable & (flags[:, i] >= Status.RELOCATED)[:, None, None, None]
         before1, before2 = np.where(restart, 0.0, h1), np.where(restart, 0.0, h2)
         filtered[:, i], new1, new2 = _frame(compressed[:, i], before1, before2, coefficients)
         h1, h2 = np.where(usable, new1, h1), np.where(usable, new2, h2)
-    with np.errstate(over="ignore"):  # exp of a large number: the gate is 0 then
+    with np.errstate(over="ignore"):  # an overflow of exp gives the right gate, 0
         gate = 1.0 / (1.0 + np.exp(-filtered.reshape(n * t, k, *h1.shape[2:])))
     return x * np.repeat(gate, x.shape[1] // k, axis=1), h1, h2
 

@@ -1,1 +1,2 @@
-"""Variants of a fused graph in fp16 and int8, what they cost in error, and what they gain on a CPU."""
+# SPDX-License-Identifier: Apache-2.0
+"""Variants of a fused graph in fp16 and int8, their errors, and their speed on a CPU."""

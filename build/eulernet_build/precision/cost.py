@@ -1,7 +1,8 @@
-"""What the variants of a network cost in error on the clips of a data set, seen through ONNX Runtime.
+# SPDX-License-Identifier: Apache-2.0
+"""Measures the errors of a network's variants on the clips of a data set, in ONNX Runtime.
 
-All variants are judged at one threshold, the one of equal errors of fp32's dev scores: a variant takes fp32's place
-where it is served, and nobody chooses the threshold anew.
+All variants use one threshold, the equal-error threshold of fp32's development scores: where a variant replaces fp32 in
+service, the threshold stays.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,33 +10,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from eulernet.datasets import DatasetError, Reading, Split, Video, read_manifest, read_oulu
-from eulernet.datasets.clips import ClipDataset
-from eulernet.datasets.crops import CropSettings, build_crop_cache
-from eulernet.evaluation.metrics import eer_threshold, figures
-from eulernet.evaluation.scores import Score
-from eulernet.evaluation.table import Table
-from eulernet.scoring.scorers import CropModel, score_crops
-from eulernet.simulation.layout import RECORD
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from eulernet.datasets import DatasetError, Reading, Split, Video, read_manifest, read_oulu
+from eulernet.datasets.clips import ClipDataset
+from eulernet.datasets.crops import CropSettings, build_crop_cache
+from eulernet.evaluation.scores import Score
+from eulernet.evaluation.table import Table
+from eulernet.scoring.scorers import CropModel, score_crops
+from eulernet.simulation.data_set_folder import RECORD
 from eulernet_build.parity import Runner, onnxruntime_runner, openvino_runner
-from eulernet_build.plans import metadata
 from eulernet_build.precision.half import to_half
 from eulernet_build.precision.variants import FOR_CPU
+from eulernet_core.attack_detection_metrics import eer_threshold, figures
+from eulernet_core.tensors import FACE, LIVENESS, STATUS
+from eulernet_serving.plan_records import graph_properties
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set and where its face crops are kept.
+    """A data set and its face crops.
 
     Attributes:
         data: a folder in OULU-NPU's layout, or a manifest.
-        protocol, fold: of OULU-NPU's; None for a manifest.
-        clips: a video.
+        protocol, fold: OULU-NPU's; None for a manifest.
+        clips: per video.
         crops, models: folders of the cached crops and of the face models.
-        jobs: processes that cut faces out.
+        jobs: number of processes that crop faces.
     """
 
     data: Path
@@ -47,7 +49,7 @@ class Source:
     jobs: int = 1
 
     def videos(self, split: Split) -> list[Video]:
-        """The videos of a split. Raises: DatasetError where there is none."""
+        """The videos of a split. Raises: DatasetError if there are none."""
         return self._reading(split).require()
 
     def _reading(self, split: Split) -> Reading:
@@ -59,27 +61,27 @@ class Source:
             raise DatasetError(str(error)) from None
 
     def dataset(self, videos: Iterable[Video], size_px: int) -> ClipDataset:
-        """Their clips, cut out where the cache lacks them."""
+        """The clips of these videos; crops the faces that the cache lacks."""
         cut = CropSettings(clips_per_video=self.clips, size_px=size_px, label_side=size_px // 8)
         return ClipDataset(build_crop_cache(videos, self.crops, self.models, cut, processes=self.jobs), labelled=False)
 
     @property
     def simulated(self) -> bool:
-        """Whether the data set came from the simulator."""
+        """Whether the simulator made the data set."""
         folder = self.data.parent if self.data.is_file() else self.data
         return (folder / RECORD).is_file()
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One variant on the test clips.
+    """Errors of one variant on the test clips.
 
     Attributes:
-        clips, videos: how many were scored.
-        mean, largest: of the differences of the clips' liveness from fp32's.
-        apcer, bpcer, acer: of the videos, as shares; APCER is the highest of the instruments.
-        acer_change: acer less fp32's.
-        judged_differently: videos on the other side of the threshold than in fp32.
+        clips, videos: numbers of scored clips and videos.
+        mean, largest: absolute difference of a clip's liveness from fp32's.
+        apcer, bpcer, acer: of the videos, 0 to 1; APCER of the worst instrument.
+        acer_change: ACER minus fp32's ACER.
+        judged_differently: number of videos with another verdict than in fp32.
     """
 
     precision: str
@@ -95,25 +97,25 @@ class Cost:
 
 
 def calibration_clips(source: Source, count: int, size_px: int) -> NDArray[np.uint8]:
-    """One clip each of `count` training videos at equal distances in the list, or of all where there are fewer.
+    """The first clip of each of `count` training videos, evenly spaced in the list, or of all if there are fewer.
 
     Returns: uint8 (M, T, S, S, 3), M at most `count`.
-    Raises: DatasetError where no clip shows a face.
+    Raises: DatasetError if no clip shows a face.
     """
     videos = source.videos("train")
     chosen = [videos[i * len(videos) // count] for i in range(count)] if len(videos) > count else videos
     dataset = source.dataset(chosen, size_px)
     first = {dataset.video(i).path: i for i in reversed(range(len(dataset)))}
     if not first:
-        raise DatasetError(f"{source.data}: no face in {len(chosen)} training videos; nothing to calibrate int8 on")
+        raise DatasetError(f"{source.data}: no face in {len(chosen)} training videos; int8 needs faces for calibration")
     return np.stack([dataset[i][0].numpy() for i in sorted(first.values())])
 
 
 def crop_models(variants: Mapping[str, ModelProto]) -> dict[str, CropModel]:
-    """What scores crops with each variant of a clip graph, by precision.
+    """Models that score crops with the variants of a clip graph, by precision.
 
-    fp16 is emulated: for a CPU ONNX Runtime has no half kernels and leaves the roundings out. int8.cpu runs in
-    OpenVINO, as it would be served: without VNNI, its integer sums may saturate.
+    fp16 is emulated: on a CPU, ONNX Runtime has no half kernels and omits the roundings. int8.cpu runs in OpenVINO, as
+    in service: without VNNI, its integer sums may saturate.
     """
     runners = {precision: onnxruntime_runner(graph) for precision, graph in variants.items() if precision != FOR_CPU}
     if "fp16" in variants:
@@ -124,10 +126,10 @@ def crop_models(variants: Mapping[str, ModelProto]) -> dict[str, CropModel]:
 
 
 def measure(models: Mapping[str, CropModel], source: Source) -> tuple[float, list[Cost]]:
-    """Scores the dev clips with fp32 for the threshold, and the test clips with every variant.
+    """Scores the development clips with fp32 for the threshold, and the test clips with every variant.
 
     Args:
-        models: by precision; `fp32` must be among them.
+        models: by precision, with `fp32`.
         source: of the clips.
     Returns: the threshold and the costs.
     Raises: DatasetError, MetricsError.
@@ -142,7 +144,7 @@ def measure(models: Mapping[str, CropModel], source: Source) -> tuple[float, lis
 
 
 def cost(precision: str, expected: list[Score], scores: list[Score], threshold: float) -> Cost:
-    """What `scores` differ by from `expected`, those of fp32 for the same clips in the same order."""
+    """Compares `scores` with `expected`, fp32's scores of the same clips in the same order."""
     pairs = [(score.liveness, other.liveness) for score, other in zip(scores, expected, strict=True)]
     differences = np.abs(np.array(pairs, np.float64) @ [1.0, -1.0])
     table, plain = Table.of(scores), Table.of(expected)
@@ -162,10 +164,10 @@ def cost(precision: str, expected: list[Score], scores: list[Score], threshold: 
 
 
 def _crop_model(graph: ModelProto, run: Runner) -> CropModel:
-    facts = metadata(graph)
+    facts = graph_properties(graph)
 
     def infer(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
-        liveness = run({"FACE": clips, "STATUS": np.zeros(clips.shape[:2], np.int32)})["LIVENESS"]
+        liveness = run({FACE: clips, STATUS: np.zeros(clips.shape[:2], np.int32)})[LIVENESS]
         last: NDArray[np.float32] = liveness[:, -1]
         return last
 

@@ -1,7 +1,8 @@
-"""The fp16 variant of a fused graph: casts in the graph, as TensorRT's strongly typed networks take precision.
+# SPDX-License-Identifier: Apache-2.0
+"""The fp16 variant of a fused graph: Cast nodes set the precision, as TensorRT's strongly typed networks need it.
 
-Half precision reaches from the first convolution to the last. Pixels, statuses and the score stay as they are, and of
-DIIRFGate only the features are half: its weight, coefficients, state and arithmetic stay fp32.
+Tensors are fp16 from the first convolution to the last. Pixels, statuses and the score keep their types. Only the
+features of DIIRFGate are fp16; its weight, coefficients, state and arithmetic stay fp32.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,26 +16,27 @@ from eulernet_build.diirf_gate_function import GATE_OP
 from eulernet_build.surgery import SurgeryError, exported, imported
 
 _LARGEST = float(np.finfo(np.float16).max)
-# By op, how many of the first inputs are features or weights. Resize's others are scales, DIIRFGate's the filter's.
+# By op, the number of leading inputs that are features or weights. The others are scales (Resize) or the filter's
+# (DIIRFGate).
 _FEATURES = {"Conv": 3, "Relu": 1, "Add": 2, "Sub": 2, "Mul": 2, "Concat": 99, "Resize": 1, GATE_OP: 1}
 
 
 def to_half(model: ModelProto, emulated: bool = False) -> ModelProto:
-    """The graph with half precision from its first convolution to its last; inputs and outputs keep their types.
+    """Converts the graph to fp16 between its first and its last convolution; inputs and outputs keep their types.
 
     Args:
         model: a fused graph.
-        emulated: compute in fp32 and round every tensor that would be half, as tensor cores do, which sum in fp32. For
-            measuring: on a CPU, ONNX Runtime computes a half graph in fp32 and leaves the roundings out.
+        emulated: compute in fp32 and round every tensor to fp16, like tensor cores, which sum in fp32. For measurements
+            on a CPU, where ONNX Runtime computes an fp16 graph in fp32 and omits the roundings.
 
     Raises:
-        SurgeryError: an op between the convolutions is not known to run in half, or a weight is too large for it.
+        SurgeryError: an op between the convolutions does not support fp16, or a weight exceeds its range.
     """
     graph = imported(model)
     region = _between_convolutions(list(graph.nodes))
     for node in region:
         if node.op not in _FEATURES:
-            what = f"{node.op} between convolutions, fp16 is known for {', '.join(_FEATURES)}"
+            what = f"{node.op} between convolutions, fp16 supports {', '.join(_FEATURES)}"
             raise SurgeryError(f"node {node.name}: {what}; fuse the graph first")
     features = _Features(graph, region, emulated)
     for node in region:
@@ -47,7 +49,7 @@ def to_half(model: ModelProto, emulated: bool = False) -> ModelProto:
 
 
 class _Features:
-    """The half counterparts of tensors; emulated, they are rounded to half and fp32 still."""
+    """The fp16 counterparts of tensors; if emulated, fp32 tensors rounded to fp16."""
 
     def __init__(self, graph: gs.Graph, region: Sequence[gs.Node], emulated: bool) -> None:
         self._graph = graph
@@ -57,7 +59,7 @@ class _Features:
             self._answer(node)
 
     def half(self, tensor: gs.Tensor) -> gs.Tensor:
-        """What a node of the region reads in place of a tensor."""
+        """The tensor that a node of the region reads instead of `tensor`."""
         if id(tensor) not in self._half:
             if isinstance(tensor, gs.Constant):
                 self._half[id(tensor)] = self._constant(tensor)
@@ -69,9 +71,9 @@ class _Features:
         return self._half[id(tensor)]
 
     def _answer(self, node: gs.Node) -> None:
-        """A node of the region answers in half; whoever is outside reads the tensor that there was."""
+        """Makes a node of the region compute fp16; nodes outside still read an fp32 tensor."""
         tensor = node.outputs[0]
-        tensor.dtype = np.float32  # a traced graph says it of inputs and outputs only
+        tensor.dtype = np.float32  # a traced graph has types of inputs and outputs only
         half = gs.Variable(f"{tensor.name}.fp16", np.float16)
         if self._emulated:
             node.outputs[0] = gs.Variable(f"{tensor.name}.exact", np.float32)
@@ -90,14 +92,14 @@ class _Features:
         largest = float(np.abs(tensor.values).max())
         if largest > _LARGEST:
             raise SurgeryError(
-                f"{tensor.name}: {largest:g} is more than fp16 holds, {_LARGEST:g}; keep this graph in fp32"
+                f"{tensor.name}: {largest:g} exceeds fp16's largest value, {_LARGEST:g}; keep this graph in fp32"
             )
         values = tensor.values.astype(np.float16)
         return gs.Constant(f"{tensor.name}.fp16", values.astype(np.float32) if self._emulated else values)
 
 
 def _between_convolutions(nodes: Sequence[gs.Node]) -> list[gs.Node]:
-    """The convolutions, and what lies on a way from one of them to another."""
+    """The convolutions, and every node on a path from one of them to another."""
     convolutions = [node for node in nodes if node.op == "Conv"]
     below = _reached(convolutions, lambda node: (reader for made in node.outputs for reader in made.outputs))
     above = _reached(convolutions, lambda node: (maker for read in node.inputs for maker in read.inputs))
@@ -105,7 +107,7 @@ def _between_convolutions(nodes: Sequence[gs.Node]) -> list[gs.Node]:
 
 
 def _reached(start: Iterable[gs.Node], following: Callable[[gs.Node], Iterable[gs.Node]]) -> set[int]:
-    """The ids of the nodes that one gets to, with those where one starts."""
+    """The ids of the start nodes and of all nodes reachable from them."""
     reached: set[int] = set()
     waiting = list(start)
     while waiting:

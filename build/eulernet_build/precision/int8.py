@@ -1,13 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
 """The int8 variant of a fused graph: explicit Q/DQ around its convolutions, calibrated on face crops.
 
-Symmetric, as TensorRT takes it: weights by channel, activations by the range that holds all but one in 10,000 values
-of the calibration clips. Measured on simulated clips, the mean error in liveness is 0.0026 so, 0.0035 with the range of
-least squared error, 0.0117 with one that clips nothing, 0.0048 with one that clips one in 1,000.
+Symmetric, as TensorRT requires: weights per channel, activations with a range that clips one in 10,000 values of the
+calibration clips. Measured on simulated clips, the mean error in liveness is 0.0026. Other ranges: 0.0035 with least
+squared error, 0.0117 without clipping, 0.0048 when one in 1,000 values is clipped.
 
-The first convolution stays fp32: it is 2 % of the network's work, and what it would round away of the pixels is what
-the filters look for (measured: in int8 it makes the error three times as large). So do biases, the FCAMs and all that
-follows the last convolution. Q/DQ are put in by ONNX Runtime's quantizer, without its `quant_pre_process`, which loses
-the custom op.
+The first convolution stays fp32: it is 2 % of the network's work, and int8 would round away the small differences of
+pixels that the filters detect (measured: three times the error). Biases, the FCAMs and everything after the last
+convolution also stay fp32. ONNX Runtime's quantizer inserts Q/DQ, without its `quant_pre_process`, which drops the
+custom op.
 """
 
 import logging
@@ -21,9 +22,10 @@ from onnx import ModelProto, NodeProto
 
 from eulernet_build.parity import onnxruntime_runner
 from eulernet_build.surgery import SurgeryError
+from eulernet_core.tensors import FACE, STATUS
 
-KEPT = 0.9999  # of the values, inside the range
-_SAMPLES = 10_000  # of a tensor and clip
+KEPT = 0.9999  # share of the values inside the range
+_SAMPLES = 10_000  # per tensor and clip
 _OPTIONS = {
     "ActivationSymmetric": True,
     "WeightSymmetric": True,
@@ -33,17 +35,17 @@ _OPTIONS = {
 
 
 def calibrate(clip_graph: ModelProto, clips: NDArray[np.uint8]) -> dict[str, float]:
-    """The range of what enters each convolution but the first, for int8's 127.
+    """The range of each convolution's input, except the first convolution's; int8 represents its end by 127.
 
     Args:
         clip_graph: the fused clip graph.
         clips: uint8 (M, T, S, S, 3), RGB face crops, bona fide and attacks.
-    Returns: the range by the name of the convolution's weight, which both forms of the network have.
-    Raises: ValueError where the clips are not of the shape that the graph takes.
+    Returns: ranges by the name of the convolution's weight, which is the same in both graphs of the network.
+    Raises: ValueError if the clips do not have the graph's shape.
     """
     wanted = [side.dim_value for side in clip_graph.graph.input[0].type.tensor_type.shape.dim][1:]
     if clips.dtype != np.uint8 or list(clips.shape[1:]) != wanted or not len(clips):
-        raise ValueError(f"calibration clips {clips.dtype}{clips.shape}: give uint8 (M, {', '.join(map(str, wanted))})")
+        raise ValueError(f"calibration clips {clips.dtype}{clips.shape}: need uint8 (M, {', '.join(map(str, wanted))})")
     convolutions = _quantized(clip_graph)
     watched = ModelProto.FromString(clip_graph.SerializeToString())
     tensors = list(dict.fromkeys(node.input[0] for node in convolutions))
@@ -53,7 +55,7 @@ def calibrate(clip_graph: ModelProto, clips: NDArray[np.uint8]) -> dict[str, flo
     run = onnxruntime_runner(watched)
     seen: dict[str, list[NDArray[np.float32]]] = {tensor: [] for tensor in tensors}
     for clip in clips:
-        outputs = run({"FACE": clip[None], "STATUS": np.zeros((1, len(clip)), np.int32)})
+        outputs = run({FACE: clip[None], STATUS: np.zeros((1, len(clip)), np.int32)})
         for tensor in tensors:
             values = np.abs(outputs[tensor]).ravel()
             seen[tensor].append(values[:: -(-len(values) // _SAMPLES)].copy())
@@ -62,17 +64,17 @@ def calibrate(clip_graph: ModelProto, clips: NDArray[np.uint8]) -> dict[str, flo
 
 
 def _range(magnitudes: NDArray[np.float32]) -> float:
-    """The range (0 to x) that holds KEPT of these magnitudes (n,)."""
-    return float(np.quantile(magnitudes, KEPT)) or 1.0  # where nothing ever enters, any range will do
+    """The upper end of the range that contains the share KEPT of these magnitudes (n,)."""
+    return float(np.quantile(magnitudes, KEPT)) or 1.0  # any range represents an input that is always 0
 
 
 def to_int8(model: ModelProto, ranges: Mapping[str, float]) -> ModelProto:
-    """The graph with Q/DQ before the convolutions that were calibrated, and in their weights.
+    """Inserts Q/DQ at the inputs and weights of the calibrated convolutions.
 
     Args:
-        model: a graph of one step or of a clip, fused or as exported; the FCAMs' convolutions stay fp32 in both.
-        ranges: as `calibrate` returns them.
-    Raises: SurgeryError where a convolution is not there.
+        model: step graph or clip graph, fused or as exported; the FCAMs' convolutions stay fp32.
+        ranges: from `calibrate`.
+    Raises: SurgeryError if the graph lacks one of the convolutions.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
@@ -81,13 +83,13 @@ def to_int8(model: ModelProto, ranges: Mapping[str, float]) -> ModelProto:
     convolutions = {node.input[1]: node for node in model.graph.node if node.op_type == "Conv"}
     if missing := [weight for weight in ranges if weight not in convolutions]:
         raise SurgeryError(
-            f"weight {missing[0]}: calibrated, but not in graph {model.graph.name}; calibrate its network"
+            f"weight {missing[0]}: not in graph {model.graph.name}; use ranges from this network's clip graph"
         )
     limits = {
         convolutions[weight].input[0]: (np.array(-value, np.float32), np.array(value, np.float32))
         for weight, value in ranges.items()
     }
-    known = onnx.shape_inference.infer_shapes(model)  # the quantizer asks for every tensor's type
+    known = onnx.shape_inference.infer_shapes(model)  # the quantizer needs every tensor's type
     with _quiet():
         quantizer = QDQQuantizer(
             known,
@@ -112,13 +114,13 @@ def to_int8(model: ModelProto, ranges: Mapping[str, float]) -> ModelProto:
 
 
 def _quantized(model: ModelProto) -> list[NodeProto]:
-    """The convolutions but for the first, which pixels enter."""
+    """All convolutions but the first, whose input is the pixels."""
     return [node for node in model.graph.node if node.op_type == "Conv"][1:]
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantizer warns on the root logger that `quant_pre_process` was left out."""
+    """Hides the quantizer's warning, on the root logger, that `quant_pre_process` was omitted."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

@@ -1,4 +1,5 @@
-"""The variants of a network: its clip graph and its step graph in fp32, fp16 and int8, written side by side."""
+# SPDX-License-Identifier: Apache-2.0
+"""The variants of a network: its step graph and its clip graph in fp32, fp16 and int8."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,44 +10,45 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from eulernet_build.export import CLIP_FOLDER, STEP_FOLDER
-from eulernet_build.face_models.files import write_whole
-from eulernet_build.plans import metadata
 from eulernet_build.precision.half import to_half
 from eulernet_build.precision.int8 import calibrate, to_int8
 from eulernet_build.surgery import SurgeryError, check_fused, fuse
+from eulernet_core.tensors import CLIP_NETWORK_MODEL, STEP_NETWORK_MODEL
+from eulernet_core.whole_files import write_whole
+from eulernet_serving.plan_records import graph_properties
 
-STEP, CLIP = STEP_FOLDER.parts[0], CLIP_FOLDER.parts[0]  # the models' names
+STEP, CLIP = STEP_NETWORK_MODEL, CLIP_NETWORK_MODEL
 FOR_CPU = "int8.cpu"
 
 Variants = dict[str, dict[str, ModelProto]]  # by model and precision
 
 
 def read_graphs(repository: Path) -> dict[str, ModelProto]:
-    """The graphs that a model repository serves, by model. Raises: SurgeryError where one is missing."""
+    """The served graphs of a model repository, by model. Raises: SurgeryError if one is missing."""
     found = {}
     for folder in (STEP_FOLDER, CLIP_FOLDER):
         path = repository / folder / "model.onnx"
         if not path.is_file():
-            raise SurgeryError(f"{path}: no such file; eulernet export writes it")
+            raise SurgeryError(f"{path}: no such file; write it with eulernet export")
         found[folder.parts[0]] = onnx.load(path)
     return found
 
 
 def make_variants(graphs: Mapping[str, ModelProto], clips: NDArray[np.uint8]) -> Variants:
-    """Fuses both graphs, holds them against what they were made from, and derives fp16 and int8.
+    """Fuses both graphs, compares them with the given ones, and derives fp16 and int8.
 
-    int8.cpu has the FCAMs as exported: on a CPU the fused op's body is slower (measured: 5 to 10 %).
+    int8.cpu keeps the exported FCAMs, because the body of the fused op is slower on a CPU (measured: 5 to 10 %).
 
     Args:
         graphs: step graph and clip graph of one network, by model.
-        clips: uint8 (M, T, S, S, 3), what int8 is calibrated on.
+        clips: uint8 (M, T, S, S, 3), for the calibration of int8.
     Raises:
-        SurgeryError: a graph can't be fused, or the graphs are of different networks.
-        ParityError: a fused graph does not compute what the graph does.
+        SurgeryError: a graph can't be fused, or the graphs belong to different networks.
+        ParityError: a fused graph's outputs differ from the given graph's.
     """
-    prints = {name: metadata(graph).get("parameters_sha256") for name, graph in graphs.items()}
+    prints = {name: graph_properties(graph).get("parameters_sha256") for name, graph in graphs.items()}
     if len(set(prints.values())) != 1:
-        raise SurgeryError(f"{' and '.join(prints)}: graphs of different networks; export them again")
+        raise SurgeryError(f"{' and '.join(prints)}: graphs of different networks; export both again")
     fused = {name: fuse(graph) for name, graph in graphs.items()}
     for name, graph in fused.items():
         check_fused(graphs[name], graph, name)

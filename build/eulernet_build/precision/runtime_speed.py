@@ -1,6 +1,7 @@
-"""Frames a second of graphs side by side on this processor, through OpenVINO, which the CPU configuration runs.
+# SPDX-License-Identifier: Apache-2.0
+"""Compares the frames per second of graphs on this processor, in OpenVINO, a runtime of the CPU configuration.
 
-Seconds of processor time: on one thread the same as the clock's on an idle machine, and hardly others on a busy one.
+Measures processor time of one thread: equal to wall-clock time on an idle machine, and little affected by other load.
 """
 
 import statistics
@@ -14,14 +15,16 @@ from onnx import ModelProto
 
 from eulernet_build.parity import openvino_runner
 from eulernet_build.surgery import random_inputs
+from eulernet_core.tensors import STATUS
 
-# What makes int8 and bf16 fast, as Linux names it.
+# Processor features that accelerate int8 and bf16, by their names in Linux.
 _FLAGS = ("avx2", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 
 
 @dataclass(frozen=True)
 class Speed:
-    """`fps`: frames a second, the median of the rounds; `ratio`: to the first graph in the same round, the median."""
+    """`fps`: frames per second, the median over rounds; `ratio`: fps relative to the first graph's in the same round,
+    the median over rounds."""
 
     name: str
     batch: int
@@ -30,25 +33,25 @@ class Speed:
 
 
 def measure_speed(graphs: Mapping[str, tuple[ModelProto, str]], batch: int, rounds: int, calls: int) -> list[Speed]:
-    """Runs step graphs on one thread, in turn, so that what else the machine does meets all of them alike.
+    """Runs step graphs on one thread in turn, so that other load on the machine affects all of them equally.
 
     Args:
         graphs: by name, each with OpenVINO's INFERENCE_PRECISION_HINT.
-        batch: frames a call.
-        rounds: how often each has its turn.
-        calls: a turn.
+        batch: frames per call.
+        rounds: turns per graph.
+        calls: per turn.
     """
     runners = {name: openvino_runner(graph, hint) for name, (graph, hint) in graphs.items()}
     inputs = {name: random_inputs(graph, rows=batch) for name, (graph, _) in graphs.items()}
     for each in inputs.values():
-        each["STATUS"] = np.zeros_like(each["STATUS"])
+        each[STATUS] = np.zeros_like(each[STATUS])
     fps: dict[str, list[float]] = {name: [] for name in graphs}
     for turn in range(rounds + 1):
         for name, run in runners.items():
             start_s = time.process_time()
             for _ in range(calls):
                 run(inputs[name])
-            if turn:  # the first warms up
+            if turn:  # the first turn warms up
                 fps[name].append(batch * calls / (time.process_time() - start_s))
     first = next(iter(fps.values()))
     return [
@@ -63,7 +66,7 @@ def measure_speed(graphs: Mapping[str, tuple[ModelProto, str]], batch: int, roun
 
 
 def processor() -> str:
-    """This processor's name and what of it speeds up low precision, as Linux tells."""
+    """This processor's name and its features for low precision, from /proc/cpuinfo."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in reversed(lines))}
     having = [flag for flag in _FLAGS if flag in facts.get("flags", "").split()]

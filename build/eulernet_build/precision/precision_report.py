@@ -1,30 +1,30 @@
-"""What `eulernet precision` found, as text and as JSON."""
+# SPDX-License-Identifier: Apache-2.0
+"""The report of `eulernet precision` as text and as JSON."""
 
 import json
 from dataclasses import asdict, dataclass
 
-from eulernet.evaluation.layout import marked
-
+from eulernet.evaluation.report_tables import marked
 from eulernet_build.precision.cost import Cost
-from eulernet_build.precision.speed import Speed
+from eulernet_build.precision.runtime_speed import Speed
 from eulernet_build.precision.variants import FOR_CPU
 
-MOST_ACER_LOSS = 0.002  # of an int8 variant that may take fp32's place
+MOST_ACER_LOSS = 0.002  # of an int8 variant that may replace fp32
 
 
 @dataclass(frozen=True)
 class Report:
-    """The costs of the variants of one network on one data set.
+    """The measurements of one network's variants on one data set.
 
     Attributes:
         weights, parameters_sha256: of the network.
-        data, simulated, protocol, fold: whose test clips were scored; protocol None for a manifest.
-        clips_a_video: how many of each video.
-        calibration_clips: how many training clips int8's scales come from.
-        threshold: of fp32's dev scores, for all variants.
-        costs: by variant, fp32 first.
-        processor: where the speeds were measured.
-        speeds: the graph as it is served first, by batch; empty where none were measured.
+        data, simulated, protocol, fold: the data set of the test clips; protocol is None for a manifest.
+        clips_a_video: test clips per video.
+        calibration_clips: number of training clips that determine int8's ranges.
+        threshold: from fp32's development scores, for all variants.
+        costs: errors of each variant, fp32 first.
+        processor: of the measured speeds.
+        speeds: by batch, the served graph first; empty if not measured.
     """
 
     weights: str
@@ -42,39 +42,34 @@ class Report:
 
     @property
     def int8_pays(self) -> bool | None:
-        """Whether int8.cpu may take fp32's place on this processor. None where it was not measured."""
+        """Whether int8.cpu may replace fp32 on this processor; None if not measured."""
         ratios = [each.ratio for each in self.speeds if each.name == FOR_CPU]
         losses = [each.acer_change for each in self.costs if each.precision == FOR_CPU]
         return min(ratios) > 1.0 and max(losses) <= MOST_ACER_LOSS if ratios and losses else None
 
     def to_json(self) -> str:
-        """As text, with `int8_pays`."""
+        """The report as JSON, with `int8_pays`."""
         return json.dumps({**asdict(self), "int8_pays": self.int8_pays}, indent=2, ensure_ascii=False) + "\n"
 
     def text(self) -> str:
-        """Tables for a terminal."""
+        """The report as tables for a terminal."""
         part = "" if self.protocol is None else f", protocol {self.protocol}"
         part += "" if self.fold is None else f" fold {self.fold}"
-        said = {
-            None: [],
-            True: [f"{FOR_CPU} pays on this processor"],
-            False: [f"{FOR_CPU} does not pay on this processor"],
-        }
-        rule = f": faster than fp32 as served, and at most {100 * MOST_ACER_LOSS:g} % more ACER"
+        verdict = {True: "may replace fp32", False: "should not replace fp32"}
+        rule = f"faster than the served fp32 graph, ACER at most {100 * MOST_ACER_LOSS:g} % higher"
+        pays = self.int8_pays
         return "\n".join(
             [
                 f"weights: {self.weights}",
                 marked(f"test clips of {self.data}{part}", self.simulated),
                 *self._costs(),
                 *self._speeds(),
-                *(f"{each}{rule}" for each in said[self.int8_pays]),
+                *([] if pays is None else [f"{FOR_CPU} {verdict[pays]} on this processor (rule: {rule})"]),
             ]
         )
 
     def _costs(self) -> list[str]:
-        header = (
-            f"  {'':<18}{'liveness off, mean':>20}{'largest':>10}{'APCER':>10}{'BPCER':>10}{'ACER':>10}{'change':>10}"
-        )
+        header = f"  {'':<18}{'liveness error':>20}{'largest':>10}{'APCER':>10}{'BPCER':>10}{'ACER':>10}{'change':>10}"
         rows = [
             f"  {each.precision:<18}{each.mean:>20.5f}{each.largest:>10.4f}"
             + "".join(f"{100 * rate:>8.2f} %" for rate in (each.apcer, each.bpcer, each.acer))
@@ -82,7 +77,8 @@ class Report:
             for each in self.costs
         ]
         first = self.costs[0]
-        note = f"  {first.videos} videos, {first.clips} clips, threshold {self.threshold:.4f} from fp32's dev scores"
+        threshold = f"threshold {self.threshold:.4f} from fp32's development scores"
+        note = f"  {first.videos} videos, {first.clips} clips, {threshold}"
         return [header, *rows, f"{note}; int8 calibrated on {self.calibration_clips} training clips"]
 
     def _speeds(self) -> list[str]:

@@ -1,7 +1,8 @@
-"""How long a call takes on the GPU, beside torch eager, torch.compile and the machine's own copy of as many bytes.
+# SPDX-License-Identifier: Apache-2.0
+"""Times the kernels on the GPU, and torch eager, torch.compile and the GPU's copy bandwidth for comparison.
 
-Every call gets other buffers than the one before, and all of them together are four times the L2 cache: what is timed
-is memory, as it would be between the other layers of a network.
+Consecutive calls use different buffers, in total four times the L2 cache, so that every call reads memory, as between
+the layers of a network.
 """
 
 import statistics
@@ -16,13 +17,13 @@ from eulernet_build.gpu_check.correctness import Implementation, blank_outputs
 from eulernet_build.gpu_check.judge import Row, Timing, judge_timing
 from eulernet_build.gpu_check.plain import diirf_gate, tensors
 
-CACHES = 4  # all buffers together to the L2 cache
+CACHES = 4  # size of all buffers in units of the L2 cache
 COPY_BYTES = 1 << 30
-ROUND_S, ROUNDS = 0.05, 7  # the median of so many rounds, each of calls for about so long
+ROUND_S, ROUNDS = 0.05, 7  # length and number of the rounds whose median is taken
 
 
 def time_cases(implementation: Implementation, cases: Iterable[Case], l2_bytes: int) -> Iterator[Row]:
-    """One row a case. `l2_bytes`: of the GPU's cache."""
+    """Yields one row per case. `l2_bytes`: size of the GPU's L2 cache."""
     copy_bytes_per_s = measure_copy()
     for case in cases:
         sets = [usable_frames(case, seed) for seed in range(buffer_sets(case.traffic_bytes, l2_bytes))]
@@ -40,26 +41,26 @@ def time_cases(implementation: Implementation, cases: Iterable[Case], l2_bytes: 
 
 
 def usable_frames(case: Case, seed: int) -> dict[str, Tensor]:
-    """Inputs on the GPU, every frame usable, as nearly all are in service."""
+    """Inputs on the GPU with every frame usable, as most frames are in service."""
     given = tensors(case, inputs(case, seed), "cuda")
     given["status"].zero_()
     return given
 
 
 def buffer_sets(traffic_bytes: int, l2_bytes: int) -> int:
-    """How many sets of buffers flush the cache; 64 at most, for a single frame is so small that it stays in anyway."""
+    """Number of buffer sets that flush the cache; at most 64, which a single frame does not fill."""
     return min(64, max(2, -(-CACHES * l2_bytes // traffic_bytes)))
 
 
 def measure_copy() -> float:
-    """Bytes a second that the GPU reads and writes while it copies."""
+    """Bytes per second that the GPU reads and writes while copying."""
     source = torch.zeros(COPY_BYTES, dtype=torch.uint8, device="cuda")
     target = torch.empty_like(source)
     return 2 * COPY_BYTES / measure([lambda: target.copy_(source)])
 
 
 def measure(calls: Sequence[Callable[[], object]]) -> float:
-    """Seconds a call, the median of some rounds over all calls in turn, measured by the GPU's own clock."""
+    """Seconds per call by the GPU's clock: the median of ROUNDS rounds, each over all calls in turn."""
     for call in calls:
         call()
     repeats = max(1, round(ROUND_S / max(_round(calls, 1) * len(calls), 1e-9)))
@@ -67,7 +68,7 @@ def measure(calls: Sequence[Callable[[], object]]) -> float:
 
 
 def _round(calls: Sequence[Callable[[], object]], repeats: int) -> float:
-    event: Any = torch.cuda.Event  # without types in torch
+    event: Any = torch.cuda.Event  # torch does not type it
     start, end = event(enable_timing=True), event(enable_timing=True)
     torch.cuda.synchronize()
     start.record()
