@@ -1,1 +1,2 @@
-"""Measurements against other servers and of our own limits."""
+# SPDX-License-Identifier: Apache-2.0
+"""Benchmarks: this server beside other servers, its scaling, and the effect of single settings."""

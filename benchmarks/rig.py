@@ -1,10 +1,9 @@
-"""What the measurements share: the real server under a load of the load tester's, watched from its own side."""
+# SPDX-License-Identifier: Apache-2.0
+"""The real server under the load tester's load, with measurements of its processes and stages."""
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -17,16 +16,17 @@ from statistics import mean, median
 from types import TracebackType
 from typing import Any
 
-import psutil
 import tritonclient.grpc as triton
-from eulernet_build.server import HOST, EmbeddedServer, Ports
-from eulernet_build.triton_config import read_config
-from eulernet_client.aio import AsyncClient
-from eulernet_client.loadtest.metrics import Outcome
-from eulernet_client.loadtest.plan import Plan
-from eulernet_client.loadtest.results import Machine, Run
-from eulernet_client.loadtest.runner import Runner
-from eulernet_client.loadtest.traffic import Traffic
+
+from benchmarks.process_usage import Tree, machine_cpu_s
+from eulernet_client import AsyncClient
+from eulernet_loadtest.metrics import Outcome
+from eulernet_loadtest.plan import Plan
+from eulernet_loadtest.results import Machine, Run
+from eulernet_loadtest.runner import Runner
+from eulernet_loadtest.traffic import Traffic
+from eulernet_serving.embedded_server import HOST, EmbeddedServer, Ports
+from eulernet_serving.triton_config import read_config
 
 READY_TIMEOUT_S = 120.0
 REQUEST_TIMEOUT_S = 60.0
@@ -43,8 +43,8 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Stage:
-    """One model during a load. `busy`: share of the time in which an instance of it computed, 0 to 1; `batch`: mean
-    requests in one execution; `instances`: as configured."""
+    """One model during a load. `busy`: share of the time that an instance computed, 0 to 1; `batch`: mean number of
+    requests in an execution; `instances`: as configured."""
 
     busy: float
     batch: float
@@ -57,12 +57,12 @@ class Load:
 
     Attributes:
         mode: `clips` or `streams`.
-        concurrency: calls or streams at once.
-        throughput_fps: frames/s that were scored and in time.
-        p50_ms, p99_ms: of one request, a clip call or a frame, from when it was due; None where nothing was answered.
-        requests, not_ok: all whose outcome counts, and those of them with any outcome but a score in time.
-        server_cores, client_cores, other_cores: processor time, in cores, of the server, of the load tester, and of
-            every other program on the machine.
+        concurrency: calls or streams in progress.
+        throughput_fps: frames/s that were scored in time.
+        p50_ms, p99_ms: latency of a request (clip call or frame) from its scheduled send; None without an answer.
+        requests, not_ok: number of requests, and of requests without a score in time.
+        server_cores, client_cores, other_cores: processor time of the server, the load tester and all other programs,
+            in cores.
         stages: by model.
     """
 
@@ -80,7 +80,7 @@ class Load:
 
 
 def combined(rounds: list[Load]) -> Load:
-    """The rounds of one load as one: the median of each figure, sums of the counts."""
+    """Combines the rounds of one load: the median of each value, the sums of the counts."""
     first = rounds[0]
 
     def middle(name: str) -> Any:
@@ -110,16 +110,16 @@ class _Snapshot:
     at_s: float
     server_cpu_s: float
     machine_cpu_s: float
-    stages: dict[str, tuple[int, int, int]]  # ns of computing, executions, requests
+    stages: dict[str, tuple[int, int, int]]  # ns of compute time, executions, requests
 
 
 class Rig:
-    """A running server with what is needed to load and to watch it. Use it in a `with` block.
+    """A running server under measurement. Use it in a `with` block.
 
     Args:
         repository: a complete model repository.
-        log: file that takes all that the server prints.
-    Raises: ServerError where the server does not get ready; TritonMissingError.
+        log: file for the server's output.
+    Raises: ServerError if the server does not get ready; TritonMissingError.
     """
 
     def __init__(self, repository: Path, log: Path) -> None:
@@ -134,12 +134,12 @@ class Rig:
             self._statistics = stack.enter_context(
                 triton.InferenceServerClient(self.server.url, channel_args=[("grpc.enable_http_proxy", 0)])
             )
-            self._tree = self._processes()
+            self._tree = Tree.of_server(self.server)
             configs = {path.parents[1].name: read_config(path) for path in self.repository.glob("*/configs/cpu.pbtxt")}
             self._instances = {
                 name: max(1, sum(group.count for group in config.instance_group))
                 for name, config in configs.items()
-                if config.platform != "ensemble"  # it has no instances: its steps compute
+                if config.platform != "ensemble"  # without instances: its steps compute
             }
             self._stack = stack.pop_all()
         return self
@@ -149,22 +149,20 @@ class Rig:
     ) -> None:
         self._stack.close()
 
-    def _processes(self) -> list[psutil.Process]:
-        """The server and its stubs."""
-        port = f"--grpc-port={self.server.ports.grpc}"
-        (parent,) = (each for each in psutil.Process().children() if port in each.cmdline())
-        return [parent, *parent.children(recursive=True)]
-
     def runner(self, traffic: Traffic) -> Runner:
-        """What sends a plan's requests to this server."""
-        return Runner(lambda: AsyncClient(self.server.url, timeout_s=REQUEST_TIMEOUT_S), traffic, REQUEST_TIMEOUT_S)
+        """Runs plans on this server."""
+
+        def client() -> AsyncClient:
+            return AsyncClient(self.server.url, timeout_s=REQUEST_TIMEOUT_S, retry=False)
+
+        return Runner(client, traffic, REQUEST_TIMEOUT_S)
 
     def load(self, traffic: Traffic, plan: Plan) -> Load:
-        """Carries out one plan. Raises: ServerError where the server has ended."""
+        """Runs one plan. Raises: ServerError if the server has ended."""
         return self.watch(lambda: self.runner(traffic).run([plan])[0])
 
     def watch(self, run: Callable[[], Run]) -> Load:
-        """What a run of the load tester's measured, with what the server's side tells. Raises: as `load`."""
+        """Measures the server during a run of the load tester. Raises: ServerError if the server has ended."""
         before = self._snapshot()
         measured = run()
         after = self._snapshot()
@@ -172,8 +170,8 @@ class Rig:
         return _load(measured, before, after, self._instances)
 
     def pss_bytes(self) -> int:
-        """Memory of the server's processes, what they share counted once (proportional set size)."""
-        return sum(int(each.memory_full_info().pss) for each in self._tree)
+        """Memory of the server's processes; shared pages count once (proportional set size)."""
+        return self._tree.memory().pss_bytes
 
     def open_sequences(self) -> dict[str, int]:
         """The metric eulernet_open_sequences, by model."""
@@ -185,7 +183,7 @@ class Rig:
 
     def _snapshot(self) -> _Snapshot:
         answer = self._statistics.get_inference_statistics(as_json=False)
-        # Per execution: a request's own statistics count a batch's time once for each request in it.
+        # From the batch statistics: in a request's statistics a batch's time counts once for each request in it.
         stages = {
             model.name: (
                 sum(b.compute_input.ns + b.compute_infer.ns + b.compute_output.ns for b in model.batch_stats),
@@ -194,22 +192,14 @@ class Rig:
             )
             for model in answer.model_stats
         }
-        times = [each.cpu_times() for each in self._tree]
-        every = psutil.cpu_times(percpu=True)
-        ours = [every[cpu] for cpu in os.sched_getaffinity(0) if cpu < len(every)]
-        return _Snapshot(
-            time.monotonic(),
-            sum(each.user + each.system for each in times),
-            sum(each.user + each.nice + each.system + each.irq + each.softirq + each.steal for each in ours),
-            stages,
-        )
+        return _Snapshot(time.monotonic(), self._tree.cpu_s(), machine_cpu_s(), stages)
 
 
 def _load(run: Run, before: _Snapshot, after: _Snapshot, instances: dict[str, int]) -> Load:
     wall_s = after.at_s - before.at_s
     server = (after.server_cpu_s - before.server_cpu_s) / wall_s
     client = run.client_cpu or 0.0
-    latency = (run.clip if run.mode == "clips" and run.clip is not None else run.frame).corrected
+    latency = run.request.corrected
     stages = {}
     for name, now in after.stages.items():
         ns, executions, requests = (a - b for a, b in zip(now, before.stages.get(name, (0, 0, 0)), strict=True))
@@ -232,7 +222,7 @@ def _load(run: Run, before: _Snapshot, after: _Snapshot, instances: dict[str, in
 
 
 def surroundings(rig: Rig, traffic: Traffic) -> dict[str, Any]:
-    """Where and with what is measured, for results.json."""
+    """Date, machine, versions and weights, for results.json."""
     server_version, weights = rig.runner(traffic).server()
     return {
         "created": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -240,8 +230,3 @@ def surroundings(rig: Rig, traffic: Traffic) -> dict[str, Any]:
         "versions": {"triton": server_version, **{name: metadata.version(name) for name in PACKAGES}},
         "weights": weights,
     }
-
-
-def say(text: str) -> None:
-    """A line of progress."""
-    print(text, file=sys.stderr, flush=True)

@@ -1,5 +1,6 @@
-"""This project's server beside what its users would run instead, in one run: same weights, same JPEGs, same answers.
+# SPDX-License-Identifier: Apache-2.0
+"""This project's server beside the alternatives of its users, with the same weights, JPEGs and scores.
 
-Five ways (ways.py), each held against the clip call's scores before it is timed (bench.py), loaded by one generator
-(load.py) round by round, so that a machine that grows busy does so to all of them.
+Five ways to score a clip (ways.py). bench.py compares the scores of each with the clip call's before it is timed; one
+load generator (load.py) measures them round by round, so that other load on the machine affects all of them.
 """

@@ -1,45 +1,44 @@
-"""The run: each way's scores against the clip call's, its best setting, then the rounds."""
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the benchmark: compares the scores of each way, chooses its best setting, then measures round by round."""
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from eulernet_client.errors import EulerNetError
-from eulernet_client.loadtest.plan import Mode, Plan
 from numpy.typing import NDArray
 
+from benchmarks.pages import say
+from benchmarks.peers.bench_clips import make_clips, write_clips
 from benchmarks.peers.contest import REFERENCE, WAYS
 from benchmarks.peers.errors import BenchError
 from benchmarks.peers.load import Load
-from benchmarks.peers.pictures import make_clips, write_clips
 from benchmarks.peers.results import Ratio, Tried, Turn, ratios
-from benchmarks.peers.stages import Counts, StageTimes, stage_times
+from benchmarks.peers.triton_statistics import Counts, StageTimes, stage_times
 from benchmarks.peers.ways import Place, Running, Setting, Way
+from eulernet_core.errors import EulerNetError
+from eulernet_loadtest.plan import Mode, Plan
 
-# Of LIVENESS, 0 to 1, with boxes that are the same to the pixel. Two runtimes at the same
-# precision differ by millionths; a wrong crop, colour or order of frames by tenths, and so does a box that lies one
-# pixel off where the score is in doubt.
+# Allowed difference of LIVENESS (0 to 1) with pixel-identical boxes. Two runtimes of equal precision differ by 1e-6; a
+# wrong crop, colour order or frame order by 0.1, and so does a box that is one pixel off if the score is near 0.5.
 TOLERANCE = 0.001
-# With boxes of their own: of the median clip, which is not in doubt. A way that scored other faces would be beyond it.
+# With each way's separate boxes, for the median clip, whose score is not near 0.5. Scoring another face exceeds it.
 AS_TIMED_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command was asked for.
+    """Options of the command.
 
     Attributes:
-        seconds, warm_up_s: of one measured load, and of the load before it that counts nowhere.
-        rounds: how often each way is measured.
-        concurrency: clips at once, for all ways.
-        tune: try all settings of each way; else its first one is taken.
-        tolerance: the largest difference of LIVENESS to the clip call's that lets a way be measured.
-        most_clips: of one video; all by default.
+        seconds, warm_up_s: length of a measured load, and of the load before it.
+        rounds: number of measured loads of each way.
+        concurrency: clips in progress, for all ways.
+        tune: try all settings of each way; otherwise use the first.
+        tolerance: largest difference of LIVENESS from the clip call's; a way beyond it stops the benchmark.
+        most_clips: clips of one video; all by default.
     """
 
     seconds: float = 10.0
@@ -58,31 +57,31 @@ class Options:
 
 @dataclass(frozen=True)
 class AsTimed:
-    """How far LIVENESS is from the clip call's when each way finds the face on pixels of its own."""
+    """Difference of LIVENESS from the clip call's if each way detects the face on the pixels that it decodes."""
 
     median: float
     largest: float
 
     @classmethod
     def of(cls, scores: NDArray[np.float64], reference: NDArray[np.float64]) -> AsTimed:
-        """Of the clips' last frames; both float64 (clips, 4)."""
+        """Differences at the clips' last frames; both arrays float64 (clips, 4)."""
         differences = np.abs(scores - reference)[:, -1]
         return cls(float(np.median(differences)), float(differences.max()))
 
 
 @dataclass
 class Section:
-    """All that was measured at one frame size.
+    """The measurements at one frame size.
 
     Attributes:
         frames: `640x480`.
         bytes_per_frame: mean size of a JPEG.
-        clips: how many different ones.
-        liveness: the clip call's scores of them, after their last frame.
-        differences: the largest difference of LIVENESS to the clip call's, by way, over all frames of all clips.
-        as_timed: the same with each way's own box.
-        tried, turns: as measured.
-        stages: Triton's counters of ours, over all rounds, by way and model.
+        clips: number of different clips.
+        liveness: the clip call's scores after the last frame.
+        differences: largest difference of LIVENESS from the clip call's over all frames, by way.
+        as_timed: the same with each way's separate box.
+        tried, turns: loads before the rounds and in them.
+        stages: Triton's counters over all rounds, by way and model.
     """
 
     frames: str
@@ -97,23 +96,23 @@ class Section:
 
     @property
     def ratios(self) -> list[Ratio]:
-        """Held against the targets."""
+        """Compared with the targets."""
         return ratios(self.turns, self.frames)
 
     def stage_times(self, way: str) -> list[StageTimes]:
-        """Of one of our ways; empty for the others."""
+        """Mean times of Triton's stages; empty for ways without Triton."""
         return stage_times(self.stages.get(way, {}))
 
 
 class Bench:
-    """Measures at one frame size after the other.
+    """Measures the ways, one frame size at a time.
 
     Args:
         repository: a complete model repository.
-        videos: the demo's.
+        videos: the demo videos.
         out: folder for clips and logs.
-        ways: those to measure.
-        options: how.
+        ways: the ways to measure.
+        options: rounds, seconds, concurrency.
     """
 
     def __init__(self, repository: Path, videos: list[Path], out: Path, ways: Sequence[Way], options: Options) -> None:
@@ -121,7 +120,7 @@ class Bench:
         self._ways, self._options = ways, options
 
     def section(self, width: int, height: int) -> Section:
-        """Measures all ways at one frame size. Raises: BenchError, and whatever starting a server raises."""
+        """Measures all ways at one frame size. Raises: BenchError; the errors of a server that does not start."""
         frames = f"{width}x{height}"
         traffic = make_clips(self._videos, width, height, self._options.most_clips)
         place = Place(self._repository, traffic, self._out / "clips" / frames, self._out / "logs" / frames)
@@ -135,7 +134,7 @@ class Bench:
         return section
 
     def _reference(self, place: Place, section: Section) -> NDArray[np.float64]:
-        """The clip call's scores, which all others must give."""
+        """The clip call's scores, the reference for all others."""
         (way,) = (way for way in WAYS if way.key == REFERENCE)
         say(f"{section.frames}: scores of the clip call")
         with way.start(place, way.settings[0]) as running:
@@ -144,9 +143,9 @@ class Bench:
         return scores
 
     def _choose(self, way: Way, place: Place, section: Section, reference: NDArray[np.float64]) -> Setting:
-        """Checks the scores of a way and tries its settings; the one with the most frames/s is chosen."""
+        """Compares the scores of a way and tries its settings. Returns the setting with the most frames/s."""
         settings = way.settings if self._options.tune else way.settings[:1]
-        if way.key == REFERENCE:  # it was asked already, and has one setting
+        if way.key == REFERENCE:  # scored already, and has one setting
             section.differences[way.key], section.as_timed[way.key] = 0.0, AsTimed(0.0, 0.0)
             section.tried.append(Tried(way.key, settings[0].words, None, chosen=True))
             return settings[0]
@@ -165,7 +164,7 @@ class Bench:
         return settings[best]
 
     def _check(self, way: Way, running: Running, section: Section, reference: NDArray[np.float64]) -> float:
-        """Holds a way's scores against the clip call's. Returns: the largest difference. Raises: BenchError."""
+        """Compares a way's scores with the clip call's. Returns: the largest difference. Raises: BenchError."""
         name, tolerance = f"({way.key}) {way.title}, {section.frames}", self._options.tolerance
         scores = _scores(way, running, exact=True)
         difference = agree(name, scores, reference, tolerance)
@@ -173,8 +172,8 @@ class Bench:
         as_timed = AsTimed.of(_scores(way, running, exact=False) if way.own_box else scores, reference)
         if not as_timed.median <= AS_TIMED_TOLERANCE:
             raise BenchError(
-                f"{name}: with boxes of its own its LIVENESS is {as_timed.median:.4f} from the clip call's in the "
-                f"median, which may be {AS_TIMED_TOLERANCE}; nothing is reported"
+                f"{name}: with its separate boxes the median difference of LIVENESS from the clip call's is "
+                f"{as_timed.median:.4f}, allowed {AS_TIMED_TOLERANCE}; nothing is reported"
             )
         section.as_timed[way.key] = as_timed
         return difference
@@ -186,7 +185,7 @@ class Bench:
             raise BenchError(f"({way.key}) {way.title}, {section.frames}: {error}") from error
 
     def _turn(self, way: Way, setting: Setting, place: Place, section: Section, number: int) -> None:
-        """One load of one way on a fresh server, so that no way's idle processes take time from another's."""
+        """Measures one way on a fresh server, so that no other way's idle processes take processor time."""
         with way.start(place, setting) as running:
             load = self._load(way, running, section)
             counted = section.stages.setdefault(way.key, {})
@@ -207,24 +206,19 @@ def _scores(way: Way, running: Running, exact: bool) -> NDArray[np.float64]:
 
 
 def agree(name: str, scores: NDArray[np.float64], reference: NDArray[np.float64], tolerance: float) -> float:
-    """Holds scores against the clip call's, both float64 (clips, 4).
+    """Compares scores with the clip call's, both float64 (clips, 4).
 
     Returns: the largest difference.
-    Raises: BenchError where it is beyond `tolerance` or no number.
+    Raises: BenchError if it is above `tolerance` or NaN.
     """
     if scores.shape != reference.shape:
-        raise BenchError(f"{name}: scores {scores.shape} where the clip call gives {reference.shape}")
+        raise BenchError(f"{name}: scores {scores.shape}, the clip call's are {reference.shape}")
     differences = np.abs(scores - reference)
     worst = float(differences.max())
     if not worst <= tolerance:
         clip, frame = np.unravel_index(int(differences.argmax()), differences.shape)
         raise BenchError(
             f"{name}: LIVENESS of clip {clip}, frame {frame} is {scores[clip, frame]:.4f}, the clip call's "
-            f"{reference[clip, frame]:.4f}: they may differ by {tolerance}; nothing is reported"
+            f"{reference[clip, frame]:.4f}; allowed difference {tolerance}; nothing is reported"
         )
     return worst
-
-
-def say(text: str) -> None:
-    """A line of progress."""
-    print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)

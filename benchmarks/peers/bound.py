@@ -1,4 +1,5 @@
-"""Way (e): the stages called in a process of their own, without a server, for as long as a load lasts."""
+# SPDX-License-Identifier: Apache-2.0
+"""Way (e): calls the stages in a separate process, without a server: the upper bound."""
 
 from __future__ import annotations
 
@@ -10,26 +11,27 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from eulernet_client.loadtest.metrics import Metrics, Outcome, Sample, Window
-from eulernet_client.loadtest.plan import Plan
 from numpy.typing import NDArray
 
+from benchmarks.peers.child_process import Child, started
 from benchmarks.peers.errors import BenchError
 from benchmarks.peers.load import Load, watched
-from benchmarks.peers.process import Child, Tree, started
-from benchmarks.peers.stages import Counts
+from benchmarks.peers.triton_statistics import Counts
 from benchmarks.peers.ways import Place, Running, Setting
+from benchmarks.process_usage import Tree
+from eulernet_loadtest.metrics import Metrics, Outcome, Sample, Window
+from eulernet_loadtest.plan import Plan
 
 
 class Bound:
-    """The process that is up; see ways.Running. Of N clips at once each of W workers takes batches of N / W."""
+    """The running process; see ways.Running. With N clips in progress each of W workers takes batches of N / W."""
 
     def __init__(self, child: Child) -> None:
         self._child = child
         self.stages: dict[str, Counts] = {}
 
     def wait_ready(self) -> None:
-        """Returns when every worker has scored a clip. Raises: BenchError where the process ends before."""
+        """Waits until every worker has scored a clip. Raises: BenchError if the process ends before."""
         self._ask("ready", {})
 
     def scores(self, exact: bool) -> NDArray[np.float64]:
@@ -55,13 +57,13 @@ class Bound:
 
     def _ask(self, command: str, arguments: dict[str, Any]) -> Any:
         process = self._child.process
-        assert process.stdin is not None  # `started` makes both pipes
+        assert process.stdin is not None  # `started` opens both pipes
         assert process.stdout is not None
         try:
             process.stdin.write(json.dumps({command: arguments}) + "\n")
             process.stdin.flush()
         except BrokenPipeError:
-            pass  # it has ended: the missing answer tells
+            pass  # the process has ended; the empty answer below shows it
         line = process.stdout.readline()
         if not line:
             process.wait()

@@ -1,4 +1,5 @@
-"""The five ways, and for each the settings that its users would think of. The first one of each is the likeliest."""
+# SPDX-License-Identifier: Apache-2.0
+"""The five ways and their plausible settings, the most likely one first."""
 
 from __future__ import annotations
 
@@ -6,19 +7,19 @@ from benchmarks.peers.bound import in_process
 from benchmarks.peers.servers import clip_call, fastapi, litserve, sequences
 from benchmarks.peers.ways import CORES, Setting, Way
 
-REFERENCE = "c"  # whose scores all others must give
+REFERENCE = "c"  # all others must give its scores
 
 FASTAPI_SETTINGS = (
     Setting(
-        f"1 process, {CORES} threads that score, ONNX Runtime with 1 thread each",
+        f"1 process, {CORES} scoring threads, ONNX Runtime with 1 thread each",
         {"processes": 1, "pool": CORES, "onnxruntime": 1},
     ),
     Setting(
-        f"{CORES} processes, each with 1 thread that scores and ONNX Runtime with 1",
+        f"{CORES} processes, each with 1 scoring thread and ONNX Runtime with 1",
         {"processes": CORES, "pool": 1, "onnxruntime": 1},
     ),
     Setting(
-        f"1 process, {CORES} threads that score, ONNX Runtime with its default of all cores",
+        f"1 process, {CORES} scoring threads, ONNX Runtime with its default of all cores",
         {"processes": 1, "pool": CORES, "onnxruntime": 0},
     ),
 )
@@ -38,19 +39,19 @@ LITSERVE_SETTINGS = (
 )
 BOUND_SETTINGS = (
     Setting(
-        f"{CORES} threads, each with its own stages on 1 thread",
-        {"kind": "threads", "workers": CORES, "engine-threads": 1},
+        f"{CORES} threads, each with separate stages on 1 thread",
+        {"kind": "threads", "workers": CORES, "runtime-threads": 1},
     ),
     Setting(
-        f"{CORES} processes, each with its own stages on 1 thread",
-        {"kind": "processes", "workers": CORES, "engine-threads": 1},
+        f"{CORES} processes, each with separate stages on 1 thread",
+        {"kind": "processes", "workers": CORES, "runtime-threads": 1},
     ),
     Setting(
         "1 thread, inference and region decode on all cores",
-        {"kind": "threads", "workers": 1, "engine-threads": 0},
+        {"kind": "threads", "workers": 1, "runtime-threads": 0},
     ),
 )
-SHIPPED = (Setting("as it ships"),)
+SHIPPED = (Setting("as shipped"),)
 
 WAYS = (
     Way(
@@ -69,7 +70,7 @@ WAYS = (
         litserve,
         own_box=True,
     ),
-    Way("c", "ours, clip call `antispoof_clip`", (), SHIPPED, clip_call),
-    Way("d", "ours, sequences `antispoof`", (), SHIPPED, sequences),
-    Way("e", "ours in process, no server: the bound", (), BOUND_SETTINGS, in_process),
+    Way("c", "EulerNet, clip call `antispoof_clip`", (), SHIPPED, clip_call),
+    Way("d", "EulerNet, sequences `antispoof`", (), SHIPPED, sequences),
+    Way("e", "EulerNet in process, no server: the bound", (), BOUND_SETTINGS, in_process),
 )

@@ -1,5 +1,6 @@
-"""What stops the benchmark."""
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark's error."""
 
 
 class BenchError(Exception):
-    """Nothing is reported; the message says why and what to do."""
+    """The benchmark stops and reports nothing; the message names cause and remedy."""

@@ -1,9 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """FastAPI, uvicorn, OpenCV and ONNX Runtime: POST /score with a clip's four JPEGs as one body.
 
     python -m benchmarks.peers.fastapi_server --repository DIR --port N --processes P --pool T --onnxruntime T
 
-uvloop and httptools are uvicorn's own faster parts; the scoring
-runs in threads, where OpenCV and ONNX Runtime let go of the interpreter's lock.
+uvloop and httptools are uvicorn's fastest event loop and parser. Scoring runs in threads: OpenCV and ONNX Runtime
+release the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from fastapi import FastAPI, HTTPException, Request
 
 from benchmarks.peers.body import UnscorableError, unpack
 from benchmarks.peers.scorer import Scorer, Threads
+from eulernet_serving.embedded_server import HOST
 
-# How the worker processes, which uvicorn starts from the application's name, are told their settings.
+# uvicorn starts its worker processes from the application's name; they read their settings from the environment.
 REPOSITORY, POOL, ONNXRUNTIME = "BENCH_REPOSITORY", "BENCH_POOL", "BENCH_ONNXRUNTIME"
 
 
 def application() -> FastAPI:
-    """One process's application, by the settings in its environment."""
+    """The application of one process, with the settings of its environment."""
     app = FastAPI()
     scorer = Scorer(Path(os.environ[REPOSITORY]), Threads(0, int(os.environ[ONNXRUNTIME])))
     pool = ThreadPoolExecutor(int(os.environ[POOL]))
@@ -53,7 +55,7 @@ def main() -> None:
     uvicorn.run(
         f"{__spec__.name if __spec__ else __name__}:application",
         factory=True,
-        host="127.0.0.1",
+        host=HOST,
         port=given.port,
         workers=given.processes,
         loop="uvloop",

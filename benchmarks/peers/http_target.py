@@ -1,4 +1,5 @@
-"""Where requests to the Python servers go: a target of the load tester that speaks HTTP."""
+# SPDX-License-Identifier: Apache-2.0
+"""A target of the load tester that speaks HTTP, for the Python servers."""
 
 from __future__ import annotations
 
@@ -7,11 +8,11 @@ from collections.abc import Sequence
 from types import TracebackType
 
 import aiohttp
-from eulernet_build.server import HOST
-from eulernet_client.errors import RequestTimeoutError, ResponseError, ServerFailedError, ServerUnavailableError
-from eulernet_client.loadtest.target import Target
 
 from benchmarks.peers.body import HEADERS, pack
+from eulernet_client.errors import RequestTimeoutError, ResponseError, ServerFailedError, ServerUnavailableError
+from eulernet_loadtest.target import Target
+from eulernet_serving.embedded_server import HOST
 
 TIMEOUT_S = 30.0
 
@@ -20,12 +21,12 @@ class HttpTarget(Target):
     """A Python server with POST /score. Use it in an `async with` block.
 
     Args:
-        port: on loopback.
+        port: its port on loopback.
     """
 
     def __init__(self, port: int) -> None:
         self._url = f"http://{HOST}:{port}/score"
-        # As many connections as clips at once, all kept open; no proxy between loopback and itself.
+        # A persistent connection for each clip in progress; no proxy.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=TIMEOUT_S), trust_env=False
         )
@@ -38,9 +39,9 @@ class HttpTarget(Target):
                     raise ServerFailedError(f"{self._url}: status {answer.status}: {(await answer.text())[:200]}")
                 scores = (await answer.json())["liveness"]
         except asyncio.TimeoutError as error:
-            raise RequestTimeoutError(f"{self._url}: no answer after {TIMEOUT_S:g} s; look into its log") from error
+            raise RequestTimeoutError(f"{self._url}: no answer after {TIMEOUT_S:g} s; see its log") from error
         except aiohttp.ClientError as error:
-            raise ServerUnavailableError(f"{self._url}: {error}; look into its log") from error
+            raise ServerUnavailableError(f"{self._url}: {error}; see its log") from error
         if len(scores) != len(jpegs):
             raise ResponseError(f"{self._url}: {len(scores)} scores for {len(jpegs)} frames")
         return [float(score) for score in scores]

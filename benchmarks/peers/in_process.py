@@ -1,8 +1,9 @@
-"""The bound: the model repository's own stages called directly, no server, batches of clips on all cores.
+# SPDX-License-Identifier: Apache-2.0
+"""The bound: calls the served stages directly, without a server, with batches of clips on all cores.
 
-    python -m benchmarks.peers.in_process --repository DIR --clips DIR --kind threads --workers W --engine-threads T
+    python -m benchmarks.peers.in_process --repository DIR --clips DIR --kind threads --workers W --runtime-threads T
 
-Reads commands from standard input, one JSON object a line, and answers each with one.
+Reads commands from standard input, one JSON object for each line, and answers each with a line.
 """
 
 from __future__ import annotations
@@ -15,16 +16,22 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from eulernet_build.triton_config import read_config
 from numpy.typing import NDArray
 
-from benchmarks.peers.body import FRAMES
-from benchmarks.peers.pictures import read_clips
+from benchmarks.peers.bench_clips import read_clips
+from eulernet_core.clip_geometry import CLIP_FRAMES
+from eulernet_core.tensors import CLIP_NETWORK_MODEL, FACE, FACE_DETECTOR_MODEL, LIVENESS, STATUS
+from eulernet_serving.face_cropping import Cropper, CropSettings
+from eulernet_serving.face_locating import LocateSettings, Locator, Lock
+from eulernet_serving.model_parameters import read_parameters
+from eulernet_serving.runtime import Runtime, RuntimeSettings, make_runtime
+from eulernet_serving.triton_config import read_config
+
+Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True)
@@ -37,35 +44,31 @@ class Batch:
 
 
 class Stages:
-    """`antispoof_clip` as a function, with the settings of the embedded server's configuration.
+    """`antispoof_clip` as a function, with the embedded server's configuration.
 
     Args:
         repository: a complete model repository.
-        threads: of one inference and of DALI's decoder, 0 for all cores.
+        threads: threads of one inference and of DALI's decoder, 0 for all cores.
     """
 
     def __init__(self, repository: Path, threads: int) -> None:
         self._repository = repository
-        sys.path.extend(str(repository / name / "1") for name in ("face_locate", "face_crop", "eulernet"))
-        locate, crop = import_module("locate"), import_module("crop")
-        self._lock: Any = locate.Lock
-        self._detector = self._engine("face_detector", 1)
-        self._net = self._engine("eulernet_clip", threads)
-        self._locate: Any = locate.Locator(self._settings("clip_locate", locate.Settings), self._detect)
-        crop_settings = self._settings("clip_crop", crop.CropSettings)
+        self._detector = self._runtime(FACE_DETECTOR_MODEL, 1)
+        self._network = self._runtime(CLIP_NETWORK_MODEL, threads)
+        self._locate = Locator(self._settings("clip_locate", LocateSettings), self._detect)
+        crop_settings = self._settings("clip_crop", CropSettings)
         if threads != 1:
             crop_settings = replace(crop_settings, threads=threads or multiprocessing.cpu_count())
-        self._crop: Any = crop.Cropper(crop_settings)
+        self._crop = Cropper(crop_settings)
 
-    def _settings(self, model: str, kind: Any) -> Any:
+    def _settings(self, model: str, kind: type[Settings]) -> Settings:
         config = read_config(self._repository / model / "configs" / "cpu.pbtxt")
         given = {name: {"string_value": value.string_value} for name, value in config.parameters.items()}
-        return import_module("parameters").read_parameters(json.dumps({"parameters": given}), kind)
+        return read_parameters(json.dumps({"parameters": given}), kind)
 
-    def _engine(self, model: str, threads: int) -> Any:
-        engine = import_module("engine")
-        settings = replace(self._settings(model, engine.EngineSettings), threads=threads)
-        return engine.make_engine(self._repository / model / "1" / "model.onnx", settings)
+    def _runtime(self, model: str, threads: int) -> Runtime:
+        settings = replace(self._settings(model, RuntimeSettings), threads=threads)
+        return make_runtime(self._repository / model / "1" / "model.onnx", settings)
 
     def _detect(self, images: NDArray[np.uint8]) -> tuple[Any, Any, Any]:
         found = self._detector({"IMAGE": images})
@@ -73,29 +76,31 @@ class Stages:
 
     def __call__(self, clips: Sequence[Sequence[bytes]]) -> NDArray[np.float32]:
         """Scores a batch of clips of four JPEGs. Returns: float32 (clips, 4), LIVENESS after each frame."""
-        locks = [self._lock() for _ in clips]
-        encoded = [[np.frombuffer(clip[t], np.uint8) for clip in clips] for t in range(FRAMES)]
+        locks = [Lock() for _ in clips]
+        encoded = [[np.frombuffer(clip[t], np.uint8) for clip in clips] for t in range(CLIP_FRAMES)]
         located = [self._locate(frames, locks) for frames in encoded]
-        in_order = [located[t][i] for i in range(len(clips)) for t in range(FRAMES)]
+        in_order = [located[t][i] for i in range(len(clips)) for t in range(CLIP_FRAMES)]
         status = np.array([each.status for each in in_order], np.int32)
-        faces = self._crop([each.checked for each in in_order], np.stack([each.box for each in in_order]), status)
-        answer = self._net({"FACE": faces.reshape(-1, FRAMES, *faces.shape[1:]), "STATUS": status.reshape(-1, FRAMES)})
-        liveness: NDArray[np.float32] = answer["LIVENESS"]
-        return liveness
+        faces = self._crop([each.checked for each in in_order], [each.box for each in in_order], status)
+        inputs: dict[str, NDArray[np.generic]] = {
+            FACE: faces.reshape(-1, CLIP_FRAMES, *faces.shape[1:]),
+            STATUS: status.reshape(-1, CLIP_FRAMES),
+        }
+        return np.asarray(self._network(inputs)[LIVENESS], np.float32)
 
 
 class Worker:
-    """One thread's or one process's share of the work."""
+    """The clips and stages of one thread or process."""
 
     def __init__(self, repository: Path, clips: Path, threads: int) -> None:
         self._stages, self._clips = Stages(repository, threads), read_clips(clips)
 
     def ready(self) -> bool:
-        """True when a clip has been scored."""
+        """Scores a clip and returns True."""
         return bool(len(self._stages(self._clips[:1])))
 
     def scores(self) -> list[list[float]]:
-        """Of all clips, one by one, as a server is asked for them."""
+        """Scores of all clips, one call each, as a client asks a server."""
         return [self._stages([clip])[0].tolist() for clip in self._clips]
 
     def run(self, end_s: float, batch: int) -> list[dict[str, Any]]:
@@ -122,7 +127,7 @@ def _call(method: str, arguments: dict[str, Any]) -> Any:
 
 
 class Workers:
-    """So many workers, each with an executor of its own, so that each gets its part of every command."""
+    """Several workers, each with a separate executor, so that each receives a part of every command."""
 
     def __init__(self, kind: str, workers: int, repository: Path, clips: Path, threads: int) -> None:
         self._threads: list[Worker] = []
@@ -137,15 +142,15 @@ class Workers:
             ]
 
     def ready(self) -> bool:
-        """True when every worker is."""
+        """Returns True when every worker has scored a clip."""
         return all(self._each("ready", {}))
 
     def scores(self) -> list[list[float]]:
-        """Of all clips, when every worker has computed them."""
+        """Scores of all clips; every worker computes them."""
         return self._each("scores", {})[0]  # type: ignore[no-any-return]
 
     def run(self, end_s: float, concurrency: int) -> list[dict[str, Any]]:
-        """`concurrency` clips in all, shared out over the workers."""
+        """Runs with `concurrency` clips in progress, distributed over the workers."""
         batch = max(1, round(concurrency / len(self._executors)))
         return [each for part in self._each("run", {"end_s": end_s, "batch": batch}) for each in part]
 
@@ -161,15 +166,15 @@ class Workers:
 
 
 def main() -> None:
-    """Answers commands, a method of Workers and its arguments each, until standard input ends: {"scores": {}}."""
+    """Executes commands until standard input ends; a command names a method of Workers: {"scores": {}}."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("repository", "clips"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--kind", choices=("threads", "processes"), required=True)
-    for name in ("workers", "engine-threads"):
+    for name in ("workers", "runtime-threads"):
         parser.add_argument(f"--{name}", type=int, required=True)
     given = parser.parse_args()
-    workers = Workers(given.kind, given.workers, given.repository, given.clips, given.engine_threads)
+    workers = Workers(given.kind, given.workers, given.repository, given.clips, given.runtime_threads)
     for line in sys.stdin:
         ((command, arguments),) = json.loads(line).items()
         print(json.dumps(getattr(workers, command)(**arguments)), flush=True)

@@ -1,4 +1,5 @@
-"""LitServe with dynamic batching over the same functions: POST /score with the four JPEGs of a clip as one body.
+# SPDX-License-Identifier: Apache-2.0
+"""LitServe with dynamic batching and the same scorer: POST /score with a clip's four JPEGs as one body.
 
 python -m benchmarks.peers.litserve_server --repository DIR --port N --workers W --batch B --fast-queue 0 …
 """
@@ -14,11 +15,12 @@ from numpy.typing import NDArray
 
 from benchmarks.peers.body import Clip, unpack
 from benchmarks.peers.scorer import Scorer, Threads
+from eulernet_serving.embedded_server import HOST
 
-BATCH_TIMEOUT_S = 0.002  # at 0 its workers ask for requests without a pause and take a core each
+BATCH_TIMEOUT_S = 0.002  # at 0 its workers poll without a pause and use a core each
 
 
-class Antispoof(litserve.LitAPI):  # type: ignore[misc]  # the package has no types
+class Antispoof(litserve.LitAPI):  # type: ignore[misc]  # the package is untyped
     """One worker process. A batch is a list of clips."""
 
     def __init__(self, repository: Path, threads: Threads, batch: int) -> None:
@@ -26,7 +28,7 @@ class Antispoof(litserve.LitAPI):  # type: ignore[misc]  # the package has no ty
         self._repository, self._threads = repository, threads
 
     def setup(self, device: str) -> None:
-        """Called once in the worker."""
+        """Called once in each worker."""
         self._scorer = Scorer(self._repository, self._threads)
 
     def decode_request(self, request: Annotated[bytes, Body(media_type="application/octet-stream")]) -> Clip:
@@ -34,7 +36,7 @@ class Antispoof(litserve.LitAPI):  # type: ignore[misc]  # the package has no ty
         return unpack(request)
 
     def batch(self, inputs: list[Clip]) -> list[Clip]:
-        """Kept as it is: the pictures are not decoded yet."""
+        """Unchanged: the scorer decodes the pictures."""
         return inputs
 
     def predict(self, clips: list[Clip]) -> NDArray[np.float32]:
@@ -42,7 +44,7 @@ class Antispoof(litserve.LitAPI):  # type: ignore[misc]  # the package has no ty
         return self._scorer(clips)
 
     def unbatch(self, output: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """One row a clip."""
+        """A row for each clip."""
         return list(output)
 
     def encode_response(self, output: NDArray[np.float32]) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def main() -> None:
         api, accelerator="cpu", workers_per_device=given.workers, fast_queue=bool(given.fast_queue)
     )
     server.run(
-        host="127.0.0.1",
+        host=HOST,
         port=given.port,
         num_api_servers=1,
         log_level="warning",

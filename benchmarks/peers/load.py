@@ -1,4 +1,5 @@
-"""One measured load, the same for all ways: the load tester's closed loop, and what the server's processes took."""
+# SPDX-License-Identifier: Apache-2.0
+"""One measured load, the same for all ways: the load tester's closed loop and the usage of the server's processes."""
 
 from __future__ import annotations
 
@@ -8,24 +9,23 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from eulernet_client.loadtest.attack import Attack
-from eulernet_client.loadtest.metrics import Metrics, Outcome, Window
-from eulernet_client.loadtest.plan import Plan
-from eulernet_client.loadtest.target import Target
-from eulernet_client.loadtest.traffic import Traffic
-
 from benchmarks.peers.errors import BenchError
-from benchmarks.peers.process import Tree, machine_cpu_s
+from benchmarks.process_usage import Tree, machine_cpu_s
+from eulernet_loadtest.attack import Attack
+from eulernet_loadtest.metrics import Metrics, Outcome, Window
+from eulernet_loadtest.plan import Plan
+from eulernet_loadtest.target import Target
+from eulernet_loadtest.traffic import Traffic
 
 DRAIN_S = 30.0
-SAMPLE_S = 0.25  # between two looks at the resident memory
+SAMPLE_S = 0.25  # between two samples of the resident memory
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a server's processes took inside the measured window. `rss_peak_bytes`: the most of several looks;
-    `pss_bytes`: at its end; `client_cores`, `other_cores`: processor time of the load generator and of every other
-    program, in cores."""
+    """Usage of a server's processes within the measured window. `rss_peak_bytes`: maximum of the samples; `pss_bytes`:
+    at the end; `client_cores`, `other_cores`: processor time of the load generator and of all other programs, in
+    cores."""
 
     cpu_s: float
     rss_peak_bytes: int
@@ -36,15 +36,15 @@ class Usage:
 
 @dataclass(frozen=True)
 class Load:
-    """What came of one load.
+    """Results of one load.
 
     Attributes:
-        frames_per_s: frames that were scored.
-        p50_ms, p99_ms: of a clip, from its send to its last score.
-        clips: answered clips, which the percentiles are of.
+        frames_per_s: scored frames/s.
+        p50_ms, p99_ms: latency of a clip, from its send to its last score.
+        clips: number of answered clips, the base of the percentiles.
         cpu_ms_per_frame: processor time of the server's processes for one frame.
         errors: requests without a score.
-        usage: memory, and who else took processor time.
+        usage: memory and processor time.
     """
 
     frames_per_s: float
@@ -57,13 +57,13 @@ class Load:
 
     @classmethod
     def of(cls, metrics: Metrics, usage: Usage) -> Load:
-        """Raises: BenchError where nothing was answered."""
+        """Raises: BenchError if no clip was scored."""
         latency = metrics.clip_latency().uncorrected
         if latency is None or metrics.throughput_fps == 0:
             outcomes = {outcome.value: number for outcome, number in metrics.counts.items()}
             raise BenchError(
-                f"no clip was scored in the {metrics.window.length_s:g} s measured: {outcomes}, "
-                f"{dict(metrics.errors)}; give more --seconds"
+                f"no clip was scored within the measured {metrics.window.length_s:g} s: {outcomes}, "
+                f"{dict(metrics.errors)}; increase --seconds"
             )
         frames = metrics.throughput_fps * metrics.window.length_s
         return cls(
@@ -78,7 +78,7 @@ class Load:
 
 
 async def watched(tree: Tree, window: Window) -> Usage:
-    """Waits for the window and through it, and says what the tree took inside."""
+    """Waits until the end of the window and returns the usage of the tree within it."""
     await _sleep_until(window.begin_s)
     begin = (tree.cpu_s(), time.process_time(), machine_cpu_s(), time.monotonic())
     peak = tree.rss_bytes()
@@ -103,7 +103,7 @@ async def _sleep_until(time_s: float) -> None:
 
 
 async def attacked(plan: Plan, traffic: Traffic, connect: Callable[[], Target], tree: Tree) -> Load:
-    """Carries out the plan."""
+    """Runs the plan."""
     async with connect() as target:
         attack = Attack(plan, traffic, target, DRAIN_S)
         watching = asyncio.ensure_future(watched(tree, attack.metrics.window))

@@ -1,4 +1,5 @@
-"""results.json and peers.md, both made of the same records."""
+# SPDX-License-Identifier: Apache-2.0
+"""Makes results.json and peers.md from the same records."""
 
 from __future__ import annotations
 
@@ -9,22 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from eulernet_client.loadtest.results import Machine
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from benchmarks.pages import render
 from benchmarks.peers.bench import Options, Section
 from benchmarks.peers.contest import WAYS
 from benchmarks.peers.results import Ratio, medians, versions
+from eulernet_loadtest.results import Machine
 
-TEMPLATE = "results.md.j2"
-BUSY_CORES = 0.1  # that other programs may take before the figures are called doubtful
+TEMPLATE = Path(__file__).with_name("peers.md.j2")
+BUSY_CORES = 0.1  # use by other programs, above which the page warns
 NAMED = ("fastapi", "uvicorn", "litserve", "onnxruntime", "opencv-python-headless", "mnn", "openvino",
          "nvidia-dali-cuda120", "nvidia-pytriton", "tritonclient", "aiohttp", "numpy")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What all sections share."""
+    """Date, machine, versions and options, common to all sections."""
 
     created: str
     machine: Machine
@@ -35,7 +36,7 @@ class Surroundings:
 
 
 def surroundings(repository: Path, options: Options, left_out: list[str]) -> Surroundings:
-    """The machine as it is before anything is measured."""
+    """The surroundings before the first load."""
     graph = onnx.load(repository / "eulernet_clip" / "1" / "model.onnx", load_external_data=False)
     weights = {each.key: each.value for each in graph.metadata_props}.get("weights", "unknown")
     created = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
@@ -63,17 +64,9 @@ def _section(section: Section) -> dict[str, Any]:
 
 def markdown(around: Surroundings, sections: Sequence[Section]) -> str:
     """For peers.md and the terminal."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=False,  # Markdown, of our own words and numbers
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["spread"] = lambda ratio: spread_text(ratio)
-    environment.filters["target"] = lambda ratio: target_text(ratio)
-    return environment.get_template(TEMPLATE).render(
+    return render(
+        TEMPLATE,
+        {"spread": spread_text, "target": target_text},
         around=around,
         named={name: around.versions[name] for name in NAMED if name in around.versions},
         sections=sections,
@@ -90,7 +83,7 @@ def spread_text(ratio: Ratio) -> str:
 
 
 def target_text(ratio: Ratio) -> str:
-    """`at least 3.00: passed`; a dash where there is no target."""
+    """`at least 3.00: passed`; a dash without a target."""
     if ratio.bound is None:
         return "–"
     side = "at least" if ratio.at_least else "below"

@@ -1,21 +1,21 @@
-"""What a run leaves behind, the ratios of its rounds, and the targets they are held against."""
+# SPDX-License-Identifier: Apache-2.0
+"""Results of the rounds, and their ratios compared with the targets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from statistics import median
-from typing import Any
 
 from benchmarks.peers.load import Load
 
-TARGET_FRAMES = "640x480"  # the throughput of sequences, the latency and the bound have targets at this size only
+TARGET_FRAMES = "640x480"  # the one size with targets for sequences, latency and the bound
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One way's load in one round, from 0."""
+    """One way's load in one round; `round` counts from 0."""
 
     way: str
     round: int
@@ -24,7 +24,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Tried:
-    """One setting's load, before the rounds; `chosen`: the best one of its way, which was measured."""
+    """One setting's load before the rounds. `chosen`: the best of its way, measured in the rounds."""
 
     way: str
     setting: str
@@ -34,7 +34,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over the rounds."""
+    """Median and range over the rounds."""
 
     median: float
     lowest: float
@@ -42,16 +42,16 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Raises: statistics.StatisticsError for no values."""
+        """Raises: statistics.StatisticsError without values."""
         return cls(median(values), min(values), max(values))
 
 
 @dataclass(frozen=True)
 class Target:
-    """A ratio of two ways in the same round, and the bound that its median must reach.
+    """A ratio of two ways in the same round, and the bound for its median.
 
-    `figure` takes a load's; `at_least`: the target is a lower bound, else an upper one that must be stayed below;
-    `everywhere`: holds for all frame sizes.
+    `figure`: takes the value from a load; `at_least`: a lower bound, which equality reaches; otherwise an upper bound,
+    which equality exceeds; `everywhere`: applies to all frame sizes.
     """
 
     words: str
@@ -84,7 +84,7 @@ TARGETS = (
 
 @dataclass(frozen=True)
 class Ratio:
-    """A target's ratio as it came out. `bound`: None where this frame size has no such target."""
+    """The measured ratio of a target. `bound`: None if the target does not apply to this frame size."""
 
     words: str
     ways: tuple[str, str]
@@ -95,7 +95,7 @@ class Ratio:
 
 
 def ratios(turns: Sequence[Turn], frames: str) -> list[Ratio]:
-    """The ratios of all targets whose two ways were measured in the same rounds."""
+    """The ratios of all targets, over the rounds with both ways."""
     loads = {(turn.way, turn.round): turn.load for turn in turns}
     found = []
     for target in TARGETS:
@@ -120,7 +120,7 @@ def ratios(turns: Sequence[Turn], frames: str) -> list[Ratio]:
 
 
 def medians(turns: Sequence[Turn], way: str) -> dict[str, float]:
-    """A way's figures, each the median of its rounds, errors their sum; empty where it has none."""
+    """A way's values: medians of its rounds, the sum of the errors; empty without rounds."""
     loads = [turn.load for turn in turns if turn.way == way]
     if not loads:
         return {}
@@ -141,11 +141,6 @@ def medians(turns: Sequence[Turn], way: str) -> dict[str, float]:
 
 
 def versions() -> dict[str, str]:
-    """Of every package that is installed."""
+    """Versions of all installed packages."""
     found = ((each.metadata["Name"], each.version) for each in metadata.distributions())
     return dict(sorted({name.lower(): version for name, version in found if name}.items()))
-
-
-def as_json(value: Any) -> Any:
-    """A record's fields, for JSON."""
-    return asdict(value)

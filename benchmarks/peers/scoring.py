@@ -1,22 +1,23 @@
-"""The scores of a clip, asked of our server through the client."""
+# SPDX-License-Identifier: Apache-2.0
+"""Scores of a clip, from EulerNet's server through the client."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
 
-from eulernet_client.aio import AsyncClient
+from eulernet_client import AsyncClient
 
 
 class Scoring(Protocol):
-    """Tells the four LIVENESS of a clip."""
+    """Asks a server for the four LIVENESS of a clip."""
 
     async def liveness(self, jpegs: Sequence[bytes], exact: bool = False) -> list[float]:
-        """`exact`: see Clip; our own server finds a face one way only."""
+        """`exact`: see body.Clip; EulerNet's server ignores it."""
 
 
 class ClipScoring:
-    """Ours over the clip call."""
+    """Scores of the clip call."""
 
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
@@ -27,7 +28,7 @@ class ClipScoring:
 
 
 class StreamScoring:
-    """Ours over a sequence of a clip's four frames."""
+    """Scores of a sequence of a clip's four frames."""
 
     def __init__(self, client: AsyncClient) -> None:
         self._client = client

@@ -1,4 +1,5 @@
-"""Ways (a) to (d): servers in processes of their own, loaded over loopback."""
+# SPDX-License-Identifier: Apache-2.0
+"""Ways (a) to (d): servers in separate processes, over loopback."""
 
 from __future__ import annotations
 
@@ -10,21 +11,21 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import psutil
-from eulernet_build.server import HOST, EmbeddedServer, Ports
-from eulernet_client.aio import AsyncClient
-from eulernet_client.loadtest.plan import Mode, Plan
-from eulernet_client.loadtest.target import Target
-from eulernet_client.loadtest.traffic import Traffic
 from numpy.typing import NDArray
 
 from benchmarks.peers.body import HEADERS, pack
+from benchmarks.peers.child_process import free_port, started
 from benchmarks.peers.errors import BenchError
 from benchmarks.peers.load import Load, attacked
-from benchmarks.peers.process import Tree, free_port, started
 from benchmarks.peers.scoring import ClipScoring, Scoring, StreamScoring
-from benchmarks.peers.stages import Counts, counters, difference
+from benchmarks.peers.triton_statistics import Counts, counters, difference
 from benchmarks.peers.ways import Place, Running, Setting
+from benchmarks.process_usage import Tree
+from eulernet_client import AsyncClient
+from eulernet_loadtest.plan import Mode, Plan
+from eulernet_loadtest.target import Target
+from eulernet_loadtest.traffic import Traffic
+from eulernet_serving.embedded_server import HOST, EmbeddedServer, Ports
 
 READY_TIMEOUT_S = 120.0
 REQUEST_TIMEOUT_S = 30.0
@@ -32,21 +33,21 @@ REQUEST_TIMEOUT_S = 30.0
 
 @dataclass
 class Served:
-    """A server that is up; see ways.Running.
+    """A running server; see ways.Running.
 
     Attributes:
         traffic: the clips.
-        connect: makes a target for so many calls at once.
-        scoring: makes what tells scores.
-        pid: of its topmost process.
-        mode: how a clip is asked for.
-        url: of ours, for its statistics.
+        connect: makes a target for a number of calls in progress.
+        scoring: connects for scores.
+        tree: the server's processes.
+        mode: clip calls or streams.
+        url: of Triton, for its statistics; empty for the other servers.
     """
 
     traffic: Traffic
     connect: Callable[[int], Target]
     scoring: Callable[[], contextlib.AbstractAsyncContextManager[Scoring]]
-    pid: int
+    tree: Tree
     mode: Mode = Mode.CLIPS
     url: str = ""
     stages: dict[str, Counts] = field(default_factory=dict)
@@ -64,14 +65,14 @@ class Served:
         """See Running.load."""
         plan = replace(plan, mode=self.mode)
         before = counters(self.url) if self.url else {}
-        load = asyncio.run(attacked(plan, self.traffic, lambda: self.connect(plan.concurrency or 1), Tree(self.pid)))
+        load = asyncio.run(attacked(plan, self.traffic, lambda: self.connect(plan.concurrency or 1), self.tree))
         self.stages = difference(before, counters(self.url)) if self.url else {}
         return load
 
 
 @contextlib.contextmanager
 def python_server(place: Place, setting: Setting, module: str) -> Iterator[Running]:
-    """One of this package's servers, ready when it has scored a clip."""
+    """One of this package's servers; ready when it has scored a clip."""
     from benchmarks.peers.http_target import HttpTarget
 
     port = free_port()
@@ -79,7 +80,7 @@ def python_server(place: Place, setting: Setting, module: str) -> Iterator[Runni
     with started(f"benchmarks.peers.{module}", arguments, place.logs / f"{module}.log") as child:
         (clip, *_) = place.traffic.clips()
         child.wait_until(lambda: _answers(port, clip), READY_TIMEOUT_S)
-        yield Served(place.traffic, lambda calls: HttpTarget(port), lambda: HttpTarget(port), child.pid)
+        yield Served(place.traffic, lambda calls: HttpTarget(port), lambda: HttpTarget(port), Tree(child.pid))
         child.check_running()
 
 
@@ -94,7 +95,7 @@ def litserve(place: Place, setting: Setting) -> contextlib.AbstractContextManage
 
 
 def _answers(port: int, jpegs: Sequence[bytes]) -> bool:
-    """Whether a clip is scored; no while nobody listens. Raises: BenchError where the answer is an error."""
+    """Whether a clip is scored; False while nothing listens. Raises: BenchError for an HTTP error."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     request = urllib.request.Request(f"http://{HOST}:{port}/score", pack(jpegs), HEADERS)
     try:
@@ -109,10 +110,10 @@ def _answers(port: int, jpegs: Sequence[bytes]) -> bool:
 
 @contextlib.contextmanager
 def triton(place: Place, mode: Mode) -> Iterator[Running]:
-    """The embedded server, with the configuration that ships."""
+    """The embedded server with the shipped configuration."""
 
     def client() -> AsyncClient:
-        return AsyncClient(server.url, timeout_s=REQUEST_TIMEOUT_S)
+        return AsyncClient(server.url, timeout_s=REQUEST_TIMEOUT_S, retry=False)
 
     @contextlib.asynccontextmanager
     async def scoring() -> AsyncIterator[Scoring]:
@@ -121,9 +122,8 @@ def triton(place: Place, mode: Mode) -> Iterator[Running]:
 
     with EmbeddedServer(place.repository, Ports(0, 0, 0), place.logs / f"triton_{mode.value}.log") as server:
         server.wait_ready(READY_TIMEOUT_S)
-        port = f"--grpc-port={server.ports.grpc}"
-        (process,) = (each for each in psutil.Process().children() if port in each.cmdline())
-        yield Served(place.traffic, lambda calls: Target(client, calls), scoring, process.pid, mode, server.url)
+        tree = Tree.of_server(server)
+        yield Served(place.traffic, lambda calls: Target(client, calls), scoring, tree, mode, server.url)
         server.check_running()
 
 

@@ -1,4 +1,5 @@
-"""The five ways to score a clip, each behind the same two questions: its scores, and how it does under a load."""
+# SPDX-License-Identifier: Apache-2.0
+"""The interface of the five ways to score a clip: scores, and a measured load."""
 
 from __future__ import annotations
 
@@ -11,19 +12,19 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from eulernet_client.loadtest.plan import Plan
-from eulernet_client.loadtest.traffic import Traffic
 from numpy.typing import NDArray
 
 from benchmarks.peers.load import Load
-from benchmarks.peers.stages import Counts
+from benchmarks.peers.triton_statistics import Counts
+from eulernet_loadtest.plan import Plan
+from eulernet_loadtest.traffic import Traffic
 
 CORES = len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How a way is run: in words, and as its server's options."""
+    """A setting of a way: as text, and as options of its server."""
 
     words: str
     options: dict[str, int | str] = field(default_factory=dict)
@@ -34,7 +35,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Place:
-    """What all ways are given: a complete repository, the clips, the same clips as files, a folder for logs."""
+    """Input of all ways: a complete repository, the clips, the same clips as files, a folder for logs."""
 
     repository: Path
     traffic: Traffic
@@ -43,7 +44,7 @@ class Place:
 
 
 class Running(Protocol):
-    """A way that is up. `stages`: Triton's counters of the last load, by model; empty for all but ours."""
+    """A running way. `stages`: Triton's counters of the last load, by model; empty without Triton."""
 
     stages: dict[str, Counts]
 
@@ -51,7 +52,7 @@ class Running(Protocol):
         """float64 (clips, 4), LIVENESS after each frame; `exact`: see body.Clip. Raises: EulerNetError, BenchError."""
 
     def load(self, plan: Plan) -> Load:
-        """Carries out a plan of so many clips at once. Raises: BenchError."""
+        """Runs a plan of clip calls. Raises: BenchError."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,10 @@ class Way:
     Attributes:
         key: a to e.
         title: for the report.
-        packages: what must be importable.
-        settings: the sensible ones; the best of them is measured.
-        start: runs it for as long as a block lasts.
-        own_box: finds the face on pixels of its own, so that its box may be some pixels off ours.
+        packages: packages that it imports.
+        settings: plausible settings; the best is measured.
+        start: context manager that runs it.
+        own_box: detects the face on the pixels that it decodes, so that its box may be some pixels off EulerNet's.
     """
 
     key: str
@@ -75,7 +76,7 @@ class Way:
     own_box: bool = False
 
     def missing(self) -> str:
-        """The packages that are not installed, with the remedy; empty where none is missing."""
+        """Text with the packages that are not installed and the remedy; empty if all are."""
         lacking = [name for name in self.packages if find_spec(name) is None]
         remedy = "pip install -c constraints.txt -e '.[bench]'"
         return f"{', '.join(lacking)} not installed: {remedy}" if lacking else ""

@@ -1,1 +1,2 @@
-"""How the server scales: with concurrency, with the frame's size, with the number of streams that are open."""
+# SPDX-License-Identifier: Apache-2.0
+"""Scaling of the server with concurrency, frame size and number of open streams."""

@@ -1,41 +1,35 @@
-"""`python -m benchmarks.scaling`: measures, writes results.json, CSV files and plots, and renders docs/scaling.md."""
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m benchmarks.scaling`: measures, writes results.json, CSV files and plots, and renders scaling.md."""
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import click
-from eulernet_build.repository import assemble, checkout
-from eulernet_client.loadtest.plan import Mode
 
 from benchmarks import pages
-from benchmarks.pictures import traffic
-from benchmarks.rig import Rig, say, surroundings
-from benchmarks.scaling import analysis, measure, plots
+from benchmarks.moving_pictures import traffic
+from benchmarks.pages import measuring_options, say
+from benchmarks.rig import Rig, surroundings
+from benchmarks.scaling import plots
+from benchmarks.scaling import scaling_analysis as analysis
+from benchmarks.scaling import scaling_loads as measure
+from eulernet_core.whole_files import write_whole_text
+from eulernet_loadtest.plan import Mode
+from eulernet_serving.cpu_repository import assemble
 
 PARTS = ("concurrency", "frame-size", "open-sequences")
 WIDTH_PX, HEIGHT_PX = 640, 480
-FRAMES = 24  # of the source at that size
+FRAMES = 24  # of the source
 TEMPLATE = Path(__file__).with_name("scaling.md.j2")
 
 
 @click.command()
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("out/scaling"), show_default=True)
-@click.option(
-    "--docs", type=click.Path(file_okay=False, path_type=Path), help="Write scaling.md and its plots there as well."
-)
-@click.option(
-    "--seconds", type=click.FloatRange(min=0.5), default=7.0, show_default=True, help="Measured seconds of each point."
-)
-@click.option(
-    "--rounds", type=click.IntRange(min=1), default=2, show_default=True, help="Times that each point is measured."
-)
+@measuring_options("scaling", seconds=7.0)
 @click.option("--only", default=",".join(PARTS), show_default=True, help="Parts, separated by commas.")
-@click.option("--no-measure", is_flag=True, help="Draw and render again from results.json in --out.")
 def main(out: Path, docs: Path | None, seconds: float, rounds: int, only: str, no_measure: bool) -> None:
-    """Measure throughput and latency against concurrency, frame size and open streams, on the embedded server."""
+    """Measure how throughput and latency of the embedded server depend on concurrency, frame size and open streams."""
     parts = only.split(",")
     if unknown := set(parts) - set(PARTS):
         raise click.BadParameter(f"{', '.join(sorted(unknown))}: give some of {', '.join(PARTS)}", param_hint="--only")
@@ -60,12 +54,12 @@ def run(
     sizes: tuple[tuple[int, int], ...] = measure.FRAME_SIZES,
     sequences: tuple[int, ...] = measure.OPEN_SEQUENCES,
 ) -> dict[str, Any]:
-    """Starts the server on a repository of its own in `out` and measures the parts.
+    """Assembles a repository in `out`, starts the server on it and measures the parts.
 
-    Returns: what results.json holds.
+    Returns: the content of results.json.
     Raises: ServerError, TritonMissingError, RepositoryError, FetchError.
     """
-    repository = assemble(out / "model_repository", face_models=checkout() / "out" / "face_models")
+    repository = assemble(out / "model_repository")
     pictures = traffic(WIDTH_PX, HEIGHT_PX, FRAMES)
     with Rig(repository, out / "server.log") as rig:
         results = surroundings(rig, pictures)
@@ -77,13 +71,14 @@ def run(
             "bytes_per_frame": pictures.bytes_per_frame,
             "frame_size_concurrency": measure.FRAME_SIZE_CONCURRENCY,
         }
-        rig.load(pictures, measure.plan(Mode.CLIPS, 4, min(2.0, seconds)))  # kernels and buffers: not measured
+        # Not measured: compiles kernels and allocates buffers.
+        rig.load(pictures, measure.plan(Mode.CLIPS, 4, min(2.0, seconds)))
         if "concurrency" in parts:
             results["concurrency"] = measure.against_concurrency(rig, pictures, concurrency, seconds, rounds)
         if "frame-size" in parts:
             results["frame_size"] = measure.against_frame_size(rig, sizes, seconds, rounds)
     if "open-sequences" in parts:
-        # A fresh server: large pictures have left large buffers in the first one.
+        # A fresh server, without the buffers for large pictures.
         with Rig(repository, out / "open_sequences.log") as rig:
             points, rate_hz = measure.against_open_sequences(rig, pictures, sequences, seconds)
         results["open_sequences"] = {
@@ -96,20 +91,16 @@ def run(
 
 
 def loads(results: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The points of each part that was measured."""
+    """The points of each measured part."""
     parts = {"concurrency": results.get("concurrency"), "frame_size": results.get("frame_size")}
     parts["open_sequences"] = results.get("open_sequences", {}).get("points")
     return {name: points for name, points in parts.items() if points}
 
 
 def write_tables(results: dict[str, Any], out: Path) -> None:
-    """A CSV file a part, a row a point; nested figures stay in results.json."""
+    """A CSV file for each part with a row for each point; nested values are in results.json only."""
     for name, points in loads(results).items():
-        columns = [key for key, value in points[0].items() if not isinstance(value, dict)]
-        with (out / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(points)
+        pages.write_csv(points, out / f"{name}.csv")
 
 
 def write_page(results: dict[str, Any], out: Path) -> Path:
@@ -133,7 +124,7 @@ def write_page(results: dict[str, Any], out: Path) -> Path:
         knee_share=analysis.KNEE_SHARE,
         others_cores=analysis.others_cores([load for points in loads(results).values() for load in points]),
     )
-    page.write_text(text, encoding="utf-8")
+    write_whole_text(page, text)
     return page
 
 

@@ -1,6 +1,7 @@
-"""Many streams that are all open at once and send in turn, put together from the load tester's parts.
+# SPDX-License-Identifier: Apache-2.0
+"""A load of many open streams that send in turn, built from the load tester's modules.
 
-Its own plans have no such load: there a stream ends when its next frame would be due after the run.
+The load tester's plans do not cover it: they end a stream whose next frame is due after the run.
 """
 
 from __future__ import annotations
@@ -11,22 +12,22 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from eulernet_client.aio import AsyncClient
+from eulernet_client import AsyncClient
 from eulernet_client.errors import ServerError
-from eulernet_client.loadtest.metrics import Metrics, Outcome, Sample, Window
-from eulernet_client.loadtest.pacer import MonotonicClock, constant, due
-from eulernet_client.loadtest.plan import Plan
-from eulernet_client.loadtest.results import Run, summarised
-from eulernet_client.loadtest.target import Target
-from eulernet_client.loadtest.traffic import Source, Traffic
+from eulernet_loadtest.metrics import Metrics, Outcome, Sample, Window
+from eulernet_loadtest.pacer import MonotonicClock, constant, due
+from eulernet_loadtest.plan import Plan
+from eulernet_loadtest.results import Run, summarised
+from eulernet_loadtest.target import Target
+from eulernet_loadtest.traffic import Source, Traffic
 
-AT_ONCE = 16  # streams that are opened, or closed, at once
+AT_ONCE = 16  # streams opened or closed in parallel
 SAMPLE_S = 0.5
 LATE_S = 1.0
 
 
 class _Stream:
-    """One open stream: its frames go one after the other."""
+    """One open stream; a frame is sent after the previous frame's answer."""
 
     def __init__(self, target: Target, source: Source) -> None:
         self._stream, self._source = target.stream(), source
@@ -51,15 +52,15 @@ def hold_open(
     seconds: float,
     sample: Callable[[], Any],
 ) -> tuple[Run, list[Any], float]:
-    """Opens `streams` with a frame each, then sends `rate_hz` frames a second in all, to each stream in turn.
+    """Opens `streams` with a frame each, then sends `rate_hz` frames/s in total, to each stream in turn.
 
     Args:
-        connect: opens a client.
+        connect: opens a client that doesn't retry.
         traffic: the pictures.
-        seconds: how long it sends once all are open; only this is measured.
-        sample: called every half second while all are open, in a thread of its own.
-    Returns: the run, what `sample` returned, and how long opening took, in s.
-    Raises: ServerError where a stream can't be opened.
+        seconds: measured duration, with all streams open.
+        sample: called every half second of it, in a thread.
+    Returns: the run, the results of `sample`, and the time to open all streams, in s.
+    Raises: ServerError if a stream can't be opened.
     """
     plan = Plan(concurrency=streams, fps=rate_hz / streams, duration_s=seconds, warm_up_s=0, late_s=LATE_S)
 
@@ -80,7 +81,7 @@ def hold_open(
 
 
 async def _all(actions: list[Callable[[], Any]]) -> None:
-    """Does all of it, a few at once."""
+    """Runs all actions, AT_ONCE in parallel."""
     places = asyncio.Semaphore(AT_ONCE)
 
     async def one(action: Callable[[], Any]) -> None:
@@ -93,7 +94,7 @@ async def _all(actions: list[Callable[[], Any]]) -> None:
 async def _in_turn(
     opened: list[_Stream], plan: Plan, rate_hz: float, sample: Callable[[], Any]
 ) -> tuple[Metrics, list[Any]]:
-    """Sends the frames on schedule, whatever became of those before."""
+    """Sends the frames on schedule, independent of earlier answers."""
     clock = MonotonicClock()
     begin_s = clock.now_s()
     end_s = begin_s + plan.duration_s

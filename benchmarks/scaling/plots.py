@@ -1,4 +1,5 @@
-"""The three plots, from the same views that the page's tables come from."""
+# SPDX-License-Identifier: Apache-2.0
+"""The three plots of the page, from the same views as its tables."""
 
 from __future__ import annotations
 
@@ -6,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from eulernet_client.loadtest.plots import COLOURS, GREY
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from benchmarks.pages import STYLE, panels, save
-from benchmarks.scaling.analysis import KNEE_SHARE
+from benchmarks.scaling.scaling_analysis import KNEE_SHARE
+from eulernet_loadtest.plots import COLOURS, GREY
 
 WORDS = {"clips": "clip calls", "streams": "streams"}
 
 
 def concurrency(views: list[dict[str, Any]], path: Path) -> None:
-    """Throughput with its knee, and latency, against concurrency."""
+    """Throughput with its knee, and latency, over concurrency."""
     with matplotlib.rc_context(STYLE):
         figure, (left, right) = panels(2)
         for view, colour in zip(views, COLOURS, strict=False):
@@ -31,21 +32,21 @@ def concurrency(views: list[dict[str, Any]], path: Path) -> None:
             for figure_name, dash in (("p50_ms", "-"), ("p99_ms", "--")):
                 ys = [row[figure_name] for row in view["rows"]]
                 right.plot(xs, ys, dash, marker="o", color=colour, markersize=4, label=f"{name}, {figure_name[:3]}")
-        left.set(ylabel="frames/s", title=f"ring: first to reach {100 * KNEE_SHARE:.0f} % of the best")
+        left.set(ylabel="frames/s", title=f"ring: knee, the first to reach {100 * KNEE_SHARE:.0f} % of the best")
         right.set(ylabel="ms a request (a clip call, or a frame)", yscale="log")
         right.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
         right.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         right.yaxis.set_minor_formatter(NullFormatter())
         left.set_ylim(0, 1.15 * max(view["best_fps"] for view in views))
         for axes in (left, right):
-            axes.set(xlabel="concurrency: calls or streams at once", xscale="log")
+            axes.set(xlabel="concurrency: calls or streams in progress", xscale="log")
             _ticks(axes, [row["concurrency"] for view in views for row in view["rows"]])
             axes.legend(frameon=False)
         save(figure, path)
 
 
 def frame_size(views: list[dict[str, Any]], path: Path) -> None:
-    """Throughput, and the time of a frame with its line, against megapixels."""
+    """Throughput, and the time of a frame with its fitted line, over megapixels."""
     with matplotlib.rc_context(STYLE):
         figure, (left, right) = panels(2)
         for view, colour in zip(views, COLOURS, strict=False):
@@ -56,7 +57,7 @@ def frame_size(views: list[dict[str, Any]], path: Path) -> None:
             ends = [0, max(xs)]
             right.plot(ends, [view["line"].at(x) for x in ends], "--", color=colour, linewidth=1)
         left.set(ylabel="frames/s", ylim=(0, None))
-        right.set(ylabel="ms of the whole machine a frame", ylim=(0, None), title="dashed: least squares")
+        right.set(ylabel="ms of the machine for each frame", ylim=(0, None), title="dashed: least squares")
         for axes in (left, right):
             axes.set(xlabel="megapixels of a frame", xlim=(0, None))
             axes.legend(frameon=False)
@@ -64,13 +65,13 @@ def frame_size(views: list[dict[str, Any]], path: Path) -> None:
 
 
 def open_sequences(view: dict[str, Any], path: Path) -> None:
-    """Latency, and the server's memory with its line, against the number of open streams."""
+    """Latency, and the server's memory with its fitted line, over the number of open streams."""
     with matplotlib.rc_context(STYLE):
         figure, (left, right) = panels(2)
         xs = [row["sequences"] for row in view["rows"]]
         for name, colour in (("p50_ms", COLOURS[0]), ("p99_ms", COLOURS[1])):
             left.plot(xs, [row[name] for row in view["rows"]], "o-", color=colour, markersize=4, label=name[:3])
-        left.set(ylabel="ms a frame, from when it was due", ylim=(0, None), xscale="log")
+        left.set(ylabel="ms a frame, from its scheduled send", ylim=(0, None), xscale="log")
         _ticks(left, xs)
         left.legend(frameon=False)
         right.plot(xs, [row["pss_bytes"] / 1e6 for row in view["rows"]], "o", color=COLOURS[0], markersize=4)
@@ -79,12 +80,12 @@ def open_sequences(view: dict[str, Any], path: Path) -> None:
         right.set(ylabel="memory of the server (PSS), MB", xlim=(0, None))
         right.set_title(f"dashed: {view['line'].slope / 1000:.0f} kB a stream, r² {view['line'].r2:.3f}")
         for axes in (left, right):
-            axes.set(xlabel="streams open at once")
+            axes.set(xlabel="open streams")
         save(figure, path)
 
 
 def _ticks(axes: Axes, values: list[int]) -> None:
-    """Exactly the measured places on a logarithmic axis."""
+    """Ticks at the measured values of a logarithmic axis."""
     axes.xaxis.set_major_locator(FixedLocator(sorted(set(values))))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.xaxis.set_minor_locator(NullLocator())

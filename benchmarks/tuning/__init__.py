@@ -1,1 +1,2 @@
-"""What an MLOps engineer may change in the models' configurations, one change at a time against what ships."""
+# SPDX-License-Identifier: Apache-2.0
+"""Effects of single changes of the models' configurations, compared with the shipped ones."""

@@ -1,21 +1,24 @@
-"""`python -m benchmarks.tuning`: measures single changes of the configuration and renders docs/tuning.md from them."""
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m benchmarks.tuning`: measures single changes of the configuration and renders tuning.md."""
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import click
-import openvino
-from eulernet_build.repository import assemble, checkout
-from eulernet_client.loadtest.plan import Mode
 
 from benchmarks import pages
-from benchmarks.pictures import traffic
-from benchmarks.rig import Rig, say, surroundings
-from benchmarks.tuning import analysis, measure
+from benchmarks.moving_pictures import traffic
+from benchmarks.pages import measuring_options, say
+from benchmarks.rig import Rig, surroundings
+from benchmarks.tuning import tuning_analysis as analysis
+from benchmarks.tuning import tuning_loads as measure
 from benchmarks.tuning.changes import Change, candidates, pending
+from eulernet_core.whole_files import write_whole_text
+from eulernet_loadtest.plan import Mode
+from eulernet_serving.cpu_repository import assemble
+from eulernet_serving.openvino_runtime import openvino_core
 
 WIDTH_PX, HEIGHT_PX = 640, 480
 FRAMES = 24
@@ -23,30 +26,22 @@ TEMPLATE = Path(__file__).with_name("tuning.md.j2")
 
 
 @click.command()
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("out/tuning"), show_default=True)
-@click.option("--docs", type=click.Path(file_okay=False, path_type=Path), help="Write tuning.md there as well.")
-@click.option(
-    "--seconds", type=click.FloatRange(min=0.5), default=2.0, show_default=True, help="Measured seconds of each load."
-)
-@click.option(
-    "--rounds", type=click.IntRange(min=1), default=2, show_default=True, help="Times that each change is measured."
-)
+@measuring_options("tuning", seconds=2.0)
 @click.option(
     "--mode",
     "modes",
     type=click.Choice([mode.value for mode in Mode]),
     multiple=True,
-    help="Call to measure; give it again for both. [default: both]",
+    help="Call to measure; repeat it for both. [default: both]",
 )
-@click.option("--only", default="", help="Only changes whose name holds this text, such as threads.")
-@click.option("--no-measure", is_flag=True, help="Render again from results.json in --out.")
+@click.option("--only", default="", help="Only changes with this text in their name, such as threads.")
 def main(
     out: Path, docs: Path | None, seconds: float, rounds: int, modes: tuple[str, ...], only: str, no_measure: bool
 ) -> None:
-    """Measure what single changes of the models' CPU configurations do to throughput and latency."""
+    """Measure the effect of single changes of the models' CPU configurations on throughput and latency."""
     out.mkdir(parents=True, exist_ok=True)
     if not no_measure:
-        bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        bf16 = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         changes = [each for each in candidates(bf16) if only in each.name]
         pages.write_json(
             run(out, changes, [Mode(mode) for mode in modes] or list(Mode), seconds, rounds, bf16), out / "results.json"
@@ -61,14 +56,14 @@ def main(
 
 
 def run(out: Path, changes: list[Change], modes: list[Mode], seconds: float, rounds: int, bf16: bool) -> dict[str, Any]:
-    """Measures the changes on a repository of its own in `out`. Returns what results.json holds.
+    """Assembles a repository in `out` and measures the changes on it. Returns the content of results.json.
 
-    Raises: click.ClickException where no change differs from what ships; else as `sweep`.
+    Raises: click.ClickException if no change differs from the shipped configuration; the errors of `sweep`.
     """
-    repository = assemble(out / "model_repository", face_models=checkout() / "out" / "face_models")
+    repository = assemble(out / "model_repository")
     wanted = pending(repository, changes)
     if not wanted:
-        raise click.ClickException(f"{len(changes)} changes, none of which differs from what ships; see --only")
+        raise click.ClickException(f"{len(changes)} changes, none differs from the shipped configuration; see --only")
     pictures = traffic(WIDTH_PX, HEIGHT_PX, FRAMES)
     settings = {
         "seconds": seconds,
@@ -87,23 +82,20 @@ def run(out: Path, changes: list[Change], modes: list[Mode], seconds: float, rou
 
 
 def write_table(results: dict[str, Any], out: Path) -> None:
-    """tuning.csv: a row a change, call, round and server."""
+    """tuning.csv: a row for each change, mode, round and server."""
     rows = [
         {"change": point["name"], "mode": record["mode"], "round": record["round"], "server": server, **record[server]}
         for point in results["points"]
         for record in point.get("records", [])
         for server in ("unchanged", "changed")
     ]
-    with (out / "tuning.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    pages.write_csv(rows, out / "tuning.csv")
 
 
 def write_page(results: dict[str, Any], out: Path) -> Path:
     """Writes tuning.md into `out`. Returns its path."""
     page = out / "tuning.md"
-    page.write_text(pages.render(TEMPLATE, results=results, view=analysis.view(results)), encoding="utf-8")
+    write_whole_text(page, pages.render(TEMPLATE, results=results, view=analysis.view(results)))
     return page
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Single changes of configs/cpu.pbtxt, applied to a copy of a model repository."""
 
 from __future__ import annotations
@@ -7,19 +8,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eulernet_build.triton_config import read_config
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from eulernet_loadtest.plan import Mode
+from eulernet_serving.triton_config import read_config
 
 PARAMETERS = "parameters."
 NETWORK = ("eulernet", "eulernet_clip")
 CROP = ("face_crop", "clip_crop")
 LOCATE = ("face_locate", "clip_locate")
-ENSEMBLES = {"clips": "antispoof_clip", "streams": "antispoof"}
 
 
 class ChangeError(Exception):
-    """A change that can't be made; the message says why."""
+    """The change is not possible; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,11 @@ class Change:
     """One field set to one value in the configurations of some models.
 
     Attributes:
-        models: one for clip calls and one for streams, as a rule.
+        models: usually one for clip calls and one for streams.
         field: `instance_group.count`, `max_batch_size`, `max_queue_delay_microseconds`, `preferred_batch_size`, or
             `parameters.NAME`.
-        value: as in the configuration; preferred batch sizes separated by commas, nothing for none.
-        effect: what it does, in a few words.
+        value: as in the configuration; preferred batch sizes separated by commas, empty for none.
+        effect: a few words on the effect.
     """
 
     models: tuple[str, ...]
@@ -45,7 +47,7 @@ class Change:
 
 
 def candidates(bf16: bool) -> tuple[Change, ...]:
-    """All that is tried, whatever a repository has now. `bf16`: whether the processor computes with it."""
+    """All changes to try. `bf16`: whether the processor supports it."""
 
     def each(models: tuple[str, ...], field: str, values: Iterable[str], effect: str) -> list[Change]:
         return [Change(models, field, value, effect) for value in values]
@@ -53,29 +55,29 @@ def candidates(bf16: bool) -> tuple[Change, ...]:
     bf16_runtimes = ("openvino-bf16",) if bf16 else ()
     return (
         *each(NETWORK, "parameters.threads", ("1", "0"), "threads of the network, 0: all cores"),
-        *each(NETWORK, "parameters.runtime", ("mnn", "openvino", *bf16_runtimes), "what the network runs in"),
-        *each(NETWORK, "instance_group.count", ("1", "2"), "networks side by side"),
+        *each(NETWORK, "parameters.runtime", ("mnn", "openvino", *bf16_runtimes), "runtime of the network"),
+        *each(NETWORK, "instance_group.count", ("1", "2"), "networks in parallel"),
         *each(NETWORK, "max_queue_delay_microseconds", ("0", "2000"), "waiting for a larger batch"),
-        *each(NETWORK, "max_batch_size", ("4",), "frames or clips in one inference"),
-        *each(CROP, "parameters.threads", ("1", "2"), "threads that decode"),
-        *each(CROP, "instance_group.count", ("1", "2"), "crop stages side by side"),
+        *each(NETWORK, "max_batch_size", ("4",), "largest batch of an inference"),
+        *each(CROP, "parameters.threads", ("1", "2"), "decoding threads"),
+        *each(CROP, "instance_group.count", ("1", "2"), "crop stages in parallel"),
         *each(CROP, "max_queue_delay_microseconds", ("0", "2000"), "waiting for a larger batch"),
-        *each(CROP + NETWORK, "preferred_batch_size", ("", "4,8"), "batch sizes that do not wait"),
-        *each(CROP, "max_batch_size", ("4",), "frames or clips in one decode"),
-        *each(LOCATE, "instance_group.count", ("1", "2"), "locate stages side by side"),
-        *each(LOCATE, "parameters.full_check", ("false", "true"), "decoding each JPEG small to see that it can be"),
+        *each(CROP + NETWORK, "preferred_batch_size", ("", "4,8"), "batch sizes that run without delay"),
+        *each(CROP, "max_batch_size", ("4",), "largest batch of a decode"),
+        *each(LOCATE, "instance_group.count", ("1", "2"), "locate stages in parallel"),
+        *each(LOCATE, "parameters.full_check", ("false", "true"), "test decode of each JPEG at 1/8"),
     )
 
 
 def _batcher(config: ModelConfig):  # type: ignore[no-untyped-def]  # protobuf messages have no static type here
-    """Where a model's batching is configured."""
+    """The message with a model's batching options."""
     if config.HasField("sequence_batching"):
         return config.sequence_batching.oldest
     return config.dynamic_batching
 
 
 def read(config: ModelConfig, field: str) -> str:
-    """A field's value as text. Raises: ChangeError for a field that is none of `Change.field`'s."""
+    """A field's value as text. Raises: ChangeError for an unknown field."""
     if field == "instance_group.count":
         return str(max(1, sum(group.count for group in config.instance_group)))
     if field == "max_batch_size":
@@ -117,14 +119,14 @@ def _path(repository: Path, model: str) -> Path:
 
 
 def pending(repository: Path, wanted: Iterable[Change]) -> list[Change]:
-    """The changes that would change something, each for the models that the repository has and that differ."""
+    """The changes that have an effect, each reduced to the models of the repository whose value differs."""
 
     def differs(model: str, each: Change) -> bool:
         path = _path(repository, model)
         if not path.is_file():
             return False
         now = read(read_config(path), each.field)
-        unnamed = each.field.startswith(PARAMETERS) and not now  # maybe this model does not take the parameter
+        unnamed = each.field.startswith(PARAMETERS) and not now  # the model may not have the parameter
         return now != each.value and not unnamed
 
     reduced = (replace(each, models=tuple(model for model in each.models if differs(model, each))) for each in wanted)
@@ -132,7 +134,7 @@ def pending(repository: Path, wanted: Iterable[Change]) -> list[Change]:
 
 
 def applied(repository: Path, out: Path, wanted: Change) -> dict[str, str]:
-    """Writes a changed copy of a repository to `out`, replacing what is there. Returns each model's value before.
+    """Writes a changed copy of a repository to `out`, replacing the folder. Returns the previous value of each model.
 
     Raises: ChangeError.
     """
@@ -143,7 +145,7 @@ def applied(repository: Path, out: Path, wanted: Change) -> dict[str, str]:
     for model in wanted.models:
         path = _path(out, model)
         if not path.is_file():
-            raise ChangeError(f"{model}: no {path.name} in {repository}; it holds no such model")
+            raise ChangeError(f"{model}: no {path.name} in {repository}")
         config = read_config(path)
         before[model] = change(config, wanted.field, wanted.value)
         path.write_text(text_format.MessageToString(config), encoding="utf-8")
@@ -151,8 +153,8 @@ def applied(repository: Path, out: Path, wanted: Change) -> dict[str, str]:
 
 
 def stages(repository: Path) -> dict[str, list[str]]:
-    """Which models each call goes through, by mode."""
+    """The models of each ensemble, by mode."""
     return {
-        mode: [step.model_name for step in read_config(_path(repository, ensemble)).ensemble_scheduling.step]
-        for mode, ensemble in ENSEMBLES.items()
+        mode.value: [step.model_name for step in read_config(_path(repository, mode.model)).ensemble_scheduling.step]
+        for mode in Mode
     }

@@ -1,4 +1,5 @@
-"""A server's process: started, watched from outside, and ended with all its children."""
+# SPDX-License-Identifier: Apache-2.0
+"""Starts a Python module of this package as a server process and stops it with all its children."""
 
 from __future__ import annotations
 
@@ -11,13 +12,10 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-from eulernet_build.server import HOST, die_with_parent
-
 from benchmarks.peers.errors import BenchError
+from eulernet_serving.embedded_server import HOST, die_with_parent
 
 EXIT_TIMEOUT_S = 5.0
 POLL_S = 0.1
@@ -25,64 +23,14 @@ LOG_LINES = 15
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
+    """A free TCP port on loopback."""
     with socket.socket() as listener:
         listener.bind((HOST, 0))
         return int(listener.getsockname()[1])
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Of all processes together. `rss_bytes` counts what they share once for each of them, `pss_bytes` once in all."""
-
-    rss_bytes: int
-    pss_bytes: int
-
-
-class Tree:
-    """A process and its descendants, as they are when asked."""
-
-    def __init__(self, pid: int) -> None:
-        self._root = psutil.Process(pid)
-
-    def _all(self) -> list[psutil.Process]:
-        return [self._root, *self._root.children(recursive=True)]
-
-    def cpu_s(self) -> float:
-        """Processor time of all of them so far."""
-        total = 0.0
-        for each in self._all():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                times = each.cpu_times()
-                total += times.user + times.system
-        return total
-
-    def rss_bytes(self) -> int:
-        """Resident memory now."""
-        total = 0
-        for each in self._all():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                total += int(each.memory_info().rss)
-        return total
-
-    def memory(self) -> Memory:
-        """Both figures now; the second one takes the kernel some milliseconds."""
-        total = 0
-        for each in self._all():
-            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                total += int(each.memory_full_info().pss)
-        return Memory(self.rss_bytes(), total)
-
-
-def machine_cpu_s() -> float:
-    """Processor time that the machine has spent on anything, on the cores that this program may use."""
-    cores = psutil.cpu_times(percpu=True)
-    ours = [cores[number] for number in os.sched_getaffinity(0) if number < len(cores)]
-    return float(sum(each.user + each.nice + each.system + each.irq + each.softirq + each.steal for each in ours))
-
-
 class Child:
-    """A Python module of this package running as a server. Made by `started`."""
+    """A running module. Made by `started`."""
 
     def __init__(self, process: subprocess.Popen[str], name: str, log: Path) -> None:
         self.process, self._name, self._log = process, name, log
@@ -93,7 +41,7 @@ class Child:
         return self.process.pid
 
     def check_running(self) -> None:
-        """Raises: BenchError with the end of the log where it has ended."""
+        """Raises: BenchError with the end of the log if the process has ended."""
         status = self.process.poll()
         if status is not None:
             with self._log.open(errors="replace") as log:
@@ -101,7 +49,7 @@ class Child:
             raise BenchError(f"{self._name} ended with status {status}; the end of {self._log}:\n{tail}")
 
     def wait_until(self, ready: Callable[[], bool], timeout_s: float) -> None:
-        """Asks `ready` until it says yes. Raises: BenchError where the process ends before, or time runs out."""
+        """Polls `ready` until it is true. Raises: BenchError if the process ends before, or after `timeout_s`."""
         deadline_s = time.monotonic() + timeout_s
         while not ready():
             self.check_running()
@@ -112,9 +60,10 @@ class Child:
 
 @contextlib.contextmanager
 def started(module: str, arguments: Sequence[str], log: Path) -> Iterator[Child]:
-    """Runs `python -m module` with pipes to its standard input and output for as long as the block lasts.
+    """Runs `python -m module` inside the block, with pipes to its standard input and output.
 
-    What it prints as errors goes to `log`.
+    Args:
+        log: file for its standard error.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as errors:
@@ -134,7 +83,7 @@ def started(module: str, arguments: Sequence[str], log: Path) -> Iterator[Child]
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Asks the process to go; then its whole session is made to."""
+    """Terminates the process, then kills its whole session."""
     if process.poll() is None:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):

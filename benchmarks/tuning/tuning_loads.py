@@ -1,4 +1,5 @@
-"""Two servers, one changed and one not, loaded by turns, so that both see the machine in the same state."""
+# SPDX-License-Identifier: Apache-2.0
+"""Loads a changed and an unchanged server by turns, so that both see the machine in the same state."""
 
 from __future__ import annotations
 
@@ -8,16 +9,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from eulernet_build.server import ServerError
-from eulernet_client.loadtest.plan import Mode, Plan
-from eulernet_client.loadtest.traffic import Traffic
-
-from benchmarks.rig import Load, Rig, say
+from benchmarks.pages import say
+from benchmarks.rig import Load, Rig
 from benchmarks.tuning.changes import Change, ChangeError, applied, stages
+from eulernet_loadtest.plan import Mode, Plan
+from eulernet_loadtest.traffic import Traffic
+from eulernet_serving.embedded_server import ServerError
 
-ALONE, TOGETHER = 1, 16  # calls or streams at once: for latency, and for throughput
+ALONE, TOGETHER = 1, 16  # calls or streams in progress: for latency, for throughput
 STREAM_FRAMES = 48
-ALONE_SHARE = 0.5  # of the seconds: one at a time varies less
+ALONE_SHARE = 0.5  # of the seconds: a single request at a time varies less
 CONTROL = "nothing changed"
 
 
@@ -33,7 +34,7 @@ def _plan(mode: Mode, concurrency: int, seconds: float) -> Plan:
 
 
 def _figures(alone: Load, together: Load) -> dict[str, Any]:
-    """What is compared."""
+    """The compared values."""
     return {
         "throughput_fps": together.throughput_fps,
         "p99_together_ms": together.p99_ms,
@@ -47,8 +48,8 @@ def _figures(alone: Load, together: Load) -> dict[str, Any]:
 def by_turns(
     unchanged: Rig, changed: Rig, pictures: Traffic, modes: list[Mode], seconds: float, rounds: int
 ) -> list[dict[str, Any]]:
-    """A record a mode and round: the figures of both servers. Every other round the changed one goes first."""
-    for mode in modes:  # batches of new sizes are compiled when they first come
+    """A record for each mode and round with both servers' values. Every second round starts with the changed one."""
+    for mode in modes:  # a batch of a new size is compiled at its first use
         changed.load(pictures, _plan(mode, TOGETHER, min(1.0, seconds)))
     records = []
     for number in range(rounds):
@@ -74,15 +75,14 @@ def sweep(
     rounds: int,
     about: Callable[[Rig], dict[str, Any]],
 ) -> dict[str, Any]:
-    """Each change against the unchanged repository; first of all a second server with nothing changed, which tells how
-    far two servers that are alike seem apart.
+    """Compares each change with the unchanged repository; first a second unchanged server, for the noise.
 
     Args:
-        repository: what ships, assembled.
-        out: takes the changed copy and the logs.
-        modes: the calls that are measured, each where a change touches a model on its way.
-        about: what else goes into the results.
-    Raises: ServerError where the unchanged server does not start; TritonMissingError.
+        repository: the assembled repository as shipped.
+        out: folder for the changed copy and the logs.
+        modes: modes to measure; a change is measured in a mode if its ensemble has one of the change's models.
+        about: further values for the results.
+    Raises: ServerError if the unchanged server does not start; TritonMissingError.
     """
     through = stages(repository)
     points: list[dict[str, Any]] = []

@@ -1,4 +1,5 @@
-"""The clips that every way is given: the demo's videos as JPEGs of any frame size."""
+# SPDX-License-Identifier: Apache-2.0
+"""The clips of the benchmark: the demo videos as JPEGs of any frame size."""
 
 from __future__ import annotations
 
@@ -7,27 +8,26 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from eulernet_build.demo_clips import CLIPS, make_demo_clips
-from eulernet_client.loadtest.traffic import Source, Traffic, load
-from numpy.typing import NDArray
 
+from benchmarks.moving_pictures import QUALITY, with_grain
 from benchmarks.peers.errors import BenchError
+from eulernet.simulation.demo_clips import CLIPS, make_demo_clips
+from eulernet_core.jpeg import encode_jpeg
+from eulernet_loadtest.traffic import Source, Traffic, load
 
-SOURCE_HEIGHT = 0.75  # of the frame's: a demo video is nearly all face, a camera's frame is not
-JPEG_QUALITY = 90
-GRAIN = 2.0  # grey levels: a sensor's noise, which neither enlarging nor filling in brings, and which fills a JPEG
+SOURCE_HEIGHT = 0.75  # share of the frame: the face fills most of a demo video, less of a camera's frame
 
 
 def parse_size(text: str) -> tuple[int, int]:
     """`640x480` to (width, height) px. Raises: BenchError."""
     width, _, height = text.partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(height) >= 64 and int(width) >= 64):
-        raise BenchError(f"--frames {text}: no frame size of at least 64x64; give WIDTHxHEIGHT, such as 640x480")
+        raise BenchError(f"--frames {text}: give WIDTHxHEIGHT, at least 64x64, such as 640x480")
     return int(width), int(height)
 
 
 def demo_videos(folder: Path) -> list[Path]:
-    """The demo's videos, made where one is missing."""
+    """The demo videos; rendered if one is missing."""
     paths = [folder / f"{name}.mp4" for name in CLIPS]
     if not all(path.is_file() for path in paths):
         folder.mkdir(parents=True, exist_ok=True)
@@ -36,11 +36,11 @@ def demo_videos(folder: Path) -> list[Path]:
 
 
 def make_clips(videos: list[Path], width: int, height: int, most: int | None = None) -> Traffic:
-    """Clips of four JPEGs, each a source of its own, so that a stream of one is four frames long.
+    """Clips of four JPEGs, each a separate source, so that a stream has four frames.
 
     Args:
-        videos: what `demo_videos` returns.
-        width, height: of every frame, px.
+        videos: the demo videos.
+        width, height: size of every frame, px.
         most: clips of one video; all by default.
     """
     sources = []
@@ -53,22 +53,19 @@ def make_clips(videos: list[Path], width: int, height: int, most: int | None = N
 
 
 def _reframed(jpeg: bytes, width: int, height: int, grain: np.random.Generator) -> bytes:
-    """The picture in the middle of a frame of another size, its edges drawn out to the frame's."""
+    """The picture in the middle of a frame of another size, with its edges replicated."""
     picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     scale = min(SOURCE_HEIGHT * height / picture.shape[0], SOURCE_HEIGHT * width / picture.shape[1])
     inner = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
     small = cv2.resize(picture, inner, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
-    frame = cv2.copyMakeBorder(
-        small, top, height - inner[1] - top, left, width - inner[0] - left, cv2.BORDER_REPLICATE
-    ).astype(np.float32)
-    frame += GRAIN * grain.standard_normal((height, width, 1), np.float32)
-    noisy: NDArray[np.uint8] = np.clip(np.rint(frame), 0, 255).astype(np.uint8)
-    return bytes(cv2.imencode(".jpg", noisy, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1])
+    frame = cv2.copyMakeBorder(small, top, height - inner[1] - top, left, width - inner[0] - left, cv2.BORDER_REPLICATE)
+    noisy = with_grain(frame.astype(np.float32), grain)
+    return encode_jpeg(noisy[..., ::-1], QUALITY)
 
 
 def write_clips(traffic: Traffic, folder: Path) -> None:
-    """Writes every JPEG as `<clip>/<frame>.jpg` in place of what is there, for another process and for people."""
+    """Writes every JPEG as `<clip>/<frame>.jpg`, for another process; replaces the folder."""
     shutil.rmtree(folder, ignore_errors=True)
     for place_number, source in enumerate(traffic.sources):
         place = folder / f"{place_number:03}-{source.path}"
@@ -78,5 +75,5 @@ def write_clips(traffic: Traffic, folder: Path) -> None:
 
 
 def read_clips(folder: Path) -> list[tuple[bytes, ...]]:
-    """What `write_clips` wrote, in the same order."""
+    """The clips that `write_clips` wrote, in the same order."""
     return [tuple(file.read_bytes() for file in sorted(place.glob("*.jpg"))) for place in sorted(folder.iterdir())]

@@ -1,4 +1,5 @@
-"""What the changes did: ratios of changed to unchanged, held against two servers that are alike. Pure functions."""
+# SPDX-License-Identifier: Apache-2.0
+"""Effects of the changes: ratios of changed to unchanged, and the noise of two equal servers. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,14 +7,17 @@ from dataclasses import dataclass
 from statistics import mean, median
 from typing import Any
 
+from eulernet_loadtest.plan import Mode
+
 FIGURES = {"throughput_fps": "higher", "p99_together_ms": "lower", "p50_alone_ms": "lower", "p99_alone_ms": "lower"}
-LEAST_NOISE = 0.03  # a smaller effect is never called one: two rounds can't tell
-MODES = ("clips", "streams")
+LEAST_NOISE = 0.03  # lower limit: two rounds can't resolve smaller effects
+MODES = tuple(mode.value for mode in Mode)
 
 
 @dataclass(frozen=True)
 class Effect:
-    """One figure of one call. `ratio`: changed to unchanged, median of the rounds; `verdict`: better, worse or same."""
+    """Effect on one value of one mode. `ratio`: changed to unchanged, median of the rounds; `verdict`: better, worse or
+    same."""
 
     ratio: float
     lowest: float
@@ -22,24 +26,24 @@ class Effect:
 
     @property
     def percent(self) -> str:
-        """The change in words: +12 %, or, where it is not told from noise, in brackets."""
+        """The change as text: +12 %; in brackets if it can't be distinguished from noise."""
         text = f"{100 * (self.ratio - 1):+.0f} %"
         return f"({text})" if self.verdict == "same" else text
 
 
 def ratios(records: list[dict[str, Any]], mode: str, figure: str) -> list[float]:
-    """Changed to unchanged, round by round; rounds in which one of them has no such figure are left out."""
+    """Changed to unchanged for each round with both values."""
     pairs = [(each["changed"][figure], each["unchanged"][figure]) for each in records if each["mode"] == mode]
     return [changed / unchanged for changed, unchanged in pairs if changed and unchanged]
 
 
 def noise(control: list[dict[str, Any]], mode: str, figure: str) -> float:
-    """How far two servers that are alike were apart at the most, as a share: 0.05 for a ratio of 0.95 or 1.05."""
+    """Largest difference between two equal servers, as a share: 0.05 for a ratio of 0.95 or 1.05."""
     return max([LEAST_NOISE, *(abs(ratio - 1) for ratio in ratios(control, mode, figure))])
 
 
 def verdict(values: list[float], figure: str, least: float) -> str:
-    """`better` or `worse` where all rounds are on the same side of 1 and their median further from it than `least`."""
+    """`better` or `worse` if all rounds are on one side of 1 and their median differs from 1 by more than `least`."""
     ratio = median(values)
     one_side = all(value > 1 for value in values) or all(value < 1 for value in values)
     if abs(ratio - 1) <= least or not one_side:
@@ -48,7 +52,7 @@ def verdict(values: list[float], figure: str, least: float) -> str:
 
 
 def effects(point: dict[str, Any], control: list[dict[str, Any]]) -> dict[str, dict[str, Effect]]:
-    """By mode and figure, as far as measured."""
+    """Effects by mode and value, as far as measured."""
     result: dict[str, dict[str, Effect]] = {}
     for mode in MODES:
         for figure in FIGURES:
@@ -61,7 +65,7 @@ def effects(point: dict[str, Any], control: list[dict[str, Any]]) -> dict[str, d
 
 
 def view(results: dict[str, Any]) -> dict[str, Any]:
-    """All that the page tells, but the machine."""
+    """The content of the page, except for the machine."""
     control = results["points"][0]["records"]
     rows = []
     for point in results["points"][1:]:
@@ -94,7 +98,7 @@ def view(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def advice(rows: list[dict[str, Any]], mode: str, figure: str, stages: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """The changes that made a figure of a call better, and those that made it worse, the largest effect first."""
+    """Changes that improved a value of a mode, and changes that worsened it, the largest effect first."""
     found: dict[str, list[dict[str, Any]]] = {"better": [], "worse": []}
     for row in rows:
         effect = row["effects"].get(mode, {}).get(figure)
@@ -107,7 +111,7 @@ def advice(rows: list[dict[str, Any]], mode: str, figure: str, stages: list[str]
 
 
 def baseline(points: list[dict[str, Any]], mode: str) -> dict[str, float | None]:
-    """The unchanged server's figures: the median over all that was measured."""
+    """The unchanged server's values: medians of all measurements."""
     records = [record["unchanged"] for point in points for record in point.get("records", []) if record["mode"] == mode]
     known = {figure: [record[figure] for record in records if record[figure] is not None] for figure in FIGURES}
     return {figure: median(values) if values else None for figure, values in known.items()}

@@ -1,4 +1,5 @@
-"""The three experiments, each a list of plain records for results.json."""
+# SPDX-License-Identifier: Apache-2.0
+"""The loads of the three parts; each returns records for results.json."""
 
 from __future__ import annotations
 
@@ -8,30 +9,32 @@ from statistics import median
 from typing import Any
 
 import onnx
-from eulernet_build.triton_config import read_config
-from eulernet_client.loadtest.plan import Mode, Plan
-from eulernet_client.loadtest.results import Run
-from eulernet_client.loadtest.traffic import Traffic
 
-from benchmarks.pictures import traffic
-from benchmarks.rig import Load, Rig, combined, say
+from benchmarks.moving_pictures import traffic
+from benchmarks.pages import say
+from benchmarks.rig import Load, Rig, combined
 from benchmarks.scaling.held_open import hold_open
+from eulernet_core.tensors import STATE_INPUT_SUFFIX, STEP_NETWORK_MODEL
+from eulernet_loadtest.plan import Mode, Plan
+from eulernet_loadtest.results import Run
+from eulernet_loadtest.traffic import Traffic
+from eulernet_serving.triton_config import read_config
 
 CONCURRENCY = (1, 2, 4, 8, 16, 32, 64)
 FRAME_SIZES = ((320, 240), (640, 480), (1280, 720), (1920, 1080), (3840, 2160))
 OPEN_SEQUENCES = (1, 10, 100, 300, 1000)
 FRAME_SIZE_CONCURRENCY = 8
-STREAM_FRAMES = 48  # of the streams that end; at 10 frames/s nearly 5 s
-PACED_SHARE = 0.5  # of what one stream alone reaches: waiting then comes from what is open, not from the load
+STREAM_FRAMES = 48  # of a stream; at 10 frames/s nearly 5 s
+PACED_SHARE = 0.5  # of a single stream's rate: latency then depends on the open streams, not on the load
 
 
 def warm_up_s(seconds: float) -> float:
-    """Before a window of so many seconds."""
+    """Warm-up before a window of `seconds`."""
     return min(2.0, seconds / 3)
 
 
 def plan(mode: Mode, concurrency: int, seconds: float) -> Plan:
-    """A closed loop: each call or frame follows the last one's answer."""
+    """A closed loop: each call or frame follows the previous answer."""
     frames = STREAM_FRAMES if mode is Mode.STREAMS else None
     return Plan(
         mode=mode,
@@ -45,7 +48,7 @@ def plan(mode: Mode, concurrency: int, seconds: float) -> Plan:
 def against_concurrency(
     rig: Rig, pictures: Traffic, numbers: tuple[int, ...], seconds: float, rounds: int
 ) -> list[dict[str, Any]]:
-    """Both calls at each concurrency. Every other round goes downwards, so that a slow drift of the machine cancels."""
+    """Both modes at each concurrency. Every second round is in reverse order, which cancels a drift of the machine."""
     loads: dict[tuple[Mode, int], list[Load]] = {(mode, n): [] for mode in Mode for n in numbers}
     for number in range(rounds):
         for mode, n in list(loads)[:: -1 if number % 2 else 1]:
@@ -57,12 +60,12 @@ def against_concurrency(
 def against_frame_size(
     rig: Rig, sizes: tuple[tuple[int, int], ...], seconds: float, rounds: int
 ) -> list[dict[str, Any]]:
-    """Both calls with pictures of each size."""
+    """Both modes with pictures of each size."""
     points: dict[tuple[int, int], dict[str, Any]] = {}
     loads: dict[tuple[int, int, Mode], list[Load]] = {(*size, mode): [] for size in sizes for mode in Mode}
     for number in range(rounds):
         for width, height in sizes[:: -1 if number % 2 else 1]:
-            pictures = traffic(width, height)  # made anew each round: all sizes together would fill a small memory
+            pictures = traffic(width, height)  # made for each round: all sizes together need much memory
             points[width, height] = {
                 "width_px": width,
                 "height_px": height,
@@ -78,13 +81,13 @@ def against_frame_size(
 
 
 def state_bytes(repository: Path) -> int:
-    """What the filters of one sequence need: the sizes of the graph's state inputs."""
-    graph = onnx.load(repository / "eulernet" / "1" / "model.onnx").graph
+    """Size of one sequence's filter state: the sum of the graph's state inputs."""
+    graph = onnx.load(repository / STEP_NETWORK_MODEL / "1" / "model.onnx").graph
     total = 0
     for tensor in graph.input:
-        if tensor.name.startswith("s") and tensor.name.endswith("_in"):
+        if tensor.name.startswith("s") and tensor.name.endswith(STATE_INPUT_SUFFIX):
             kind = tensor.type.tensor_type
-            sides = [side.dim_value for side in kind.shape.dim][1:]  # the first one is the batch
+            sides = [side.dim_value for side in kind.shape.dim][1:]  # without the batch
             size = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).itemsize
             for side in sides:
                 size *= side
@@ -93,7 +96,7 @@ def state_bytes(repository: Path) -> int:
 
 
 def idle_limit_s(repository: Path) -> float:
-    """After so long without a frame the server gives a stream up."""
+    """Time without a frame after which the server ends a stream."""
     paths = repository.glob("*/configs/cpu.pbtxt")
     limits = [read_config(path).sequence_batching.max_sequence_idle_microseconds for path in paths]
     return float(min(limit for limit in limits if limit)) / 1e6
@@ -102,11 +105,11 @@ def idle_limit_s(repository: Path) -> float:
 def against_open_sequences(
     rig: Rig, pictures: Traffic, numbers: tuple[int, ...], seconds: float
 ) -> tuple[list[dict[str, Any]], float]:
-    """Streams that stay open and send in turn, few frames a second in all. Returns the points and that rate, in Hz.
+    """Open streams that send in turn at a low total rate. Returns the points and that rate, in Hz.
 
-    Numbers go upwards: memory that Python has once had from the system it does not give back.
+    The numbers ascend, since Python does not return freed memory to the system.
     """
-    # So that buffers have their final sizes before memory is looked at.
+    # Loads that bring the buffers to their final sizes before memory is measured.
     rig.load(pictures, plan(Mode.STREAMS, 16, seconds))
     rig.load(pictures, plan(Mode.CLIPS, 16, warm_up_s(seconds)))
     alone = rig.load(pictures, plan(Mode.STREAMS, 1, seconds))
@@ -134,7 +137,7 @@ def against_open_sequences(
 
 
 def _middle(samples: list[tuple[int, dict[str, int]]]) -> dict[str, Any]:
-    """The medians of what was sampled."""
+    """The medians of the samples."""
     models = samples[0][1]
     return {
         "pss_bytes": median(pss for pss, _ in samples),

@@ -1,4 +1,5 @@
-"""Where our server's time goes: Triton's own statistics of each model, before and after a load."""
+# SPDX-License-Identifier: Apache-2.0
+"""Triton's statistics of each model, before and after a load: queue and compute times of the stages."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ PARTS = ("queue", "compute_input", "compute_infer", "compute_output")
 
 @dataclass(frozen=True)
 class Counts:
-    """One model's counters. `ns`: sums over requests, by PARTS; `batches`: executions by batch size."""
+    """Counters of one model. `ns`: sums over requests, for each of PARTS; `batches`: executions by batch size."""
 
     requests: int = 0
     executions: int = 0
@@ -40,7 +41,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class StageTimes:
-    """One model's means, ms a request: what a request waits and computes, its whole batch's computing included."""
+    """Mean times of one model, ms for each request; a request's compute time is its whole batch's."""
 
     model: str
     requests: int
@@ -53,7 +54,7 @@ class StageTimes:
 
 
 def counters(url: str) -> dict[str, Counts]:
-    """The server's counters now, by model."""
+    """The present counters, by model."""
     with triton.InferenceServerClient(url, channel_args=[("grpc.enable_http_proxy", 0)]) as client:
         answer: Any = client.get_inference_statistics(as_json=False)
     return {
@@ -68,13 +69,13 @@ def counters(url: str) -> dict[str, Counts]:
 
 
 def difference(before: Mapping[str, Counts], after: Mapping[str, Counts]) -> dict[str, Counts]:
-    """What was counted between, of the models that were asked at all; an ensemble itself executes nothing."""
+    """The counts between two calls of `counters`, of models with executions; ensembles have none."""
     changes = {name: counts - before.get(name, Counts()) for name, counts in after.items()}
     return {name: counts for name, counts in changes.items() if counts.executions and counts.batches}
 
 
 def stage_times(counted: Mapping[str, Counts]) -> list[StageTimes]:
-    """Means of what was counted."""
+    """Mean times of the counts."""
     return [
         StageTimes(
             name,
