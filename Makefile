@@ -1,66 +1,79 @@
-# `make` lists the targets. Everything runs in .venv; what is made goes to out/.
+# `make` lists the targets. Everything runs in .venv; all results go to out/.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+CPP := $(wildcard plugins/diirf/*.cpp plugins/diirf/*.cu plugins/diirf/*.cuh plugins/diirf/*.h tests/plugins/*.cpp tests/plugins/*.h)
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo serve perf bench scaling tuning test check format export plugin gpu-check clean
+.PHONY: help demo serve perf bench scaling tuning test test-fast test-all check format docs wheel export plugin gpu-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/serve.stamp ## score the demo clips on the real server (no GPU, no Docker, no torch) and write out/demo/report.html
-	$(BIN)/eulernet demo-clips --out out/demo/clips
-	$(BIN)/eulernet serve --http-port 0 --grpc-port 0 --metrics-port 0 --log out/demo/server.log -- \
-	  $(BIN)/eulernet score out/demo/clips --report out/demo/report.html
+demo: .venv/serve.stamp ## score three clips on the real server (no GPU, no Docker, no torch); write out/demo/report.html
+	$(BIN)/eulernet demo
 
 serve: .venv/serve.stamp ## run the embedded server on loopback until Ctrl-C
 	$(BIN)/eulernet serve
 
-perf: .venv/perf.stamp ## Triton's perf_analyzer and our load tester side by side on the embedded server; report in out/perf
+perf: .venv/perf.stamp ## Triton's perf_analyzer and the load tester by turns on the embedded server; report in out/perf
 	$(BIN)/eulernet demo-clips --out out/demo/clips
 	$(BIN)/eulernet serve --http-port 0 --grpc-port 0 --metrics-port 0 --log out/perf/server.log -- \
 	  $(BIN)/eulernet perf out/demo/clips --mode clips --mode streams --concurrency 1,2,4,8 --out out/perf
 
-bench: .venv/bench.stamp ## this server beside FastAPI and LitServe: same weights, clips and scores; writes docs/peers.md (idle machine)
+bench: .venv/bench.stamp ## compare with FastAPI and LitServe, same weights and clips; writes docs/peers.md (idle machine)
 	$(BIN)/python -m benchmarks.peers --out out/bench --docs docs
 
 scaling: .venv/bench.stamp ## measure how the server scales; writes docs/scaling.md (idle machine)
 	$(BIN)/python -m benchmarks.scaling --out out/scaling --docs docs
 
-tuning: .venv/bench.stamp ## measure what single settings do; writes docs/tuning.md (idle machine)
+tuning: .venv/bench.stamp ## measure the effect of single settings; writes docs/tuning.md (idle machine)
 	$(BIN)/python -m benchmarks.tuning --out out/tuning --docs docs
 
-test: .venv/test.stamp ## run all tests (installs torch)
+test: .venv/test.stamp ## run the tests, without those marked slow or network (installs torch)
+	$(BIN)/pytest -m "not slow and not network"
+
+test-fast: .venv/test.stamp ## run the tests that need no server, in under two minutes
+	$(BIN)/pytest -m "not slow and not network and not triton" tests/core tests/serving tests/client tests/loadtest tests/docs tests/test_house.py
+
+test-all: .venv/test.stamp ## run all tests, also the long ones and the ones that need a package index
 	$(BIN)/pytest
 
-check: .venv/test.stamp ## format, lint, types, tests: what CI runs
+check: .venv/test.stamp ## format, lint, types, tests: CI runs this
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not slow and not network"
 
-format: .venv/test.stamp ## rewrite the code as `make check` wants it
+format: .venv/test.stamp ## format the code and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/clang-format -i $(CPP)
 
-export: .venv/test.stamp ## write the graphs that model_repository/ serves, from the checkpoint
+docs: .venv/test.stamp ## build the documentation site into out/docs; fails on a broken link (Python 3.11)
+	$(BIN)/python -m docs.generate
+
+wheel: .venv/test.stamp ## build the source distribution and the wheel into out/dist
+	$(BIN)/python -m build --outdir out/dist
+
+export: .venv/test.stamp ## write the served graphs from the checkpoint
 	$(BIN)/eulernet export
 
 plugin: ## build the TensorRT plugins into out/plugins (needs nvcc, cmake and TensorRT's headers)
 	$(PYTHON) plugins/diirf/build.py
 
-gpu-check: ## check kernels and plans on this machine's GPU: right? clean? fast? (docs/gpu.md)
+gpu-check: ## check kernels and plans on this machine's GPU: results, sanitizer, speed (docs/gpu.md)
 	$(BIN)/eulernet gpu-check
 
 clean: ## remove .venv and out
 	rm -rf .venv out
 
-# The extras grow: what serves needs no torch, what tests needs everything.
+# The extras grow: serving needs no torch, testing needs everything.
 .venv/serve.stamp: pyproject.toml constraints.txt
-	@PYTHONPATH=build $(PYTHON) -m eulernet_build.triton
+	@PYTHONPATH=core:serving $(PYTHON) -m eulernet_serving.triton_wheel
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) --editable '.[serve,client]'
 	touch $@

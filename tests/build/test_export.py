@@ -1,4 +1,5 @@
-"""The exported graphs: what they hold, that every runtime agrees on them, and that the bytes do not vary."""
+# SPDX-License-Identifier: Apache-2.0
+"""The exported graphs: their contents, their outputs in every runtime, and their bytes."""
 
 import os
 import subprocess
@@ -9,15 +10,19 @@ import numpy as np
 import onnx
 import pytest
 import torch
+
 from eulernet.learning.checkpoint import load as load_checkpoint
 from eulernet.network import EulerNet, NetworkConfig, create
 from eulernet_build.export import CLIP_FOLDER, LABELLED, STEP_FOLDER, check_forms, export
 from eulernet_build.graphs import frozen, parameters_sha256
 from eulernet_build.parity import Tensors, check_runtimes, compare, onnxruntime_runner, openvino_runner
-from eulernet_build.repository import SHIPPED_WEIGHTS
+from eulernet_core import shipped
+from eulernet_core.clip_geometry import CLIP_FRAMES
+from eulernet_core.status import Status
+from eulernet_core.tensors import FACE_SIDE_PX, MAP_SIDE
 
-REPOSITORY = Path(__file__).parents[2] / "model_repository"
-SHIPPED = load_checkpoint(REPOSITORY.parent / SHIPPED_WEIGHTS)
+REPOSITORY = shipped.model_repository()
+SHIPPED = load_checkpoint(shipped.weights())
 LABEL = SHIPPED.label
 FOLDERS = {"step": STEP_FOLDER, "clip": CLIP_FOLDER}
 RUNNERS = {"ONNX Runtime": onnxruntime_runner, "OpenVINO": openvino_runner}
@@ -31,7 +36,7 @@ def load(repository: Path, form: str) -> tuple[onnx.ModelProto, Tensors]:
 
 
 def trained_looking(seed: int) -> EulerNet:
-    """A network in which nothing has its initial value, so that nothing the export forgets can go unseen."""
+    """A network without any initial value, which reveals parameters that the export forgets."""
     network = create(seed, SMALL)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -51,7 +56,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def exported_again(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped weights, exported by a fresh process into another repository."""
+    """Folder into which another process exported the shipped weights."""
     folder = tmp_path_factory.mktemp("again")
     for name in LABELLED:
         (folder / name).parent.mkdir()
@@ -65,7 +70,7 @@ def exported_again(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_exporting_again_gives_the_committed_files(exported_again: Path, form: str) -> None:
     again, committed = exported_again / FOLDERS[form], REPOSITORY / FOLDERS[form]
     assert (again / "model.onnx").read_bytes() == (committed / "model.onnx").read_bytes(), (
-        "the committed graph is not what the code exports: run `eulernet export` with the versions in constraints.txt"
+        "the code exports another graph: run `eulernet export` with the versions in constraints.txt"
     )
     _, expected = load(REPOSITORY, form)
     _, golden = load(exported_again, form)
@@ -73,12 +78,13 @@ def test_exporting_again_gives_the_committed_files(exported_again: Path, form: s
     compare(expected, golden, "the export of another process")
 
 
-def test_exporting_tells_the_ensembles_what_the_weights_are(exported_again: Path) -> None:
+def test_exporting_writes_the_label_into_the_ensembles(exported_again: Path) -> None:
     for name in LABELLED:
         assert f'"{LABEL}"' in (REPOSITORY / name).read_text()
         assert (exported_again / name).read_bytes() == (REPOSITORY / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_same_network_gives_the_same_bytes(trained: Path, tmp_path: Path) -> None:
     export(trained_looking(5), tmp_path / STEP_FOLDER, tmp_path / CLIP_FOLDER, "run 12")
     for folder in FOLDERS.values():
@@ -99,22 +105,22 @@ def test_committed_forms_agree() -> None:
     assert check_forms(step, golden) < 1e-5
 
 
-def test_golden_case_is_small_and_has_every_kind_of_frame() -> None:
+def test_the_golden_case_is_small_and_has_every_kind_of_frame() -> None:
     step, clip = load(REPOSITORY, "step")[1], load(REPOSITORY, "clip")[1]
     for golden in (step, clip):
         status = golden["STATUS"]
         assert (status == 0).any()
-        assert ((status >= 2) & (status < 4)).any()
-        assert (status >= 4).any()
-        usable = golden["LIVENESS"][status < 4]
+        assert ((status >= Status.RELOCATED) & (status < Status.NO_FACE)).any()
+        assert (status >= Status.NO_FACE).any()
+        usable = golden["LIVENESS"][status < Status.NO_FACE]
         assert len(np.unique(usable)) == len(usable)
-        # A trained score may lie near 0 or 1, where its sigmoid hides a difference; the map it comes from must not.
+        # A trained score may be near 0 or 1, where its sigmoid hides a difference; its map must not saturate.
         maps = golden["LOCATION_MAP"].reshape(*status.shape, -1)
         between = ((maps > 0.02) & (maps < 0.98)).mean(axis=-1)
-        assert (between[status < 4] > 0.25).all(), "a saturated map would hide a difference"
+        assert (between[status < Status.NO_FACE] > 0.25).all(), "a saturated map would hide a difference"
         relief = maps.std(axis=-1)
-        assert (relief[status < 4] > 1e-2).all()
-        assert (relief[status >= 4] == 0).all()
+        assert (relief[status < Status.NO_FACE] > 1e-2).all()
+        assert (relief[status >= Status.NO_FACE] == 0).all()
     assert all(golden[f"s{i}_in"].any() for golden in (step,) for i in range(7))
     assert sum((REPOSITORY / folder / "golden.npz").stat().st_size for folder in FOLDERS.values()) < 500_000
 
@@ -139,13 +145,13 @@ def state_signature(end: str) -> dict[str, tuple[str, list[object]]]:
 def test_step_signature() -> None:
     graph = load(REPOSITORY, "step")[0].graph
     assert signature(graph.input) == {
-        "FACE": ("UINT8", ["N", 256, 256, 3]),
+        "FACE": ("UINT8", ["N", FACE_SIDE_PX, FACE_SIDE_PX, 3]),
         "STATUS": ("INT32", ["N", 1]),
         **state_signature("in"),
     }
     assert signature(graph.output) == {
         "LIVENESS": ("FLOAT", ["N", 1]),
-        "LOCATION_MAP": ("FLOAT", ["N", 32, 32]),
+        "LOCATION_MAP": ("FLOAT", ["N", MAP_SIDE, MAP_SIDE]),
         "FRAME_COUNT": ("INT32", ["N", 1]),
         **state_signature("out"),
     }
@@ -153,23 +159,27 @@ def test_step_signature() -> None:
 
 def test_clip_signature() -> None:
     graph = load(REPOSITORY, "clip")[0].graph
-    assert signature(graph.input) == {"FACE": ("UINT8", ["N", 4, 256, 256, 3]), "STATUS": ("INT32", ["N", 4])}
+    clips = ["N", CLIP_FRAMES]
+    assert signature(graph.input) == {
+        "FACE": ("UINT8", [*clips, FACE_SIDE_PX, FACE_SIDE_PX, 3]),
+        "STATUS": ("INT32", clips),
+    }
     assert signature(graph.output) == {
-        "LIVENESS": ("FLOAT", ["N", 4]),
-        "LOCATION_MAP": ("FLOAT", ["N", 4, 32, 32]),
-        "FRAME_COUNT": ("INT32", ["N", 4]),
+        "LIVENESS": ("FLOAT", clips),
+        "LOCATION_MAP": ("FLOAT", [*clips, MAP_SIDE, MAP_SIDE]),
+        "FRAME_COUNT": ("INT32", clips),
     }
 
 
 @pytest.mark.parametrize("form", FOLDERS)
-def test_names_of_state_sort_as_they_count(form: str) -> None:
+def test_state_names_sort_in_numerical_order(form: str) -> None:
     # Triton pairs state inputs with state outputs by the alphabetical order of their names.
     names = [value.name for value in load(REPOSITORY, form)[0].graph.input if value.name.startswith("s")]
     assert names == sorted(names)
 
 
 @pytest.mark.parametrize(("form", "filters"), [("step", 3), ("clip", 12)])
-def test_filters_are_nodes_for_the_plugin_with_a_body_for_the_rest(form: str, filters: int) -> None:
+def test_filters_are_plugin_nodes_with_a_function_body(form: str, filters: int) -> None:
     model, _ = load(REPOSITORY, form)
     nodes = [node for node in model.graph.node if node.op_type == "DIIRF"]
     assert len(nodes) == filters
@@ -183,7 +193,7 @@ def test_filters_are_nodes_for_the_plugin_with_a_body_for_the_rest(form: str, fi
 
 
 @pytest.mark.parametrize("form", FOLDERS)
-def test_nothing_is_left_for_runtimes_to_stumble_over(form: str) -> None:
+def test_graphs_have_no_difficult_nodes(form: str) -> None:
     model, _ = load(REPOSITORY, form)
     kinds = {node.op_type for node in model.graph.node}
     assert not kinds & {"BatchNormalization", "Loop", "Scan", "If", "NonZero", "Tanh"}
@@ -193,19 +203,19 @@ def test_nothing_is_left_for_runtimes_to_stumble_over(form: str) -> None:
 
 @pytest.mark.parametrize("form", FOLDERS)
 def test_bytes_are_cast_before_anything_else(form: str) -> None:
-    # TensorRT takes uint8 as a network's input only, and a conversion as the only operation on it.
+    # TensorRT supports uint8 only as a network's input, and only conversions of it.
     model, _ = load(REPOSITORY, form)
     assert [node.op_type for node in model.graph.node if "FACE" in node.input] == ["Cast"]
 
 
 @pytest.mark.parametrize("form", FOLDERS)
-def test_the_file_tells_nothing_of_the_machine(trained: Path, form: str) -> None:
+def test_the_file_contains_nothing_of_the_machine(trained: Path, form: str) -> None:
     for repository in (REPOSITORY, trained):
         model, _ = load(repository, form)
         for tensor in model.graph.initializer:
-            tensor.ClearField("raw_data")  # among two million bytes of weights any three letters turn up
+            tensor.ClearField("raw_data")  # two million bytes of weights contain any three letters
         content = model.SerializeToString()
-        tales = [
+        traces = [
             os.fspath(Path.home()),
             os.fspath(REPOSITORY.parent),
             "site-packages",
@@ -213,11 +223,11 @@ def test_the_file_tells_nothing_of_the_machine(trained: Path, form: str) -> None
             "stack_trace",
             "pkg.torch",
         ]
-        assert [text for text in tales if text.encode() in content] == []
+        assert [text for text in traces if text.encode() in content] == []
 
 
 @pytest.mark.parametrize(("form", "frames"), [("step", "1"), ("clip", "4")])
-def test_the_file_says_which_weights_it_holds(trained: Path, form: str, frames: str) -> None:
+def test_the_file_names_its_weights(trained: Path, form: str, frames: str) -> None:
     for repository, network, weights in ((REPOSITORY, SHIPPED.network, LABEL), (trained, trained_looking(5), "run 12")):
         assert {prop.key: prop.value for prop in load(repository, form)[0].metadata_props} == {
             "weights": weights,
@@ -238,7 +248,7 @@ def test_any_batch_gives_the_rows_of_the_golden_case(trained: Path, form: str, r
     assert compare(expected, outputs, f"{runtime}, {form}, batch {n}") < 1e-4
 
 
-def test_one_runner_takes_batches_of_any_size_in_turn(trained: Path) -> None:
+def test_one_runner_runs_batches_of_any_size_in_turn(trained: Path) -> None:
     model, golden = load(trained, "step")
     for runner in RUNNERS.values():
         run = runner(model)
@@ -247,7 +257,7 @@ def test_one_runner_takes_batches_of_any_size_in_turn(trained: Path) -> None:
             assert outputs["LIVENESS"].shape == (n, 1)
 
 
-def test_trained_filters_keep_their_own_coefficients(trained: Path) -> None:
+def test_filters_keep_their_trained_coefficients(trained: Path) -> None:
     model, _ = load(trained, "clip")
     stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     network = trained_looking(5)
@@ -257,14 +267,14 @@ def test_trained_filters_keep_their_own_coefficients(trained: Path) -> None:
         np.testing.assert_allclose(stored[node.input[3]], expected, rtol=0, atol=1e-6)
 
 
-def test_freezing_leaves_the_network_as_it_was() -> None:
+def test_freezing_does_not_change_the_network() -> None:
     network = trained_looking(1)
     before = parameters_sha256(network)
     frozen(network)
     assert parameters_sha256(network) == before
 
 
-def test_a_digest_knows_one_changed_bit() -> None:
+def test_one_changed_bit_changes_the_digest() -> None:
     network = create(0, SMALL)
     before = parameters_sha256(network)
     with torch.no_grad():

@@ -1,14 +1,16 @@
-"""The function body of `eulernet::DIIRF`, alone in a graph, against scipy in every runtime that runs it."""
+# SPDX-License-Identifier: Apache-2.0
+"""The function body of `eulernet::DIIRF`, alone in a graph, compared with scipy in every runtime."""
 
 import numpy as np
 import onnx
 import pytest
 import scipy.signal
 import torch
+from onnx import TensorProto, helper
+
 from eulernet.diirf import DIIRF
 from eulernet_build.diirf_function import INPUTS, OPSET, OUTPUTS, diirf_function
 from eulernet_build.parity import Runner, onnxruntime_runner, openvino_runner
-from onnx import TensorProto, helper
 
 RUNNERS = {"ONNX Runtime": onnxruntime_runner, "OpenVINO": openvino_runner}
 K, H, W = 3, 5, 7
@@ -38,7 +40,7 @@ def stable_coefficients(seed: int) -> np.ndarray:
 
 
 def scipy_filter(x: np.ndarray, h1: np.ndarray, h2: np.ndarray, coefficients: np.ndarray) -> list[np.ndarray]:
-    """y, h1', h2' in float64, laid out as the node's."""
+    """y, h1_out, h2_out in float64, in the node's layout."""
     y, new = np.empty(x.shape), np.empty((2, *h1.shape))
     for k, (b0, b1, b2, a1, a2) in enumerate(coefficients.astype(np.float64)):
         state = np.stack([h1[:, k], h2[:, k]], axis=1).astype(np.float64)
@@ -48,7 +50,7 @@ def scipy_filter(x: np.ndarray, h1: np.ndarray, h2: np.ndarray, coefficients: np
 
 
 def run_blocks(run: Runner, x: np.ndarray, h1: np.ndarray, h2: np.ndarray, c: np.ndarray, t: int) -> list[np.ndarray]:
-    """The node over a long signal in blocks of t frames, its state fed back."""
+    """Runs the node over a long signal in blocks of t frames, with its state fed back."""
     parts = []
     for start in range(0, x.shape[1], t):
         out = run({"x": x[:, start : start + t], "h1": h1, "h2": h2, "coefficients": c})
@@ -76,7 +78,7 @@ def test_agrees_with_scipy(runtime: str, frames: int, n: int) -> None:
 
 
 @pytest.mark.parametrize("frames", [1, 4])
-def test_the_body_is_standard_and_without_loops(frames: int) -> None:
+def test_the_body_has_standard_operators_and_no_loops(frames: int) -> None:
     body = diirf_function(frames)
     assert (body.domain, body.name) == ("eulernet", "DIIRF")
     assert {node.domain for node in body.node} == {""}
@@ -87,5 +89,5 @@ def test_the_body_is_standard_and_without_loops(frames: int) -> None:
 
 
 def test_no_frames_are_refused() -> None:
-    with pytest.raises(ValueError, match="DIIRF over 0 frames"):
+    with pytest.raises(ValueError, match="DIIRF.* 0 frames"):
         diirf_function(0)

@@ -1,4 +1,5 @@
-"""A graph that differs from the network is never written: wrong graphs made on purpose, and what is said of them."""
+# SPDX-License-Identifier: Apache-2.0
+"""A graph that differs from the network is never written: deliberately wrong graphs and their errors."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,9 +8,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
+
 from eulernet.network import EulerNet, NetworkConfig, create
 from eulernet_build import graphs, parity
-from eulernet_build.export import ParityError, export
+from eulernet_build.export import ParityError, export, write_all
 from eulernet_build.parity import check_runtimes, compare
 
 NETWORK_CONFIG = NetworkConfig(image_size=32)
@@ -27,8 +29,8 @@ def nudge_filter(network: EulerNet) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (nudge_head, r"LIVENESS from ONNX Runtime, step graph: differs by .* where 1e-05 is allowed"),
-        (nudge_filter, r"s3_out from ONNX Runtime, step graph: differs by"),
+        (nudge_head, r"LIVENESS .*ONNX Runtime, step graph: .* 1e-05 "),
+        (nudge_filter, r"s3_out .*ONNX Runtime, step graph: "),
     ],
 )
 def test_a_wrong_graph_is_not_written(
@@ -51,15 +53,15 @@ def test_a_wrong_graph_is_not_written(
     assert (tmp_path / "step/model.onnx").read_bytes() == b"the graph before"
 
 
-def test_files_come_all_or_none(tmp_path: Path) -> None:
+def test_an_error_leaves_no_file(tmp_path: Path) -> None:
     (tmp_path / "clip").write_text("a file where a folder should be")
     with pytest.raises(OSError, match="clip"):
-        export(create(config=NETWORK_CONFIG), tmp_path / "step", tmp_path / "clip", "untrained")
+        write_all({tmp_path / "step" / "model.onnx": b"step", tmp_path / "clip" / "model.onnx": b"clip"})
     assert not list((tmp_path / "step").iterdir())
 
 
 def test_weights_must_have_a_name(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="give the weights a name"):
+    with pytest.raises(ValueError, match="''"):
         export(create(config=NETWORK_CONFIG), tmp_path, tmp_path, "")
 
 
@@ -75,12 +77,12 @@ def changed(name: str, index: tuple[int, ...], value: float) -> dict[str, np.nda
 @pytest.mark.parametrize(
     ("actual", "message"),
     [
-        pytest.param(changed("y", (0, 0), 2e-5), r"y from X: differs by 2e-05", id="too far"),
-        pytest.param(changed("n", (1,), 3), r"n from X: differs by 1 ", id="integers must be equal"),
-        pytest.param(changed("y", (0, 0), np.nan), r"y from X: not finite", id="NaN compares with nothing"),
-        pytest.param(changed("y", (0, 0), np.inf), r"y from X: not finite", id="infinity"),
-        pytest.param({"n": GOOD["n"]}, r"y from X: missing; it gives n", id="missing"),
-        pytest.param({**GOOD, "y": GOOD["y"].T}, r"y from X: float32\(3, 2\), expected float32\(2, 3\)", id="shape"),
+        pytest.param(changed("y", (0, 0), 2e-5), r"y from X: .* 2e-05", id="too far"),
+        pytest.param(changed("n", (1,), 3), r"n from X: .* 1,", id="integers must be equal"),
+        pytest.param(changed("y", (0, 0), np.nan), r"y from X: NaN", id="NaN"),
+        pytest.param(changed("y", (0, 0), np.inf), r"y from X: .*infinity", id="infinity"),
+        pytest.param({"n": GOOD["n"]}, r"y from X: .* n$", id="missing"),
+        pytest.param({**GOOD, "y": GOOD["y"].T}, r"y from X: float32\(3, 2\).*float32\(2, 3\)", id="shape"),
         pytest.param({**GOOD, "y": GOOD["y"].astype(np.float64)}, r"y from X: float64", id="type"),
     ],
 )
@@ -89,8 +91,8 @@ def test_compare_names_the_difference(actual: dict[str, np.ndarray], message: st
         compare(GOOD, actual, "X")
 
 
-def test_compare_does_not_take_nan_for_an_expectation() -> None:
-    with pytest.raises(ParityError, match="not finite"):
+def test_compare_refuses_an_expected_nan() -> None:
+    with pytest.raises(ParityError, match="NaN"):
         compare(changed("y", (0, 0), np.nan), changed("y", (0, 0), np.nan), "X")
 
 
@@ -99,16 +101,16 @@ def test_compare_returns_the_largest_difference() -> None:
     assert compare(GOOD, changed("y", (0, 0), 8e-6), "X") == pytest.approx(8e-6)
 
 
-def test_a_tensor_of_large_values_may_differ_by_more() -> None:
+def test_the_tolerance_grows_with_the_largest_value() -> None:
     large = {"s": np.array([10.0, 0.0])}
     assert compare(large, {"s": np.array([10.0, 5e-5])}, "X") == pytest.approx(5e-6)
-    with pytest.raises(ParityError, match="s from X: differs by 0.0002"):
+    with pytest.raises(ParityError, match="s from X: .* 0.0002,"):
         compare(large, {"s": np.array([10.0, 2e-4])}, "X")
 
 
-def test_every_runtime_is_held_to_the_golden_case(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Sigmoid of 0 is 1/2 and the golden case claims a little more: the first to run complains, and where that one is
-    # made to claim the same, the second does.
+def test_every_runtime_must_pass_the_golden_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Sigmoid of 0 is 1/2, and the golden case claims a little more: the first runtime differs, and the second if the
+    # first is replaced.
     x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 2])
     y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", 2])
     graph = onnx.helper.make_graph([onnx.helper.make_node("Sigmoid", ["x"], ["y"])], "sigmoid", [x], [y])
@@ -117,8 +119,8 @@ def test_every_runtime_is_held_to_the_golden_case(monkeypatch: pytest.MonkeyPatc
     half = np.full((1, 2), 0.5, dtype=np.float32)
     claimed = half + np.float32(0.001)
     assert check_runtimes(model, {**inputs, "y": half}, "sigmoid") == 0.0
-    with pytest.raises(ParityError, match=r"y from ONNX Runtime, sigmoid: differs by 0\.001"):
+    with pytest.raises(ParityError, match=r"y from ONNX Runtime, sigmoid: .* 0\.001,"):
         check_runtimes(model, {**inputs, "y": claimed}, "sigmoid")
     monkeypatch.setattr(parity, "onnxruntime_runner", lambda model: lambda inputs: {"y": claimed})
-    with pytest.raises(ParityError, match=r"y from OpenVINO, sigmoid: differs by 0\.001"):
+    with pytest.raises(ParityError, match=r"y from OpenVINO, sigmoid: .* 0\.001,"):
         check_runtimes(model, {**inputs, "y": claimed}, "sigmoid")

@@ -1,4 +1,5 @@
-"""Videos and folders whose every picture tells its own frame number, and answers as Triton sends them."""
+# SPDX-License-Identifier: Apache-2.0
+"""Numbered media, archives of moving faces, and responses as Triton sends them."""
 
 from __future__ import annotations
 
@@ -6,64 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
-import simplejpeg
-from eulernet_client._media import find_sources
 from tritonclient.grpc import InferResult, service_pb2
 
-BITS = 10  # black and white bars, lowest bit first
-
-
-def numbered_picture(number: int, width: int = 320, height: int = 240) -> np.ndarray:
-    """uint8 (height, width, 3): `number` as a bar code, readable after any lossy codec."""
-    picture = np.zeros((height, width, 3), np.uint8)
-    for bit in range(BITS):
-        if number >> bit & 1:
-            picture[:, bit * width // BITS : (bit + 1) * width // BITS] = 255
-    return picture
-
-
-def read_number(jpeg: bytes) -> int:
-    """The number in a picture of `numbered_picture`."""
-    grey = simplejpeg.decode_jpeg(jpeg, colorspace="GRAY")[..., 0]
-    width = grey.shape[1]
-    bars = (grey[:, bit * width // BITS + 4 : (bit + 1) * width // BITS - 4].mean() for bit in range(BITS))
-    return sum((bar > 128) << bit for bit, bar in enumerate(bars))
-
-
-def write_video(
-    path: Path,
-    frames: int,
-    codec: str = "libx264",
-    *,
-    pix_fmt: str = "yuv420p",
-    options: dict[str, str] | None = None,
-    container_options: dict[str, str] | None = None,
-    rotation: int | None = None,
-    mirrored: bool = False,
-    picture: Callable[[int], np.ndarray] = numbered_picture,
-) -> Path:
-    with av.open(str(path), "w", options=container_options or {}) as container:
-        stream = container.add_stream(codec, rate=30, options=options or {})
-        stream.height, stream.width = picture(0).shape[:2]
-        stream.pix_fmt = pix_fmt
-        if rotation is not None:
-            stream.set_display_rotation(rotation, hflip=mirrored)
-        for number in range(frames):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(number), format="rgb24")))
-        container.mux(stream.encode())
-    return path
-
-
-def write_folder(folder: Path, names: list[str]) -> Path:
-    """JPEGs whose pictures tell their place in `names`."""
-    folder.mkdir(exist_ok=True)
-    for number, name in enumerate(names):
-        jpeg = simplejpeg.encode_jpeg(numbered_picture(number), quality=80, colorspace="RGB")
-        (folder / name).write_bytes(jpeg)
-    return folder
+from eulernet_client.sources import find_sources
+from tests.numbered_media import numbered_picture, read_number, write_folder, write_video
 
 
 def answer(
@@ -98,7 +47,7 @@ def answer(
 
 @pytest.fixture
 def archive(tmp_path: Path, moving_faces: Callable[..., list[bytes]]) -> Callable[[int], list[Path]]:
-    """`archive(n)`: n folders of ten JPEGs, cheap to read."""
+    """`archive(n)`: n folders of ten JPEGs, quick to read."""
 
     def fill(count: int) -> list[Path]:
         jpegs = moving_faces(10, 3)
@@ -114,7 +63,7 @@ def archive(tmp_path: Path, moving_faces: Callable[..., list[bytes]]) -> Callabl
 
 @pytest.fixture
 def make() -> Any:
-    """The functions above; test modules import nothing from each other."""
+    """Functions that make media and responses."""
 
     class Make:
         video = staticmethod(write_video)

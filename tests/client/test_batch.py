@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Archives into tables on the real server: the rows, kills and restarts, changed files, bounded memory."""
 
 import asyncio
@@ -15,11 +16,12 @@ import cv2
 import numpy as np
 import pytest
 from arro3.io import read_parquet
-from eulernet_client import AsyncClient, Client
-from eulernet_client._media import find_sources
-from eulernet_client.batch import COLUMNS, Settings, pipeline, score_batch
-from eulernet_client.batch.run import journal_path
 from tritonclient.grpc import InferenceServerClient
+
+from eulernet_client import AsyncClient, Client
+from eulernet_client.batch import COLUMNS, Settings, pipeline, score_batch
+from eulernet_client.batch.archive_run import journal_path
+from eulernet_client.sources import find_sources
 
 pytestmark = pytest.mark.triton
 
@@ -87,11 +89,11 @@ def mixed(make, tmp_path, face_picture, encode, frames):
     return folder
 
 
-def test_rows_say_what_single_scores_say(server, mixed, tmp_path, weights_label):
+def test_rows_hold_the_scores_of_single_calls(server, mixed, tmp_path, weights_label):
     sources = [*find_sources(mixed), mixed / "gone.mp4", mixed / "empty", mixed / "good.mp4"]
     summary = asyncio.run(batch(server.url, sources, tmp_path / "t.jsonl", clips=2))
     rows = {Path(row["path"]).name: row for row in rows_of(tmp_path / "t.jsonl")}
-    assert list(rows) == [each.name for each in sources[:-1]], "in order; what is named twice has one row"
+    assert list(rows) == [each.name for each in sources[:-1]], "in order; a source named twice has one row"
     with Client(server.url) as client:
         for name in ("good.mp4", "half.mp4", "two"):
             alone, row = client.score(mixed / name, clips=2), rows[name]
@@ -104,7 +106,7 @@ def test_rows_say_what_single_scores_say(server, mixed, tmp_path, weights_label)
             assert row["seconds"] > 0
             assert row["error"] is None
     assert [rows[name]["status"] for name in ("good.mp4", "half.mp4", "two")] == ["OK", "NO_FACE", "SEVERAL_FACES"]
-    assert rows["half.mp4"]["warnings"][0].startswith("1 of 2 clips not scored")
+    assert "1 of 2 clips" in rows["half.mp4"]["warnings"][0]
     bad = {name: (row["error_type"], row["status"]) for name, row in rows.items() if row["error"]}
     assert bad == {
         "short.mp4": ("TooFewFramesError", None),
@@ -123,17 +125,17 @@ def test_rows_say_what_single_scores_say(server, mixed, tmp_path, weights_label)
     assert (summary.live + summary.attack, summary.frames_now) == (3, 8 + 4 + 4)
 
 
-def test_what_one_file_does_to_a_reader_is_its_row(server, archive, tmp_path):
-    """A name with a zero byte: the system calls raise an error that no reader foresees."""
+def test_unexpected_error_of_one_file_becomes_its_row(server, archive, tmp_path):
+    """A name with a zero byte: the system calls raise a ValueError, which is not in the error tree."""
     sources = [*archive(2), Path("a\0b.mp4")]
     score(server.url, sources, tmp_path / "t.parquet")
     *good, bad = rows_of(tmp_path / "t.parquet")
     assert [row["error"] for row in good] == [None, None]
     assert bad["error_type"] == "ValueError"
-    assert "report it with this file" in bad["error"]
+    assert "ValueError" in bad["error"]
 
 
-def test_only_what_is_new_or_changed_is_scored_again(server, archive, make, tmp_path, face_picture):
+def test_only_new_and_changed_sources_are_scored_again(server, archive, make, tmp_path, face_picture):
     sources, out = archive(4), tmp_path / "t.jsonl"
     score(server.url, sources, out)
     first, journal = out.read_bytes(), journal_path(out)
@@ -141,7 +143,7 @@ def test_only_what_is_new_or_changed_is_scored_again(server, archive, make, tmp_
     assert score(server.url, sources, out).scored_now == 0
     assert (out.read_bytes(), journal.read_bytes()) == (first, lines)
     out.unlink()
-    os.utime(sources[0] / "7.jpg", ns=(1, 1))  # a time of its own, the same bytes
+    os.utime(sources[0] / "7.jpg", ns=(1, 1))  # another time, the same bytes
     (sources[1] / "10.jpg").write_bytes((sources[1] / "9.jpg").read_bytes())
     shutil.rmtree(sources[2])
     new = make.video(tmp_path / "archive" / "new.mp4", 12, picture=face_picture)
@@ -153,7 +155,7 @@ def test_only_what_is_new_or_changed_is_scored_again(server, archive, make, tmp_
     assert rows[1]["liveness"] == pytest.approx(json.loads(first.splitlines()[0])["liveness"], abs=1e-5)
 
 
-def test_a_batch_goes_on_from_another_folder_under_other_names(server, archive, tmp_path, monkeypatch):
+def test_a_batch_continues_from_another_folder_under_other_names(server, archive, tmp_path, monkeypatch):
     sources, out = archive(2), tmp_path / "t.jsonl"
     score(server.url, sources, out)
     monkeypatch.chdir(tmp_path)
@@ -161,7 +163,7 @@ def test_a_batch_goes_on_from_another_folder_under_other_names(server, archive, 
     assert [row["path"] for row in rows_of(out)] == ["archive/clip00", "archive/clip01"]
 
 
-def test_killed_runs_go_on_without_losing_or_repeating(server, archive, tmp_path):
+def test_killed_runs_continue_without_losing_or_repeating(server, archive, tmp_path):
     sources, out = archive(24), tmp_path / "t.parquet"
     journal = journal_path(out)
     command = [*EULERNET, "score", str(tmp_path / "archive"), "--out", str(out)]
@@ -177,13 +179,13 @@ def test_killed_runs_go_on_without_losing_or_repeating(server, archive, tmp_path
         while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") <= goal):
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, "it was killed in the middle"
+        assert process.wait() == -signal.SIGKILL, "killed before its end"
         assert not out.exists()
         now = journal.read_bytes()
         assert now.startswith(kept)
         kept = now[: now.rindex(b"\n") + 1]
         with journal.open("ab") as file:
-            file.write(b'{"key": "half a li')  # what a kill in the middle of a write leaves
+            file.write(b'{"key": "half a li')  # the rest of a write that a kill interrupted
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert journal.read_bytes().startswith(kept)
@@ -192,7 +194,7 @@ def test_killed_runs_go_on_without_losing_or_repeating(server, archive, tmp_path
     rows = rows_of(out)
     assert [row["path"] for row in rows] == list(map(str, sources))
     assert all(row["liveness"] is not None for row in rows)
-    assert clips_served() - before <= 24 + 2, "again only what was at the server when a kill came"
+    assert clips_served() - before <= 24 + 2, "only clips in flight at a kill are scored again"
 
 
 def test_sources_are_read_ahead_of_the_server_within_bounds(server, archive, tmp_path, monkeypatch):
@@ -215,7 +217,7 @@ def test_sources_are_read_ahead_of_the_server_within_bounds(server, archive, tmp
     assert clips <= 6, "and two being read"
 
 
-def test_command_writes_the_table_and_tells(server, mixed, tmp_path, weights_label):
+def test_command_writes_the_table_and_prints_a_summary(server, mixed, tmp_path, weights_label):
     command = [*EULERNET, "score", str(mixed), "--out", str(tmp_path / "t.parquet")]
     done = subprocess.run([*command, "--url", server.url], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1, "some were not scored"
@@ -229,7 +231,7 @@ def test_command_writes_the_table_and_tells(server, mixed, tmp_path, weights_lab
     assert sum(row["verdict"] is not None for row in rows) == 3
 
 
-def test_interrupted_command_says_how_to_go_on(server, archive, tmp_path):
+def test_interrupted_command_names_the_remedy(server, archive, tmp_path):
     archive(24)
     out = tmp_path / "t.csv"
     command = [*EULERNET, "score", str(tmp_path / "archive"), "--out", str(out)]
@@ -243,4 +245,6 @@ def test_interrupted_command_says_how_to_go_on(server, archive, tmp_path):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert said == "Error: interrupted; what is scored is kept: start again to go on from there\n"
+    assert said.startswith("Error: interrupted")
+    assert "start again" in said
+    assert said.count("\n") == 1

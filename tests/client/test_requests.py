@@ -1,4 +1,5 @@
-"""What goes over the wire and what the answers mean, on tritonclient's own objects."""
+# SPDX-License-Identifier: Apache-2.0
+"""Requests and responses, on tritonclient's own objects."""
 
 from __future__ import annotations
 
@@ -6,12 +7,13 @@ import json
 
 import numpy as np
 import pytest
+from tritonclient.grpc import service_pb2
+from tritonclient.grpc._utils import _get_inference_request
+
 from eulernet_client import Status, errors
-from eulernet_client._contract import CLIP_FRAMES, CLIP_SPAN, FRAME_INTERVAL
-from eulernet_client._media import SourceClip, SourceFrame
 from eulernet_client._requests import (
     Answer,
-    ClipScores,
+    SourceScores,
     StreamState,
     clip_call,
     frames_as_clip,
@@ -19,8 +21,8 @@ from eulernet_client._requests import (
     parse_frame,
     weights_label,
 )
-from tritonclient.grpc import service_pb2
-from tritonclient.grpc._utils import _get_inference_request
+from eulernet_client.sources import SourceClip, SourceFrame
+from eulernet_core.clip_geometry import clip_indices
 
 JPEGS = [b"\xff\xd8one", b"\xff\xd8two!", b"\xff\xd8three", b""]
 GOOD = [0, 0, 0, 0]
@@ -34,12 +36,7 @@ def message(call) -> service_pb2.ModelInferRequest:
 
 
 def source_clip(number: int = 0, start: int = 45) -> SourceClip:
-    indices = [start + FRAME_INTERVAL * i for i in range(CLIP_FRAMES)]
-    return SourceClip(number, tuple(SourceFrame(i, f"frame {i}", b"jpeg %d" % i) for i in indices))
-
-
-def test_the_numbers_of_a_clip() -> None:
-    assert (CLIP_FRAMES, FRAME_INTERVAL, CLIP_SPAN) == (4, 3, 10)
+    return SourceClip(number, tuple(SourceFrame(i, f"frame {i}", b"jpeg %d" % i) for i in clip_indices(start)))
 
 
 def test_clip_request() -> None:
@@ -47,7 +44,7 @@ def test_clip_request() -> None:
     assert request.model_name == "antispoof_clip"
     assert [tensor.name for tensor in request.inputs] == ["ENCODED_0", "ENCODED_1", "ENCODED_2", "ENCODED_3"]
     assert [tensor.datatype for tensor in request.inputs] == ["UINT8"] * 4
-    # A file of no bytes becomes one byte: Triton has no empty tensor for it.
+    # An empty file becomes one byte: Triton takes no empty tensor.
     assert [list(tensor.shape) for tensor in request.inputs] == [[1, 5], [1, 6], [1, 7], [1, 1]]
     assert list(request.raw_input_contents) == [*JPEGS[:3], b"\0"]
     assert {tensor.name for tensor in request.outputs} == {
@@ -57,12 +54,12 @@ def test_clip_request() -> None:
         "FRAME_COUNT",
         "STATUS",
     }
-    assert not request.parameters, "a clip belongs to no sequence"
+    assert not request.parameters, "a clip has no sequence"
 
 
 @pytest.mark.parametrize("count", [0, 3, 5])
 def test_clip_of_another_length_is_refused(count: int) -> None:
-    with pytest.raises(ValueError, match=f"{count} frames: a clip has 4"):
+    with pytest.raises(ValueError, match=f"^{count} frames"):
         clip_call([b"x"] * count)
 
 
@@ -88,43 +85,25 @@ def test_stream_answer(make) -> None:
 
 @pytest.mark.parametrize("name", ["LIVENESS", "LOCATION_MAP", "FACE_BOX", "FRAME_COUNT", "STATUS"])
 def test_missing_output_is_named(name: str, make) -> None:
-    with pytest.raises(errors.ResponseError, match=f"antispoof_clip: no {name} in the answer"):
+    with pytest.raises(errors.ResponseError, match=f"^antispoof_clip: .*{name}"):
         parse_clip(make.answer([0.0] * 4, GOOD, COUNTS, leave_out=name))
 
 
 def test_answer_of_another_shape_is_refused(make) -> None:
-    with pytest.raises(errors.ResponseError, match=r"LIVENESS is float32 \(1, 1\), expected float32 \(1, 4\)"):
+    with pytest.raises(errors.ResponseError, match=r"LIVENESS .*\(1, 1\).*\(1, 4\)"):
         parse_clip(make.answer([0.5], [0], [1], stream=True))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_answer_that_is_not_finite_is_refused(bad: float, make) -> None:
-    with pytest.raises(errors.ResponseError, match="LIVENESS holds a number that is not finite"):
+    with pytest.raises(errors.ResponseError, match="LIVENESS"):
         parse_clip(make.answer([0.5, bad, 0.5, 0.5], GOOD, COUNTS))
     with pytest.raises(errors.ResponseError, match="LOCATION_MAP"):
         parse_clip(make.answer([0.5] * 4, GOOD, COUNTS, maps=np.full(4096, bad, np.float32)))
 
 
-@pytest.mark.parametrize(
-    ("status", "usable", "restarted", "label"),
-    [
-        (0, True, False, "OK"),
-        (1, True, False, "SEVERAL_FACES"),
-        (2, True, True, "RELOCATED"),
-        (3, True, True, "SEVERAL_FACES|RELOCATED"),
-        (4, False, False, "NO_FACE"),
-        (8, False, False, "UNDECODABLE"),
-        (16, False, False, "TOO_LARGE"),
-        (6, False, False, "RELOCATED|NO_FACE"),
-        (65, False, False, "SEVERAL_FACES|64"),
-    ],
-)
-def test_status(status: int, usable: bool, restarted: bool, label: str) -> None:
-    assert (Status(status).usable, Status(status).restarted, Status(status).label) == (usable, restarted, label)
-
-
 def test_clip_result(make) -> None:
-    scores = ClipScores("selfie.mp4", keep_jpegs=True)
+    scores = SourceScores("selfie.mp4", keep_jpegs=True)
     scores.add(source_clip(), Answer(make.answer([0.1, 0.2, 0.3, 0.625], [0, 1, 0, 0], COUNTS), 0, 0.08))
     result = scores.result("run 7")
     assert (result.path, result.liveness, result.live, result.verdict) == ("selfie.mp4", 0.625, True, "live")
@@ -132,18 +111,19 @@ def test_clip_result(make) -> None:
     assert result.ms_per_frame == pytest.approx(20)
     assert [frame.index for frame in result.frames] == [45, 48, 51, 54]
     assert result.frames[1].jpeg == b"jpeg 48"
-    assert result.warnings == ("several faces in 1 of 4 frames: the most prominent one was scored",)
+    (warning,) = result.warnings
+    assert "several faces in 1 of 4 frames" in warning
 
 
 @pytest.mark.parametrize(("liveness", "live"), [(0.5, True), (np.nextafter(np.float32(0.5), np.float32(0)), False)])
 def test_live_from_one_half_up(liveness: float, live: bool, make) -> None:
-    scores = ClipScores("a")
+    scores = SourceScores("a")
     scores.add(source_clip(), Answer(make.answer([0, 0, 0, liveness], GOOD, COUNTS), 0, 0.1))
     assert scores.result("").live is live
 
 
 def test_several_clips_give_their_mean(make) -> None:
-    scores = ClipScores("a.mp4")
+    scores = SourceScores("a.mp4")
     for number, liveness in enumerate([0.25, 0.5, 1.0]):
         clip = source_clip(number, 100 * number)
         scores.add(clip, Answer(make.answer([0, 0, 0, liveness], GOOD, COUNTS), 0, 0.1))
@@ -152,64 +132,55 @@ def test_several_clips_give_their_mean(make) -> None:
     assert result.liveness == pytest.approx((0.25 + 0.5 + 1.0) / 3)
     assert result.latency_s == pytest.approx(0.4)
     assert [frame.clip for frame in result.frames] == [0] * 4 + [1] * 4 + [2] * 4
-    assert result.warnings == (f"1 of 4 clips not scored: a.mp4: frame 303: no face found; {FACE_ADVICE}",)
-
-
-FACE_ADVICE = "the face must be at least 15 % of the frame's width and in full view"
+    (warning,) = result.warnings
+    assert "1 of 4 clips" in warning
+    assert "a.mp4: frame 303: " in warning
 
 
 @pytest.mark.parametrize(
-    ("status", "counts", "kind", "text"),
+    ("status", "counts", "kind", "index", "fields"),
     [
-        ([4, 4, 4, 4], [0, 0, 0, 0], errors.NoFaceError, f"frame 45: no face found; {FACE_ADVICE}"),
-        ([0, 0, 0, 4], [1, 2, 3, 3], errors.NoFaceError, "frame 54: no face found"),
-        ([0, 8, 0, 0], [1, 1, 2, 3], errors.UndecodableError, "frame 48: not a JPEG that can be decoded; export"),
-        (
-            [16, 16, 16, 16],
-            [0] * 4,
-            errors.TooLargeError,
-            "frame 45: the picture is over the server's pixel limit; ",
-        ),
-        (
-            [0, 0, 2, 0],
-            [1, 2, 1, 2],
-            errors.FaceMovedError,
-            "frame 51: the face moved out of its box within the clip",
-        ),
-        ([0, 0, 24, 0], [1, 2, 2, 3], errors.TooLargeError, "frame 51: the picture is over"),
-        ([4, 2, 0, 0], [0, 1, 2, 3], errors.NoFaceError, "frame 45: no face found"),
-        ([64, 0, 0, 0], [0, 1, 2, 3], errors.FrameError, "frame 45: unknown STATUS 64"),
-        ([0, 0, 0, 0], [1, 2, 3, 3], errors.ResponseError, "FRAME_COUNT is 3 after 4 scored frames"),
+        ([4, 4, 4, 4], [0, 0, 0, 0], errors.NoFaceError, 45, "15 %"),
+        ([0, 0, 0, 4], [1, 2, 3, 3], errors.NoFaceError, 54, ""),
+        ([0, 8, 0, 0], [1, 1, 2, 3], errors.UndecodableError, 48, "JPEG"),
+        ([16, 16, 16, 16], [0] * 4, errors.TooLargeError, 45, "pixel limit"),
+        ([0, 0, 2, 0], [1, 2, 1, 2], errors.FaceMovedError, 51, ""),
+        ([0, 0, 24, 0], [1, 2, 2, 3], errors.TooLargeError, 51, ""),
+        ([4, 2, 0, 0], [0, 1, 2, 3], errors.NoFaceError, 45, ""),
+        ([64, 0, 0, 0], [0, 1, 2, 3], errors.FrameError, 45, "STATUS 64"),
+        ([0, 0, 0, 0], [1, 2, 3, 3], errors.ResponseError, None, "FRAME_COUNT is 3"),
     ],
 )
-def test_clip_without_a_score_says_why(status, counts, kind, text: str, make) -> None:
-    scores = ClipScores("d/selfie.mp4")
+def test_clip_without_a_score_says_why(
+    status: list[int], counts: list[int], kind: type[Exception], index: int | None, fields: str, make
+) -> None:
+    scores = SourceScores("d/selfie.mp4")
     scores.add(source_clip(), Answer(make.answer([0.0] * 4, status, counts), 0, 0.1))
     assert not scores.scored
-    with pytest.raises(errors.EulerNetError, match=f"^d/selfie.mp4: {text}") as caught:
+    with pytest.raises(errors.EulerNetError, match=f"^d/selfie.mp4: .*{fields}") as caught:
         scores.result("")
     assert type(caught.value) is kind
     if isinstance(caught.value, errors.FrameError):
-        assert caught.value.path == "d/selfie.mp4"
-        assert f"frame {caught.value.index}:" in str(caught.value)
+        assert (caught.value.path, caught.value.index) == ("d/selfie.mp4", index)
+        assert f"frame {index}:" in str(caught.value)
 
 
 def test_restart_at_the_first_frame_loses_nothing(make) -> None:
-    scores = ClipScores("a")
+    scores = SourceScores("a")
     scores.add(source_clip(), Answer(make.answer([0, 0, 0, 0.9], [2, 0, 0, 0], COUNTS), 0, 0.1))
     assert scores.result("").live
 
 
 def test_frame_of_a_folder_is_named(make) -> None:
     clip = SourceClip(0, tuple(SourceFrame(i, f"frame {i} (img{i}.jpg)", b"") for i in range(4)))
-    scores = ClipScores("frames")
+    scores = SourceScores("frames")
     scores.add(clip, Answer(make.answer([0.0] * 4, [0, 8, 0, 0], [1, 1, 2, 3]), 0, 0.1))
-    with pytest.raises(errors.UndecodableError, match=r"^frames: frame 1 \(img1.jpg\): not a JPEG"):
+    with pytest.raises(errors.UndecodableError, match=r"^frames: frame 1 \(img1.jpg\): "):
         scores.result("")
 
 
 def test_result_as_json(make) -> None:
-    scores = ClipScores("a.mp4", keep_jpegs=True)
+    scores = SourceScores("a.mp4", keep_jpegs=True)
     scores.add(source_clip(), Answer(make.answer([0.25] * 4, GOOD, COUNTS), 0, 0.125))
     result = scores.result("untrained")
     row = json.loads(json.dumps(result.to_dict(), allow_nan=False))
@@ -242,7 +213,7 @@ def test_results_are_frozen(make) -> None:
 
 def test_raise_for_status(make) -> None:
     parse_frame(make.answer([0.5], [3], [1], stream=True)).raise_for_status()
-    with pytest.raises(errors.NoFaceError, match=r"^frame 0: no face found"):
+    with pytest.raises(errors.NoFaceError, match="^frame 0: "):
         parse_frame(make.answer([0.0], [4], [0], stream=True)).raise_for_status()
 
 
@@ -262,14 +233,14 @@ def test_stream_start_and_end(make) -> None:
         frame = state.answered(Answer(make.answer([0.5], [0], [number + 1], stream=True), 0, 0.1), last=number == 2)
         assert frame.index == number
     assert seen == [(True, False), (False, False), (False, True)]
-    assert state.closing_call() is None, "END has been sent"
-    with pytest.raises(errors.SequenceError, match="stream 7: has ended"):
+    assert state.closing_call() is None, "END was sent"
+    with pytest.raises(errors.SequenceError, match="stream 7: "):
         state.call(b"jpeg", last=False)
 
 
-def test_closing_a_stream_sends_end_on_a_byte_that_is_no_picture(make) -> None:
+def test_closing_a_stream_sends_end_with_an_undecodable_byte(make) -> None:
     state = StreamState("door 4")
-    assert state.closing_call() is None, "nothing was sent, nothing is held"
+    assert state.closing_call() is None, "nothing was sent, no slot is held"
     state.call(b"jpeg", last=False)
     state.answered(Answer(make.answer([0.5], [0], [1], stream=True), 0, 0.1), last=False)
     call = state.closing_call()
@@ -277,22 +248,25 @@ def test_closing_a_stream_sends_end_on_a_byte_that_is_no_picture(make) -> None:
     assert flags(call) == (False, True)
     assert list(message(call).raw_input_contents) == [b"\0"]
     assert message(call).parameters["sequence_id"].string_param == "door 4"
-    assert state.closing_call() is None, "END goes once"
+    assert state.closing_call() is None, "END is sent once"
 
 
 def test_first_frame_may_be_sent_again_later_ones_may_not(make) -> None:
     state = StreamState(9)
     error = errors.RequestTimeoutError("h:1: no answer in time")
     state.call(b"0", last=False)
-    assert state.failed(error) is None
+    assert not state.failed(error)
     assert flags(state.call(b"0", last=False)) == (True, False)
     state.answered(Answer(make.answer([0.5], [0], [1], stream=True), 0, 0.1), last=False)
     state.call(b"1", last=False)
-    lost = state.failed(error)
-    assert isinstance(lost, errors.StreamLostError)
-    assert str(lost) == "stream 9: h:1: no answer in time; open a new stream and play it again from its first frame"
-    with pytest.raises(errors.StreamLostError, match="an earlier frame was lost"):
+    assert state.failed(error)
+    lost = state.lost(error)
+    assert type(lost) is errors.StreamLostError
+    assert "stream 9: " in str(lost)
+    assert str(error) in str(lost)
+    with pytest.raises(errors.StreamLostError, match="stream 9: ") as caught:
         state.call(b"2", last=False)
+    assert caught.value.__cause__ is error
 
 
 def test_interrupted_frame_loses_the_stream(make) -> None:
@@ -300,7 +274,7 @@ def test_interrupted_frame_loses_the_stream(make) -> None:
     state.call(b"0", last=False)
     state.answered(Answer(make.answer([0.5], [0], [1], stream=True), 0, 0.1), last=False)
     state.call(b"1", last=False)
-    assert state.failed(KeyboardInterrupt()) is None, "the interrupt itself goes on"
+    assert state.failed(KeyboardInterrupt())
     with pytest.raises(errors.StreamLostError):
         state.call(b"2", last=False)
 

@@ -1,21 +1,27 @@
-"""The client and its commands on the real server: real videos, folders, streams, and what bad ones get."""
+# SPDX-License-Identifier: Apache-2.0
+"""The client and its commands on the real server: videos, folders, streams, and the errors of bad ones."""
 
 import asyncio
+import inspect
 import io
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from eulernet_build.demo_clips import make_demo_clips
-from eulernet_build.server import HOST, EmbeddedServer, Ports
+from PIL import Image
+from tritonclient.grpc import InferenceServerClient
+
+from eulernet.simulation.demo_clips import make_demo_clips
 from eulernet_client import AsyncClient, Client
-from eulernet_client._contract import Status
 from eulernet_client.errors import (
     NoFaceError,
     NotAVideoError,
@@ -26,7 +32,8 @@ from eulernet_client.errors import (
     TooLargeError,
     UndecodableError,
 )
-from PIL import Image
+from eulernet_core.status import Status
+from eulernet_serving.embedded_server import HOST, EmbeddedServer, Ports
 
 pytestmark = pytest.mark.triton
 
@@ -73,7 +80,7 @@ def test_videos_of_every_kind(client, make, tmp_path, face_picture, name, codec,
     assert 0 <= y0 < 115 < y1 <= 384
 
 
-def test_folder_of_jpegs_scores_as_the_same_frames_by_hand(client, tmp_path, face_picture, encode):
+def test_folder_scores_as_its_frames_by_hand(client, tmp_path, face_picture, encode):
     frames = [encode(face_picture(number)) for number in range(10)]
     for number, frame in enumerate(frames):
         (tmp_path / f"frame{number}.jpg").write_bytes(frame)
@@ -81,7 +88,7 @@ def test_folder_of_jpegs_scores_as_the_same_frames_by_hand(client, tmp_path, fac
     assert folder.liveness == pytest.approx(by_hand.liveness, abs=1e-5)
 
 
-def test_stream_gives_what_the_clip_gives(client, face_picture, encode):
+def test_stream_and_clip_give_the_same_scores(client, face_picture, encode):
     frames = [encode(face_picture(3 * number)) for number in range(4)]
     clip = client.score_frames(frames)
     with client.stream() as stream:
@@ -101,7 +108,15 @@ async def test_asyncio_scores_many_at_once(server, client, make, tmp_path, face_
     assert live[-1].frame_count == 4
 
 
-def test_phone_video_that_lies_on_its_side(client, make, tmp_path, face_picture):
+def test_one_client_serves_several_threads(client, face_picture, encode):
+    clips = [[encode(face_picture(3 * number + shift)) for number in range(4)] for shift in range(6)]
+    alone = [client.score_frames(clip).liveness for clip in clips]
+    with ThreadPoolExecutor(6) as threads:
+        together = [result.liveness for result in threads.map(client.score_frames, clips)]
+    assert together == pytest.approx(alone, abs=1e-5)
+
+
+def test_phone_video_stored_sideways(client, make, tmp_path, face_picture):
     upright = client.score(make.video(tmp_path / "upright.mp4", 10, picture=face_picture))
     stored = make.video(
         tmp_path / "stored.mp4",
@@ -115,12 +130,12 @@ def test_phone_video_that_lies_on_its_side(client, make, tmp_path, face_picture)
 
 
 def test_video_of_five_frames(client, make, tmp_path, face_picture):
-    with pytest.raises(TooFewFramesError, match=r"short.mp4: 5 frames, needs at least 10 \(4 frames, every 3rd\)"):
+    with pytest.raises(TooFewFramesError, match="short.mp4: 5 frames.* 10 "):
         client.score(make.video(tmp_path / "short.mp4", 5, picture=face_picture))
 
 
 def test_video_without_a_face(client, make, tmp_path):
-    with pytest.raises(NoFaceError, match=r"empty.mp4: frame 0: no face found; .* 15 % of the frame's width"):
+    with pytest.raises(NoFaceError, match="empty.mp4: frame 0: .*15 %"):
         client.score(make.video(tmp_path / "empty.mp4", 10))
 
 
@@ -146,7 +161,7 @@ def test_bad_sources_are_named_and_the_good_one_beside_them_is_scored(server, ma
     assert good["frames"][-1]["frame_count"] == 4
 
 
-def test_a_proxy_is_not_asked_for_a_server_on_this_machine(server, monkeypatch):
+def test_a_server_on_this_machine_is_reached_without_the_proxy(server, monkeypatch):
     monkeypatch.setenv("http_proxy", f"http://{HOST}:9")
     assert run("status", url=server.url).returncode == 0
 
@@ -169,7 +184,8 @@ def test_bad_jpeg_in_a_folder_names_file_and_frame(client, tmp_path, face_pictur
 def test_two_faces_are_scored_with_a_warning(client, portrait, encode):
     head = portrait[0:256, 96:352]
     result = client.score_frames([encode(np.hstack([head, head[:, ::-1]]))] * 4)
-    assert result.warnings == ("several faces in 4 of 4 frames: the most prominent one was scored",)
+    (warning,) = result.warnings
+    assert "several faces in 4 of 4 frames" in warning
 
 
 def test_exif_rotated_folder(client, portrait, tmp_path):
@@ -184,7 +200,7 @@ def test_exif_rotated_folder(client, portrait, tmp_path):
     assert y0 < 115 < y1
 
 
-def test_stream_goes_on_after_a_bad_frame_and_frees_its_slot(client, server, face_picture, encode):
+def test_stream_continues_after_a_bad_frame_and_frees_its_slot(client, server, face_picture, encode):
     frame = encode(face_picture(0))
     with client.stream() as stream:
         answers = [stream.score(each) for each in (frame, b"", frame, b"junk", frame, frame)]
@@ -192,19 +208,69 @@ def test_stream_goes_on_after_a_bad_frame_and_frees_its_slot(client, server, fac
     assert [each.status.usable for each in answers] == [True, False, True, False, True, True]
     with pytest.raises(UndecodableError, match="frame 1"):
         answers[1].raise_for_status()
-    with pytest.raises(SequenceError, match="has ended"):
+    with pytest.raises(SequenceError):
         stream.score(frame)
 
 
-def test_stream_whose_server_forgot_it_is_lost(tight_server, face_picture, encode):
-    import time
-
+@pytest.mark.parametrize("retry", [True, False])
+def test_stream_that_its_server_has_dropped_is_lost(tight_server, face_picture, encode, caplog, retry):
     frame = encode(face_picture(0))
-    with Client(tight_server.url) as client, client.stream() as stream:
+    caplog.set_level(logging.INFO, "eulernet_client")
+    with Client(tight_server.url, retry=retry) as client, client.stream() as stream:
         stream.score(frame)
-        time.sleep(8)  # idle for longer than this server waits
-        with pytest.raises(StreamLostError, match="play it again from its first frame"):
+        time.sleep(8)  # longer than the server's idle timeout
+        with pytest.raises(StreamLostError, match=f"stream {stream.sequence_id}: ") as caught:
             stream.score(frame)
+        assert type(caught.value.__cause__) is SequenceError
+        (record,) = caplog.records
+        assert (record.event, record.server, record.model) == ("stream_lost", tight_server.url, "antispoof")
+        assert record.error == "SequenceError"
+        with pytest.raises(StreamLostError) as caught:
+            stream.score(frame)
+        assert type(caught.value.__cause__) is SequenceError
+
+
+async def test_asyncio_stream_that_its_server_has_dropped_is_lost(tight_server, face_picture, encode):
+    frame = encode(face_picture(0))
+    async with AsyncClient(tight_server.url, retry=False) as client, client.stream() as stream:
+        await stream.score(frame)
+        await asyncio.sleep(8)
+        with pytest.raises(StreamLostError, match=f"stream {stream.sequence_id}: ") as caught:
+            await stream.score(frame)
+        assert type(caught.value.__cause__) is SequenceError
+
+
+async def test_both_clients_report_the_same_health(server, client, weights_label):
+    async with AsyncClient(server.url) as other:
+        for health in (client.check(), await other.check()):
+            assert (health.url, health.models) == (server.url, ("antispoof", "antispoof_clip"))
+            assert (health.server_version, health.weights) == ("2.51.0", weights_label)
+            assert min(health.clip_s, health.stream_s) > 0
+        assert await other.ready("antispoof")
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+async def test_without_retry_a_clip_is_one_request(server, face_picture, encode, weights_label, kind):
+    frames = [encode(face_picture(3 * number)) for number in range(4)]
+    client = kind(server.url, retry=False)
+
+    async def finished(result):
+        return await result if inspect.isawaitable(result) else result
+
+    before = answered(server)
+    assert (await finished(client.score_frames(frames))).weights == "unknown"
+    assert answered(server) == before + 1
+    with pytest.raises(UndecodableError):
+        await finished(client.score_frames([b"", *frames[1:]]))
+    assert await finished(client.weights()) == weights_label
+    assert (await finished(client.score_frames(frames))).weights == weights_label
+    await finished(client.close())
+
+
+def answered(server):
+    """Clip calls that the server has answered."""
+    with InferenceServerClient(server.url) as channel:
+        return channel.get_inference_statistics("antispoof_clip").model_stats[0].inference_stats.success.count
 
 
 def test_clip_goes_to_the_next_server_when_one_dies(repository, server, tmp_path, face_picture, encode):
@@ -257,8 +323,8 @@ def test_several_clips_of_one_video(client, make, tmp_path, face_picture):
     assert result.liveness == pytest.approx(sum(lasts) / 3)
 
 
-def test_the_demo_clips_are_told_apart(client, tmp_path):
-    """People whom no training saw; the shipped weights have to be right about all three."""
+def test_verdicts_of_the_demo_clips(client, tmp_path):
+    """Clips of people outside the training set: the shipped weights must classify all three correctly."""
     verdicts = {path.stem: client.score(path) for path in make_demo_clips(tmp_path)}
     assert {name: result.live for name, result in verdicts.items()} == {
         "bona_fide": True,
@@ -279,7 +345,7 @@ def test_status_command(server, weights_label):
 
 
 def test_serve_runs_score_beside_it(repository, make, tmp_path, face_picture):
-    """As the README says: one command that starts the server, scores, and stops it."""
+    """One command that starts the server, scores, and stops it."""
     make.video(tmp_path / "good.mp4", 12, picture=face_picture)
     eulernet = shutil.which("eulernet", path=Path(sys.executable).parent)
     ports = ["--http-port=0", "--grpc-port=0", "--metrics-port=0"]

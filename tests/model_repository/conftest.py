@@ -1,26 +1,22 @@
-"""A plain Triton client for the tests of the served models, and their modules imported as the server imports them."""
+# SPDX-License-Identifier: Apache-2.0
+"""A plain Triton client for the tests of the served models."""
 
 import itertools
 import queue
 import re
-import sys
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from eulernet_build.server import HOST, EmbeddedServer
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 30.0
+from eulernet_serving.embedded_server import HOST, EmbeddedServer
 
-for folder in ("face_locate", "face_crop", "eulernet"):
-    sys.path.append(str(ROOT / "model_repository" / folder / "1"))
+TIMEOUT_S = 30.0
 
 
 @dataclass

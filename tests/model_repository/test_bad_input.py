@@ -1,4 +1,5 @@
-"""Bad input against the real server: what the sender gets, and that nobody else notices."""
+# SPDX-License-Identifier: Apache-2.0
+"""Bad input to the real server: the sender's answer, and no effect on anybody else."""
 
 import io
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The configurations, read through Triton's own protobuf: wiring, production against CPU, graphs against both."""
 
 import shutil
@@ -5,10 +6,11 @@ from pathlib import Path
 
 import onnx
 import pytest
-from eulernet_build.server import EmbeddedServer, Ports, ServerError
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from eulernet_serving.embedded_server import EmbeddedServer, Ports, ServerError
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 MODELS = sorted(path.name for path in REPOSITORY.iterdir())
@@ -221,5 +223,5 @@ def test_triton_refuses_a_broken_configuration(repository, tmp_path, model, old,
         pytest.raises(ServerError, match="tritonserver ended with status 1"),
         EmbeddedServer(broken, Ports(0, 0, 0), log) as server,
     ):
-        server.wait_ready(60)
+        server.wait_ready(120)
     assert message in log.read_text()

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The two ensembles on the real server: same answers, order, batches."""
 
 from collections import Counter

@@ -1,4 +1,5 @@
-"""The plugin's sources compiled for the host, and what of CUDA and TensorRT lies on this machine."""
+# SPDX-License-Identifier: Apache-2.0
+"""Compiles the plugins' sources for the host, and finds CUDA and TensorRT on this machine."""
 
 import ctypes
 import importlib.util
@@ -21,7 +22,7 @@ COMPILE_TIMEOUT_S = 800.0
 
 
 def load_build() -> ModuleType:
-    """plugins/diirf/build.py, which belongs to no package."""
+    """Imports plugins/diirf/build.py, which is not part of a package."""
     spec = importlib.util.spec_from_file_location("diirf_build", PLUGIN / "build.py")
     assert spec is not None
     assert spec.loader is not None
@@ -40,7 +41,7 @@ Compile = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def compile_cpp(tmp_path_factory: pytest.TempPathFactory) -> Compile:
-    """`compile_cpp(source, out, includes, flags)` with g++, warnings as errors; tells what the compiler said."""
+    """`compile_cpp(source, out, includes, flags)` with g++, warnings as errors; shows the compiler's messages."""
     compiler = shutil.which(os.environ.get("CXX", "g++"))
     if compiler is None:
         pytest.skip("no C++ compiler: apt-get install g++")
@@ -101,13 +102,13 @@ class Reference:
 
 @pytest.fixture(scope="session")
 def reference(compile_cpp: Compile) -> Reference:
-    """Compiled without any CUDA header."""
+    """reference.h, compiled without CUDA's headers."""
     return Reference(compile_cpp("host_reference.cpp", "libreference.so", flags=("-shared", "-fPIC")))
 
 
 @pytest.fixture(scope="session")
 def cuda_include(build: ModuleType) -> Path:
-    """CUDA's headers; the tests that need them are skipped where there is no nvcc."""
+    """Folder of CUDA's headers; skips the test without nvcc."""
     try:
         include: Path = build.find_nvcc().include
     except build.ToolMissingError as error:
@@ -117,7 +118,7 @@ def cuda_include(build: ModuleType) -> Path:
 
 @pytest.fixture(scope="session")
 def runtimes() -> dict[int, Path]:
-    """TensorRT's library, full or lean, by major version: of pip's packages, of the system, of unpacked archives."""
+    """TensorRT's libraries, full or lean, by major version, from pip, the system and unpacked archives."""
     places = [Path(each) for each in sysconfig.get_paths().values()]
     patterns = [(place, f"tensorrt{kind}_libs/libnvinfer{kind}.so.*") for place in places for kind in ("_lean", "")]
     patterns += [(Path("/usr/lib"), "*/libnvinfer*.so.*"), (Path("/opt"), "tensorrt*/**/libnvinfer_lean.so.*")]

@@ -1,6 +1,7 @@
-// Runs CUDA kernels on the host, thread by thread, as plain C++: every thread of a block is a coroutine that runs until
-// it meets a barrier or a shuffle. Slow, and says nothing about races or speed; it runs the kernels' own source, index
-// arithmetic and all, where there is no device. Include before the kernels.
+// SPDX-License-Identifier: Apache-2.0
+// Runs the source of CUDA kernels on the host, thread by thread: every thread of a block is a coroutine that runs until
+// a barrier or a shuffle. Covers index arithmetic without a device, but neither races nor speed. Include before the
+// kernels.
 #ifndef CUDA_ON_HOST_H
 #define CUDA_ON_HOST_H
 
@@ -15,7 +16,7 @@
 #include <cuda_runtime_api.h>
 #include <ucontext.h>
 
-// One block runs at a time, so a block's shared memory can be static. The other words are empty without nvcc.
+// One block runs at a time, so shared memory can be static. The other keywords are empty without nvcc.
 #undef __shared__
 #define __shared__ static
 #undef __forceinline__
@@ -63,8 +64,8 @@ inline void run_thread()
     yield();
 }
 
-// One block. A thread runs until it yields; then it is the next one's turn, so a full turn is a barrier of the block
-// (in a kernel that has barriers or shuffles, but not both).
+// Runs one block. Each thread runs until it yields, then the next one does; so a full round is a barrier of the block,
+// in kernels that have either barriers or shuffles.
 inline void run_block(unsigned count, const std::function<void()>& kernel)
 {
     body = &kernel;
@@ -94,8 +95,8 @@ inline void run_block(unsigned count, const std::function<void()>& kernel)
     }
 }
 
-// What the partner gave. All lanes of a warp must be at the same shuffle: if one is not, the kernel would hang or read
-// garbage on a device, and ends the process here.
+// Returns the partner's value. All lanes of a warp must reach the same shuffle. Otherwise the kernel would hang or read
+// garbage on a device; here it ends the process.
 inline float exchange(unsigned lanes, float value, unsigned partner)
 {
     Thread& self = threads[threadIdx.x];
@@ -115,7 +116,7 @@ inline float exchange(unsigned lanes, float value, unsigned partner)
     return got;
 }
 
-// Stands for a launch; the error code is CUDA's "success".
+// Replaces a launch. Returns cudaSuccess.
 struct Launch
 {
     template <class Kernel, class Arguments>

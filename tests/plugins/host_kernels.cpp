@@ -1,10 +1,11 @@
-// The kernels and the choice among them, behind the same C API as on a device, run on the host: pointers are host
-// pointers and there is no stream.
+// SPDX-License-Identifier: Apache-2.0
+// Runs the kernels and their dispatch on the host, behind the C API of the device: pointers are host pointers, and the
+// stream is ignored.
 #include "cuda_on_host.h"
 
 #include "dispatch.cuh"
 
-// 64 a block is the one-pass kernels' mark, 256 that of the ones for everything else.
+// 64 threads per block identify the one-pass kernels, 256 the general ones.
 extern "C" unsigned threads_of_last_launch()
 {
     return unsigned(cuda_on_host::threads.size());
@@ -22,6 +23,6 @@ extern "C" int eulernet_diirf_gate(const void* x, const float* weight, const flo
     int h, int w, int dtype, int channels_last, void*)
 {
     const eulernet::GateArguments a{
-        x, weight, h1, h2, coefficients, status, y, h1_out, h2_out, n, t, c, k, eulernet::plane(h, w)};
+        {x, h1, h2, coefficients, y, h1_out, h2_out, n, t, k, eulernet::plane(h, w)}, weight, status, c};
     return eulernet::dispatch(a, dtype, channels_last != 0, cuda_on_host::Launch{});
 }

@@ -1,4 +1,5 @@
-// reference.h for ctypes: compiled by any C++17 compiler, without CUDA.
+// SPDX-License-Identifier: Apache-2.0
+// reference.h for ctypes. Compiles with any C++17 compiler, without CUDA.
 #include "reference.h"
 
 extern "C" void reference_diirf(const float* x, const float* h1, const float* h2, const float* coefficients, float* y,

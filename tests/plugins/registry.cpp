@@ -1,23 +1,21 @@
-// Loads the plugin library into the registry of a real TensorRT runtime (lean or full) and calls whatever TensorRT
-// calls, without a device.
-//   registry TENSORRT.so PLUGINS.so       every check
-//   registry TENSORRT.so --autoload X.so  loads X as a server loads a library, and looks for the creators
-// Prints "ok NAME" or "FAILED NAME: detail" a line; exit status 0 where all went well.
+// SPDX-License-Identifier: Apache-2.0
+// Loads the plugin library into the registry of a real TensorRT runtime (lean or full) and makes TensorRT's calls,
+// without a device.
+//   registry TENSORRT.so PLUGINS.so       all checks
+//   registry TENSORRT.so --autoload X.so  loads X like a server and finds its creators in the registry
+// Prints one line per check, "ok NAME" or "FAILED NAME: detail". Exit status 0 if no check failed.
 #include <cstdio>
 #include <cstring>
-#include <functional>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include <NvInferRuntime.h>
 #include <dlfcn.h>
+
+#include "registry_tensors.h"
 
 namespace
 {
-
-using namespace nvinfer1;
 
 constexpr const char* kNamespace = "eulernet";
 int failures = 0;
@@ -27,135 +25,6 @@ void check(const std::string& name, bool well, const std::string& detail = "")
     std::printf(well ? "ok %s\n" : "FAILED %s: %s\n", name.c_str(), detail.c_str());
     std::fflush(stdout);
     failures += well ? 0 : 1;
-}
-
-// Collects what the plugin says.
-class Messages final : public ILogger, public ILoggerFinder
-{
-public:
-    void log(Severity severity, AsciiChar const* message) noexcept override
-    {
-        text += severity <= Severity::kERROR ? std::string(message) + "\n" : "";
-    }
-    ILogger* findLogger() override
-    {
-        return this;
-    }
-    std::string take()
-    {
-        return std::exchange(text, "");
-    }
-
-private:
-    std::string text;
-};
-
-// Dimension expressions as far as these plugins need them: names and numbers.
-class Size final : public IDimensionExpr, private apiv::VDimensionExpr
-{
-public:
-    explicit Size(int64_t value)
-        : value_(value)
-    {
-        mImpl = this;
-    }
-    bool isConstant() const noexcept override
-    {
-        return value_ >= 0;
-    }
-    int64_t getConstantValue() const noexcept override
-    {
-        return value_;
-    }
-    bool isSizeTensor() const noexcept override
-    {
-        return false;
-    }
-
-private:
-    int64_t value_; // -1: a variable
-};
-
-class Sizes final : public IExprBuilder, private apiv::VExprBuilder
-{
-public:
-    Sizes()
-    {
-        mImpl = this;
-    }
-    IDimensionExpr const* constant(int64_t value) noexcept override
-    {
-        all_.push_back(std::make_unique<Size>(value));
-        return all_.back().get();
-    }
-    IDimensionExpr const* operation(DimensionOperation, IDimensionExpr const&, IDimensionExpr const&) noexcept override
-    {
-        return constant(-1);
-    }
-    IDimensionExpr const* declareSizeTensor(int32_t, IDimensionExpr const&, IDimensionExpr const&) override
-    {
-        return constant(-1);
-    }
-    DimsExprs exprs(std::vector<int64_t> const& sizes)
-    {
-        DimsExprs exprs{};
-        exprs.nbDims = int32_t(sizes.size());
-        for (std::size_t i = 0; i < sizes.size(); ++i)
-        {
-            exprs.d[i] = constant(sizes[i]);
-        }
-        return exprs;
-    }
-
-private:
-    std::vector<std::unique_ptr<Size>> all_;
-};
-
-PluginTensorDesc describe(std::vector<int64_t> const& sizes, DataType type, TensorFormat format = TensorFormat::kLINEAR)
-{
-    PluginTensorDesc desc{};
-    desc.dims.nbDims = int32_t(sizes.size());
-    std::copy(sizes.begin(), sizes.end(), desc.dims.d);
-    desc.type = type;
-    desc.format = format;
-    return desc;
-}
-
-// Tensors of an op: inputs, then y, h1_out, h2_out.
-struct Op
-{
-    const char* name;
-    std::vector<PluginTensorDesc> tensors;
-    std::vector<int64_t> wrong_x; // sizes of x that contradict the other inputs
-
-    int inputs() const
-    {
-        return int(tensors.size()) - 3;
-    }
-};
-
-constexpr auto kF = DataType::kFLOAT;
-constexpr auto kI = DataType::kINT32;
-
-std::vector<Op> ops(DataType x)
-{
-    const std::vector<int64_t> state{2, 4, 8, 8};
-    const auto h = describe(state, kF);
-    const auto sequence = describe({2, 3, 4, 8, 8}, x), frames = describe({6, 32, 8, 8}, x);
-    const auto coefficients = describe({4, 5}, kF);
-    return {{"DIIRF", {sequence, h, h, coefficients, sequence, h, h}, {2, 3, 3, 8, 8}},
-        {"DIIRFGate", {frames, describe({4, 32}, kF), h, h, coefficients, describe({2, 3}, kI), frames, h, h},
-            {6, 30, 8, 8}}};
-}
-
-std::vector<DynamicPluginTensorDesc> dynamic(std::vector<PluginTensorDesc> const& tensors)
-{
-    std::vector<DynamicPluginTensorDesc> out;
-    for (auto const& each : tensors)
-    {
-        out.push_back({each, each.dims, each.dims, each.dims});
-    }
-    return out;
 }
 
 class Checks
@@ -168,7 +37,7 @@ public:
     {
     }
 
-    void run(Op const& op)
+    void run(const Op& op)
     {
         op_ = &op;
         creator_ = static_cast<IPluginCreatorV3One*>(registry_.getCreator(op.name, "1", kNamespace));
@@ -178,7 +47,8 @@ public:
         {
             return;
         }
-        expect("is of IPluginCreatorV3One", creator_->getInterfaceInfo().major == 1
+        expect("is of IPluginCreatorV3One",
+            creator_->getInterfaceInfo().major == 1
                 && std::strcmp(creator_->getInterfaceInfo().kind, "PLUGIN CREATOR_V3ONE") == 0);
         const auto* names = creator_->getFieldNames();
         expect("advertises no fields", names != nullptr && names->nbFields == 0);
@@ -202,7 +72,7 @@ private:
         check(std::string(op_->name) + " " + name, well, detail);
     }
 
-    // Wants a failure, and a message with the op's name and `words`.
+    // Expects a failure, and a message with the op's name and `words`.
     void refused(const std::string& name, bool failed, const std::string& words)
     {
         const std::string said = messages_.take();
@@ -229,13 +99,13 @@ private:
             {"a field without name", {nullptr, &one, PluginFieldType::kINT32, 1}, "no name"},
             {"another version's plan", {version, &two, PluginFieldType::kINT32, 1}, "build the plan again"},
         };
-        for (auto const& row : rows)
+        for (const auto& row : rows)
         {
             const PluginFieldCollection fields{1, &row.field};
             refused(row.name, creator_->createPlugin("a", &fields, TensorRTPhase::kRUNTIME) == nullptr, row.words);
         }
         const PluginFieldCollection none{0, nullptr}, lost{1, nullptr};
-        const auto made = [&](PluginFieldCollection const* fields, TensorRTPhase phase) {
+        const auto made = [&](const PluginFieldCollection* fields, TensorRTPhase phase) {
             return creator_->createPlugin("a", fields, phase) != nullptr;
         };
         refused("a plan without fields", !made(&none, TensorRTPhase::kRUNTIME), version);
@@ -282,10 +152,10 @@ private:
         refused("a last input of fp16", build_->getOutputDataTypes(out.data(), 3, in.data(), n) != 0, "needs");
     }
 
-    int output_shapes(std::vector<std::vector<int64_t>> const& sizes, DimsExprs* out)
+    int output_shapes(const std::vector<std::vector<int64_t>>& sizes, DimsExprs* out)
     {
         std::vector<DimsExprs> in;
-        for (auto const& each : sizes)
+        for (const auto& each : sizes)
         {
             in.push_back(builder_.exprs(each));
         }
@@ -297,14 +167,14 @@ private:
         std::vector<std::vector<int64_t>> sizes;
         for (int i = 0; i < op_->inputs(); ++i)
         {
-            auto const& dims = op_->tensors[i].dims;
+            const auto& dims = op_->tensors[i].dims;
             sizes.emplace_back(dims.d, dims.d + dims.nbDims);
         }
         DimsExprs out[3]{};
         bool same = output_shapes(sizes, out) == 0;
         for (int i = 0; same && i < 3; ++i)
         {
-            auto const& dims = op_->tensors[op_->inputs() + i].dims;
+            const auto& dims = op_->tensors[op_->inputs() + i].dims;
             same = out[i].nbDims == dims.nbDims;
             for (int axis = 0; same && axis < dims.nbDims; ++axis)
             {
@@ -339,7 +209,7 @@ private:
         }
     }
 
-    bool supports(std::vector<PluginTensorDesc> const& tensors)
+    bool supports(const std::vector<PluginTensorDesc>& tensors)
     {
         const auto all = dynamic(tensors);
         bool well = true;
@@ -379,12 +249,12 @@ private:
         auto* before = static_cast<IPluginV3OneRuntime*>(plugin.getCapabilityInterface(PluginCapabilityType::kRUNTIME));
         const auto* fields = before->getFieldsToSerialize();
         expect("serializes", fields != nullptr && fields->nbFields == 1);
-        // Through bytes of its own, as through a plan.
-        const int32_t stored = *static_cast<int32_t const*>(fields->fields[0].data);
+        // A copy of the bytes, as in a plan.
+        const int32_t stored = *static_cast<const int32_t*>(fields->fields[0].data);
         const PluginField field{"serialization_version", &stored, PluginFieldType::kINT32, 1};
         const PluginFieldCollection copy{1, &field};
         const std::unique_ptr<IPluginV3> again(creator_->createPlugin("a", &copy, TensorRTPhase::kRUNTIME));
-        expect("created again from what it serialized", again != nullptr, messages_.take());
+        expect("created again from its serialized fields", again != nullptr, messages_.take());
         if (again == nullptr)
         {
             return;
@@ -408,9 +278,9 @@ private:
     {
         const int n = op_->inputs();
         std::vector<float> memory(1 << 16);
-        std::vector<void const*> in(n, memory.data());
+        std::vector<const void*> in(n, memory.data());
         std::vector<void*> out(3, memory.data());
-        const auto call = [&](std::vector<PluginTensorDesc> const& tensors) {
+        const auto call = [&](const std::vector<PluginTensorDesc>& tensors) {
             return runtime.enqueue(tensors.data(), tensors.data() + n, in.data(), out.data(), nullptr, nullptr);
         };
         if (!device_)
@@ -440,8 +310,8 @@ private:
 
     IPluginRegistry& registry_;
     Messages& messages_;
-    bool const device_;
-    Op const* op_ = nullptr;
+    const bool device_;
+    const Op* op_ = nullptr;
     IPluginCreatorV3One* creator_ = nullptr;
     IPluginV3OneBuild* build_ = nullptr;
     Sizes builder_;
@@ -471,7 +341,7 @@ int run(IPluginRegistry& registry, const char* path)
     for (const auto x : {DataType::kFLOAT, DataType::kHALF, DataType::kBF16})
     {
         std::printf("x of data type %d\n", int(x));
-        for (auto const& op : ops(x))
+        for (const auto& op : ops(x))
         {
             Checks(registry, messages, has_device()).run(op);
         }

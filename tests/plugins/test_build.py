@@ -1,4 +1,5 @@
-"""What the plugin's build finds, and what it says where something is missing."""
+# SPDX-License-Identifier: Apache-2.0
+"""The tools that the plugins' build finds, and its errors for missing ones."""
 
 import os
 import subprocess
@@ -19,7 +20,7 @@ def headers(folder: Path, major: int, minor: int, text: str = HEADER) -> Path:
 
 @pytest.fixture
 def bare(build, monkeypatch, tmp_path):
-    """A machine without any of the tools: nothing on PATH, in the usual places or among pip's packages."""
+    """A machine without the tools: nothing on PATH, in the usual places or among pip's packages."""
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     for name in ("CUDACXX", "TENSORRT_ROOT", "CXX"):
         monkeypatch.delenv(name, raising=False)
@@ -65,28 +66,28 @@ def test_headers_are_found_by_root_or_include_folder(build, monkeypatch, tmp_pat
 
 def test_old_headers_are_refused(build, monkeypatch, tmp_path):
     monkeypatch.setenv("TENSORRT_ROOT", str(headers(tmp_path / "include", 10, 12)))
-    with pytest.raises(build.ToolMissingError, match=r"TensorRT 10\.12 in .*include is too old.*10\.13 or newer"):
+    with pytest.raises(build.ToolMissingError, match=r"10\.12.*include.*10\.13"):
         build.find_tensorrt()
 
 
-def test_a_folder_without_a_readable_version_has_no_headers(build, tmp_path):
+def test_a_folder_without_a_version_has_no_headers(build, tmp_path):
     assert build.read_tensorrt(tmp_path) is None
     assert build.read_tensorrt(headers(tmp_path / "include", 1, 1, "// nothing\n")) is None
 
 
-def test_every_asked_architecture_is_compiled_for(build):
+def test_all_supported_architectures_are_compiled(build):
     known = frozenset({75, 80, 86, 87, 89, 90, 100, 103, 120, 121})
     assert build.architecture_list(known) == "75-real;80;86-real;89-real;90-real;100-real;120"
 
 
-def test_an_older_compiler_gets_what_it_knows_and_ptx_for_the_rest(build):
+def test_an_older_compiler_adds_ptx_for_newer_architectures(build):
     assert build.architecture_list(frozenset({70, 75, 80, 86, 89, 90})) == "75-real;80;86-real;89-real;90"
     with pytest.raises(build.ToolMissingError, match=r"12\.8"):
         build.architecture_list(frozenset({50, 60}))
 
 
-def test_it_runs_without_this_projects_packages(root):
-    """In NVIDIA's container there is a bare Python."""
+def test_it_needs_only_the_standard_library(root):
+    """NVIDIA's container has a bare Python."""
     script = root / "plugins" / "diirf" / "build.py"
     environment = {"PATH": os.environ["PATH"], "HOME": str(root / "nowhere")}
     command = [sys.executable, "-I", "-S", str(script), "--help"]

@@ -1,23 +1,29 @@
-"""The kernels' own source, run on the host thread by thread (cuda_on_host.h), against the reference in double.
+# SPDX-License-Identifier: Apache-2.0
+"""The kernels' source, run on the host thread by thread (cuda_on_host.h), compared with the reference in double.
 
 Covers index arithmetic, shuffles, masks and the choice of kernel. Races and speed need a device.
 """
 
 import ctypes
-from dataclasses import dataclass
+import functools
 from typing import Any
 
 import pytest
 import torch
-from eulernet.diirf import DIIRF
 from torch import Tensor
 
-pytestmark = pytest.mark.timeout(900)  # compiles, on machines that may be busy
+from eulernet.diirf import DIIRF
+from eulernet_build.gpu_check import plain
+from eulernet_build.gpu_check.cases import LEVELS, MAPS
+from eulernet_build.gpu_check.cases import Case as AnyCase
+from eulernet_build.gpu_check.kernels import DTYPE_CODES
 
-DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+pytestmark = pytest.mark.timeout(900)  # compiles
+
+DTYPES = {plain.DTYPES[name]: code for name, code in DTYPE_CODES.items()}
 HALF_ULP = {torch.float32: 2.0**-24, torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
 ONE_PASS_THREADS = 64
-GUARD = 64  # elements around every output that must stay as they were
+GUARD = 64  # elements before and after every output that must not change
 
 
 @pytest.fixture(scope="module")
@@ -45,28 +51,20 @@ class Guarded:
         return bool(torch.isnan(self.whole[: self.guard]).all() and torch.isnan(self.whole[-self.guard :]).all())
 
 
-@dataclass(frozen=True)
-class Case:
-    """Shapes of a DIIRFGate."""
+Case = functools.partial(AnyCase, "DIIRFGate")  # n, t, c, k, h, w
 
-    n: int
-    t: int
-    c: int
-    k: int
-    h: int
-    w: int
 
-    def draw(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """x, weight, h1, h2, coefficients."""
-        generator = torch.Generator().manual_seed(self.c * 1000 + self.h)
-        x = torch.randn(self.n * self.t, self.c, self.h, self.w, generator=generator).to(dtype)
-        weight = torch.randn(self.k, self.c, generator=generator) / self.c**0.5
-        h1, h2 = torch.randn(2, self.n, self.k, self.h, self.w, generator=generator)
-        return x, weight, h1, h2, DIIRF(self.k).coefficients().detach()
+def draw(case: AnyCase, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """x, weight, h1, h2, coefficients."""
+    generator = torch.Generator().manual_seed(case.c * 1000 + case.h)
+    x = torch.randn(case.x_shape, generator=generator).to(dtype)
+    weight = torch.randn(case.k, case.c, generator=generator) / case.c**0.5
+    h1, h2 = torch.randn(2, *case.state_shape, generator=generator)
+    return x, weight, h1, h2, DIIRF(case.k).coefficients().detach()
 
 
 def assert_rounded(ours: Tensor, exact: Tensor, slack: float = 4e-6) -> None:
-    """Within half a unit of the last place of `exact`, plus what float32 arithmetic adds."""
+    """Within half a unit of the last place of `exact`, plus the error of float32 arithmetic."""
     error = (ours.float() - exact).abs()
     allowed = HALF_ULP[ours.dtype] * exact.abs() * 1.001 + slack
     assert torch.isfinite(ours).all()
@@ -75,7 +73,7 @@ def assert_rounded(ours: Tensor, exact: Tensor, slack: float = 4e-6) -> None:
 
 def run_kernel(
     library: ctypes.CDLL,
-    case: Case,
+    case: AnyCase,
     tensors: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
     status: Tensor | None,
     channels_last: bool,
@@ -86,7 +84,7 @@ def run_kernel(
     given = Guarded(x.permute(0, 2, 3, 1).contiguous() if channels_last else x, shift)
     y = Guarded(torch.full_like(given.inner, float("nan")), shift)
     states = [Guarded(h1, shift), Guarded(h2, shift)]
-    weights = Guarded(weight)  # by name: it must outlive the call
+    weights = Guarded(weight)  # a name keeps it alive during the call
     code = library.eulernet_diirf_gate(
         *(given.pointer, weights.pointer, states[0].pointer, states[1].pointer),
         *(ctypes.c_void_p(coefficients.data_ptr()), ctypes.c_void_p(None if status is None else status.data_ptr())),
@@ -100,10 +98,10 @@ def run_kernel(
 
 
 def check_gate(
-    kernels: ctypes.CDLL, reference: Any, case: Case, dtype: torch.dtype, channels_last: bool, shift: int = 0
+    kernels: ctypes.CDLL, reference: Any, case: AnyCase, dtype: torch.dtype, channels_last: bool, shift: int = 0
 ) -> None:
-    """With every kind of status, and with none."""
-    tensors = case.draw(dtype)
+    """Compares a case with the reference, with every kind of status and without status."""
+    tensors = draw(case, dtype)
     flags = (torch.arange(case.n * case.t, dtype=torch.int32) * 5 % 9).reshape(case.n, case.t)
     for status in (flags, None):
         expected = reference.gate(tensors[0].float(), *tensors[1:], status)
@@ -112,14 +110,11 @@ def check_gate(
             assert_rounded(each, exact)
 
 
-LEVELS = [(32, 4), (64, 4), (128, 4)]  # of the network: C, K
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize(("c", "k"), LEVELS)
-def test_levels_of_the_network_go_in_one_pass(kernels, reference, c, k, dtype, channels_last):
-    check_gate(kernels, reference, Case(2, 2, c, k, 8, 12), dtype, channels_last)
+@pytest.mark.parametrize("c", [channels for channels, _ in LEVELS])
+def test_the_networks_levels_use_the_one_pass_kernels(kernels, reference, c, dtype, channels_last):
+    check_gate(kernels, reference, Case(2, 2, c, MAPS, 8, 12), dtype, channels_last)
     assert kernels.threads_of_last_launch() == ONE_PASS_THREADS
 
 
@@ -166,7 +161,7 @@ def test_unaligned_memory(kernels, reference, dtype, channels_last):
 @pytest.mark.parametrize(("c", "w"), [(32, 8), (128, 8), (32, 7)])
 def test_nan_stays_in_its_pixel_and_sequence(kernels, c, w, channels_last):
     case = Case(2, 2, c, 4, 4, w)
-    x, *rest = case.draw(torch.float16)
+    x, *rest = draw(case, torch.float16)
     x[2, 3, 1, 2] = float("nan")  # the first frame of the second sequence
     y, h1, h2 = run_kernel(kernels, case, (x, rest[0], rest[1], rest[2], rest[3]), None, channels_last)
     broken = torch.isnan(y)
@@ -181,7 +176,7 @@ def test_nan_stays_in_its_pixel_and_sequence(kernels, c, w, channels_last):
 @pytest.mark.parametrize(("c", "w"), [(32, 8), (128, 8), (32, 7)])
 def test_steps_give_the_bits_of_the_clip(kernels, c, w, channels_last):
     case = Case(1, 3, c, 4, 4, w)
-    x, weight, h1, h2, coefficients = case.draw(torch.bfloat16)
+    x, weight, h1, h2, coefficients = draw(case, torch.bfloat16)
     clip = run_kernel(kernels, case, (x, weight, h1, h2, coefficients), None, channels_last)
     frames = []
     for frame in x.split(1):
@@ -216,7 +211,7 @@ INVALID = 1  # cudaErrorInvalidValue
 
 
 @pytest.mark.parametrize("broken", ["x", "state", "k", "c", "h", "dtype", "plane"])
-def test_what_does_not_fit_is_refused(kernels, broken):
+def test_invalid_arguments_are_refused(kernels, broken):
     memory = torch.zeros(64)
     given = ctypes.c_void_p(memory.data_ptr())
     sizes = {"n": 1, "t": 1, "c": 4, "k": 2, "h": 2, "w": 2, "dtype": 0}

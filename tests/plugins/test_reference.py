@@ -1,12 +1,15 @@
-"""The recurrence in C++, compiled for the host, against PyTorch's, scipy's and the network's own FCAM."""
+# SPDX-License-Identifier: Apache-2.0
+"""The C++ reference, compiled for the host, compared with PyTorch's filter, scipy and the network's FCAM."""
 
 import numpy as np
 import pytest
 import scipy.signal
 import torch
+from torch import Tensor
+
 from eulernet.diirf import DIIRF, biquad
 from eulernet.fcam import FCAM
-from torch import Tensor
+from eulernet_core.status import Status
 
 
 def draw(seed: int, n: int, t: int, k: int, h: int, w: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -36,7 +39,7 @@ def test_diirf_equals_scipy_in_double(reference):
         np.testing.assert_allclose([h1[0, channel, 0, 0], h2[0, channel, 0, 0]], state, rtol=2e-7, atol=1e-7)
 
 
-def test_diirf_goes_on_from_its_state(reference):
+def test_diirf_continues_from_its_state(reference):
     x, h1, h2, coefficients = draw(3, 2, 6, 4, 2, 3)
     whole, end1, end2 = reference.diirf(x, h1, h2, coefficients)
     first, mid1, mid2 = reference.diirf(x[:, :2], h1, h2, coefficients)
@@ -54,11 +57,9 @@ def test_gate_equals_the_networks_fcam(reference, channels, maps, h, w, with_sta
     n, t = 7, 3
     fcam = FCAM(channels, maps).requires_grad_(False)
     x, (h1, h2) = torch.randn(n * t, channels, h, w), torch.randn(2, n, maps, h, w)
-    status = (
-        (torch.arange(n * t, dtype=torch.int32) * 5 % 9).reshape(n, t) if with_status else None
-    )  # 0 to 8, all kinds
-    usable = None if status is None else status < 4
-    restart = None if status is None or usable is None else usable & (status >= 2)
+    status = (torch.arange(n * t, dtype=torch.int32) * 5 % 9).reshape(n, t) if with_status else None  # 0 to 8
+    usable = None if status is None else status < Status.NO_FACE
+    restart = None if status is None or usable is None else usable & (status >= Status.RELOCATED)
     expected = fcam.double()(x.double(), h1.double(), h2.double(), usable, restart)
     fcam = fcam.float()
     weight, coefficients = fcam.compress.weight[:, :, 0, 0], fcam.filter.coefficients()
@@ -67,12 +68,12 @@ def test_gate_equals_the_networks_fcam(reference, channels, maps, h, w, with_sta
     y = y.permute(0, 3, 1, 2) if channels_last else y
     for ours, theirs in zip((y, out1, out2), expected, strict=True):
         assert torch.isfinite(ours).all()
-        torch.testing.assert_close(ours.double(), theirs, rtol=0, atol=5e-6)  # its coefficients are doubles too
+        torch.testing.assert_close(ours.double(), theirs, rtol=0, atol=5e-6)  # FCAM's coefficients are doubles too
 
 
 @pytest.mark.parametrize(("status", "kept"), [(0, True), (1, True), (2, False), (3, False), (4, True), (6, True)])
-def test_a_restart_drops_a_broken_state(reference, status, kept):
-    """A NaN in the state must not come through a restart; an unusable frame keeps it, and so does any other."""
+def test_a_restart_removes_a_nan_from_the_state(reference, status, kept):
+    """Only a restart removes a NaN from the state; all other frames, also unusable ones, keep it."""
     x, nan = torch.ones(1, 2, 1, 1), torch.full((1, 1, 1, 1), float("nan"))
     weight, coefficients = torch.ones(1, 2), DIIRF(1).coefficients().detach()
     flags = torch.tensor([[status]], dtype=torch.int32)

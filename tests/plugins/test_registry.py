@@ -1,4 +1,5 @@
-"""The plugin library in the registry of the real TensorRT runtime, without a device (registry.cpp does the calls)."""
+# SPDX-License-Identifier: Apache-2.0
+"""The plugin library in the registry of the real TensorRT runtime, without a device; registry.cpp makes the calls."""
 
 import ctypes
 import os
@@ -11,19 +12,19 @@ from types import ModuleType
 
 import pytest
 
-pytestmark = pytest.mark.timeout(1200)  # compiles with nvcc, on machines that may be busy
+pytestmark = pytest.mark.timeout(1200)  # compiles with nvcc
 
 MAJORS = (10, 11)
 RUN_TIMEOUT_S = 120.0
-SKIP_NO_RUNTIME = "no libnvinfer or libnvinfer_lean of TensorRT {}: pip install tensorrt-lean-cu13-libs=={}.*"
+SKIP_NO_RUNTIME = "no libnvinfer or libnvinfer_lean of TensorRT {0}: pip install tensorrt-lean-cu13-libs=={0}.*"
 
-# Plain PTX: nothing here reaches a device, and machine code takes the compiler twice as long.
+# PTX only: the tests use no device, and machine code doubles the compile time.
 ARCHITECTURES = "80-virtual"
 
 
 @dataclass(frozen=True)
 class Built:
-    """Libraries built against one TensorRT, the runtime that loads them, the host program, its environment."""
+    """Libraries built with one TensorRT's headers, the runtime that loads them, the host program, its environment."""
 
     kernels: Path
     plugins: Path
@@ -45,7 +46,7 @@ class Built:
 
 @pytest.fixture(scope="session")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder for all versions: the kernels in it know nothing of TensorRT and are compiled once."""
+    """One folder for all versions: the kernels do not depend on TensorRT and are compiled once."""
     return tmp_path_factory.mktemp("plugins")
 
 
@@ -57,13 +58,13 @@ def built(
     compile_cpp: Callable[..., Path],
     runtimes: dict[int, Path],
 ) -> Built:
-    """The libraries, built by the same code as `make plugin` runs."""
+    """The libraries, built by the code of `make plugin`."""
     major = request.param
     headers = next((each for each in build.all_tensorrt() if each.version[0] == major), None)
     if headers is None:
         pytest.skip(f"no headers of TensorRT {major}: set TENSORRT_ROOT to their folder")
     if major not in runtimes:
-        pytest.skip(SKIP_NO_RUNTIME.format(major, major))
+        pytest.skip(SKIP_NO_RUNTIME.format(major))
     try:
         nvcc = build.find_nvcc()
         kernels, plugins, autoload = build.build(out, nvcc, headers, ARCHITECTURES, jobs=1)
@@ -72,7 +73,7 @@ def built(
     program = compile_cpp("registry.cpp", f"registry{major}", (headers.include, nvcc.include), ("-ldl",))
     folder = out / f"runtime{major}"
     folder.mkdir()
-    runtime = folder / f"libnvinfer.so.{major}"  # the name that the second library asks the loader for
+    runtime = folder / f"libnvinfer.so.{major}"  # the name that the autoload library needs
     runtime.symlink_to(runtimes[major])
     kept = folder / "libraries"
     kept.mkdir()
@@ -81,7 +82,7 @@ def built(
     return Built(copies[0], copies[1], copies[2], runtime, program, environment)
 
 
-def test_the_registry_takes_the_plugins_and_they_answer(built):
+def test_the_registry_loads_the_plugins(built):
     done = built.run(built.runtime, built.plugins)
     lines = done.stdout.splitlines()
     assert not [line for line in lines if line.startswith("FAILED")]
@@ -91,15 +92,15 @@ def test_the_registry_takes_the_plugins_and_they_answer(built):
     assert lines[-1] == "ok the registry lets the library go"
 
 
-def test_the_second_library_registers_itself(built):
+def test_the_autoload_library_registers_itself(built):
     done = built.run(built.runtime, "--autoload", built.autoload)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("registered itself") == 2
     assert not done.stderr
 
 
-def test_the_second_library_can_be_preloaded(built):
-    """By a process that has nothing to do with TensorRT too: it must end as quietly as without."""
+def test_the_autoload_library_can_be_preloaded(built):
+    """Also into a process without TensorRT, which must not notice it."""
     done = built.run(built.runtime, "--autoload", built.autoload, LD_PRELOAD=str(built.autoload))
     assert done.returncode == 0, done.stdout + done.stderr
     other = subprocess.run(
@@ -108,7 +109,7 @@ def test_the_second_library_can_be_preloaded(built):
     assert (other.returncode, other.stderr) == (0, b"")
 
 
-def test_libraries_show_their_entry_points_and_nothing_else(built):
+def test_libraries_export_only_their_entry_points(built):
     if shutil.which("nm") is None:
         pytest.skip("no nm: apt-get install binutils")
     expected = {
@@ -121,8 +122,8 @@ def test_libraries_show_their_entry_points_and_nothing_else(built):
         assert {line.split()[-1] for line in listed.stdout.splitlines()} == names, library.name
 
 
-def test_kernels_answer_without_a_driver(built):
-    """The library that gpu-check calls through ctypes: refusals need no device, and errors have names."""
+def test_kernels_report_errors_without_a_driver(built):
+    """Through ctypes, like gpu-check: refusals need no device, and errors have names."""
     library = ctypes.CDLL(str(built.kernels))
     library.eulernet_error_string.restype = ctypes.c_char_p
     memory = ctypes.create_string_buffer(256)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ablation's plan, its results file, its figures and tables: by hand."""
 
 import csv
@@ -8,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from eulernet.ablation.command import ablate
+
+from eulernet.ablation.ablate_command import ablate
 from eulernet.ablation.identity import data_identity, recipe_digest
 from eulernet.ablation.plan import BY_TAG, FULL, VARIANTS, Run, fold_runs, variant_runs
 from eulernet.ablation.results import COLUMNS, ResultsError, Row, append_row, read_rows
@@ -130,10 +132,10 @@ def test_processes_that_append_at_once_lose_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("column", "cell", "message"),
     [
-        ("acer", "much", r"results.csv:2: acer: 'much' does not fit; delete the line"),
-        ("variant", "C9", r"results.csv:2: variant: 'C9' is unknown; there are C1, C2, C3, C4, C5, full"),
-        ("simulated", "perhaps", r"results.csv:2: simulated: 'perhaps' does not fit"),
-        ("dev_eer_by_epoch", "0.5;0.1", r"results.csv:2: dev_eer_by_epoch: '0.5;0.1' does not fit"),
+        ("acer", "much", r"results.csv:2: acer: .*'much'"),
+        ("variant", "C9", r"results.csv:2: variant: 'C9'.* C1, C2, C3, C4, C5, full"),
+        ("simulated", "perhaps", r"results.csv:2: simulated: .*'perhaps'"),
+        ("dev_eer_by_epoch", "0.5;0.1", r"results.csv:2: dev_eer_by_epoch: .*'0.5;0.1'"),
     ],
 )
 def test_results_that_can_not_be_used_are_named(tmp_path, column, cell, message):
@@ -209,16 +211,16 @@ def test_table_by_hand(finished):
     # Over seed 0, which alone has all six.
     assert "ours: C4 0.50 < full 1.00 < C3 1.50 < C2 2.00 < C1 3.00 < C5 9.00" in fresh.findings
     assert "slides: full 1.88 < C5 2.06 < C4 2.22 < C3 2.26 < C2 2.57 < C1 2.84" in fresh.findings
-    assert "Our full model's mean test ACER is not below that of C4; below that of C1, C2, C3, C5." in fresh.findings
+    assert "Our full model's mean test ACER: lower than C1, C2, C3, C5; not lower than C4." in fresh.findings
     assert "Test ACER by adding FCAM (C4 to full): slides -0.34, ours +0.50 points." in fresh.findings
     assert stale.grids[0].rows[-1][7:9] == ("10.00", "50.00")
-    assert stale.findings == ("No seed has all six variants yet (none of C1, C2, C3, C4, C5): no ordering.",)
+    assert stale.findings == ("No seed has all six variants yet (missing: C1, C2, C3, C4, C5): no order.",)
 
 
 def test_full_below_all_and_ties():
     rows = [row(tag, acer=0.02 if tag != FULL else 0.01) for tag in BY_TAG]
     findings = compare(rows).findings
-    assert "Our full model's mean test ACER is below that of each of the others." in findings
+    assert "Our full model's mean test ACER: lower than C1, C2, C3, C4, C5." in findings
     assert "ours: full 1.00 < C1 2.00 = C2 2.00 = C3 2.00 = C4 2.00 = C5 2.00" in findings
 
 
@@ -269,8 +271,15 @@ def test_shipped_recipe_leaves_the_runs_their_part():
 
 
 def test_the_committed_results_are_all_of_the_shipped_recipe():
-    """A change that gives the recipe another digest leaves the results behind: then they are to be made again."""
+    """After a change of the recipe's digest the committed results have to be repeated."""
     rows = read_rows(ROOT / "training" / "results" / "ablation.csv")
     recipe = read_settings(ROOT / "training" / "recipes" / "small.toml")
     assert {row.recipe for row in rows} == {recipe_digest(recipe)}
     assert {row.run for row in rows} == {*variant_runs(BY_TAG, range(3)), *fold_runs([3, 4], [FULL], [0])}
+
+
+def test_the_committed_tables_are_made_from_the_committed_results():
+    """After a change of the tables: `eulernet ablate --table --markdown training/results/ablation.md`."""
+    rows = read_rows(ROOT / "training" / "results" / "ablation.csv")
+    written = markdown([compare(each) for each in by_origin(rows).values()])
+    assert (ROOT / "training" / "results" / "ablation.md").read_text(encoding="utf-8") == written

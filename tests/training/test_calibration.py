@@ -1,10 +1,12 @@
-"""Calibration: 0.5 is where both error rates are equal on the development set, and the order of scores is kept."""
+# SPDX-License-Identifier: Apache-2.0
+"""Calibration: 0.5 is the threshold of equal error rates on the development set, and scores keep their order."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+
 from eulernet.datasets.records import Video
 from eulernet.learning.calibration import STEEPEST_LOGIT, fit, map_means, publish
 from eulernet.learning.checkpoint import Checkpoint, load, save
@@ -71,6 +73,6 @@ def test_published_weights_decide_at_one_half(tmp_path):
     scores = published.network(clips).liveness[:, -1].detach().numpy()
     threshold, slope = fit(means, lives)
     assert np.allclose(scores, liveness(means, threshold, slope), atol=1e-5)
-    # What was not calibrated is what it was.
+    # Calibration changes nothing else.
     before, after = network.state_dict(), published.network.state_dict()
     assert {name for name in before if not torch.equal(before[name], after[name])} == {"scale", "threshold"}

@@ -1,13 +1,15 @@
-"""DIIRF against scipy: the recursion, its gradients, its stability, and the band-passes that it starts from."""
+# SPDX-License-Identifier: Apache-2.0
+"""DIIRF compared with scipy: recursion, gradients, stability, and the initial band-passes."""
 
 import numpy as np
 import pytest
 import scipy.signal
 import torch
-from eulernet import diirf
-from eulernet.diirf import DIIRF
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from eulernet import diirf
+from eulernet.diirf import DIIRF
 
 
 def random_filter(channels: int, seed: int, dtype: torch.dtype) -> DIIRF:
@@ -114,7 +116,7 @@ def test_impulse_responses_die_out_at_the_extremes() -> None:
     assert torch.isfinite(response).all()
     early, late = response[:1500].abs().amax(dim=0), response[1500:].abs().amax(dim=0)
     assert (late < early).all()
-    assert early.max() < 200.0  # a pole pair near 1 - 5e-3 swells to about 1 / (e * 5e-3) before it decays
+    assert early.max() < 200.0  # a pole pair near 1 - 5e-3 peaks at about 1 / (e * 5e-3) before it decays
 
 
 def test_without_the_margin_a_pole_would_lie_on_the_circle(monkeypatch: pytest.MonkeyPatch) -> None:

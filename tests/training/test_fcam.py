@@ -1,7 +1,9 @@
-"""FCAM: which map gates which channels, what the state does, and that nothing leaks between pixels or frames."""
+# SPDX-License-Identifier: Apache-2.0
+"""FCAM: gated channels of each map, filter state, and independence of pixels and frames."""
 
 import pytest
 import torch
+
 from eulernet.fcam import FCAM
 
 N, T, C, K, H, W = 2, 3, 12, 4, 5, 6

@@ -1,4 +1,5 @@
-"""Labels: the mesh is a whole face, the drawing agrees with a plain reference, each map shows what it is to show."""
+# SPDX-License-Identifier: Apache-2.0
+"""Labels: the mesh is a whole face, rasterising agrees with a plain reference, and each map has its values."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -8,6 +9,10 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from numpy.typing import NDArray
+from skimage import data
+from skimage.draw import polygon2mask
+
 from eulernet.faces import FaceFinder
 from eulernet.labels import (
     LABEL_KINDS,
@@ -20,33 +25,17 @@ from eulernet.labels import (
     location_map,
     make_mesh,
 )
-from eulernet.labels.command import labels_picture
+from eulernet.labels.labels_picture import photographs
+from eulernet.labels.labels_picture_command import labels_picture
 from eulernet.labels.mesh import BROW_TOP, CHIN, LEFT_EAR, NOSE_TIP, RIGHT_EAR
-from eulernet.labels.picture import photographs
-from eulernet.labels.raster import rasterise
-from eulernet_build.face_models.fetch import FetchError
-from eulernet_build.face_models.models import make_face_models
-from numpy.typing import NDArray
-from skimage import data
-from skimage.draw import polygon2mask
+from eulernet.labels.mesh_raster import rasterise
 
-ROOT = Path(__file__).parents[2]
 BOX = np.array([0, 0, 320, 320], np.float32)
 Floats = NDArray[np.float32]
 
 
-@pytest.fixture(scope="module")
-def models() -> Path:
-    folder = ROOT / "out" / "face_models"
-    try:
-        make_face_models(folder)
-    except FetchError as error:
-        pytest.skip(f"no face models: {error}")
-    return folder
-
-
 def mean_landmarks(turn_deg: float = 0.0) -> Floats:
-    """The mean face in the middle of BOX, turned about its vertical axis: z away from the camera."""
+    """The mean face in the middle of BOX, rotated about its vertical axis; z away from the camera."""
     points = face_mesh().points * [1, 1, -1]
     angle = np.radians(turn_deg)
     turn = [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]]
@@ -63,7 +52,7 @@ def test_mesh_is_one_disc_without_holes() -> None:
     assert triangles.shape == (898, 3)
     assert set(triangles.ravel().tolist()) == set(range(468))
     directed = directed_edges()
-    assert set(directed.values()) == {1}  # all triangles wound the same way, no edge in three of them
+    assert set(directed.values()) == {1}  # all triangles have the same winding, and no edge is in three of them
     edges = {frozenset(edge) for edge in directed}
     assert 468 - len(edges) + 898 == 1  # Euler characteristic of a disc
 
@@ -95,8 +84,8 @@ def test_table_can_not_be_changed() -> None:
         face_mesh().points[0] = 0
 
 
-def test_table_is_what_its_maker_measures(models: Path) -> None:
-    measured = make_mesh.mean_face(*make_mesh.measured_shapes(models))
+def test_table_is_what_its_maker_measures(face_models: Path) -> None:
+    measured = make_mesh.mean_face(*make_mesh.measured_shapes(face_models))
     np.testing.assert_allclose(measured, face_mesh().points, atol=1e-3)
 
 
@@ -105,14 +94,14 @@ def test_triangles_are_made_from_edges_and_holes_closed() -> None:
     edges = [f"({t[i]}, {t[(i + 1) % 3]})" for t in triangles[:852] for i in range(3)]
     text = f"FACEMESH_TESSELATION = frozenset([{', '.join(edges)}])"
     np.testing.assert_array_equal(make_mesh.triangles_of(text), triangles)
-    with pytest.raises(ValueError, match="in threes"):
+    with pytest.raises(ValueError, match="triples"):
         make_mesh.triangles_of("FACEMESH_TESSELATION = frozenset([(0, 1), (2, 3), (4, 5)])")
     with pytest.raises(ValueError, match="no FACEMESH_TESSELATION"):
         make_mesh.triangles_of("")
 
 
 def plain_rasterise(points: Floats, values: Floats, triangles: NDArray[np.int64], size: int, oversample: int) -> Floats:
-    """Sample by sample and triangle by triangle, in float64."""
+    """A plain loop over samples and triangles, in float64."""
     side = size * oversample
     samples = np.zeros((side, side, values.shape[1]))
     for row in range(side):
@@ -181,9 +170,9 @@ def test_nose_is_high_and_ears_are_low(draw: Callable[[Floats, Floats], Floats])
 
 
 def test_location_map_is_the_same_relief_for_everybody() -> None:
-    """A flat face gets the relief of any other; its own depth map is another one."""
+    """A flattened face has the usual location map, but another depth map."""
     usual, flat = mean_landmarks(), mean_landmarks()
-    flat[:, 2] = ((flat[:, 2] + 160) / 160) ** 3 * 160 - 160  # no point passes another one
+    flat[:, 2] = ((flat[:, 2] + 160) / 160) ** 3 * 160 - 160  # the points keep their order
     location = np.abs(location_map(usual, BOX) - location_map(flat, BOX))
     depth = np.abs(depth_map(usual, BOX) - depth_map(flat, BOX))
     assert location.max() < 0.05
@@ -205,7 +194,7 @@ def test_maps_turn_and_move_with_the_face(kind: LabelKind) -> None:
 
 
 def test_turned_face_hides_its_far_cheek() -> None:
-    """In half profile the nose lies over the far cheek: near things are seen, so nothing of the cheek shows through."""
+    """In half profile the nose hides a part of the far cheek."""
     landmarks = mean_landmarks(55)
     drawn = location_map(landmarks, BOX)
     x, y = (landmarks[NOSE_TIP, :2] / 10).astype(int)
@@ -223,37 +212,37 @@ def test_mask_is_the_hull() -> None:
     np.testing.assert_array_equal(mask, polygon2mask((32, 32), hull[:, ::-1] - 0.5))
 
 
-def test_command_draws_and_tells_the_times(models: Path, tmp_path: Path) -> None:
+def test_command_draws_and_tells_the_times(face_models: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "labels.png"
-    result = CliRunner().invoke(labels_picture, ["--out", str(out), "--face-models", str(models)])
+    result = CliRunner().invoke(labels_picture, ["--out", str(out), "--face-models", str(face_models)])
     assert result.exit_code == 0, result.output
     assert f"{out}: 7 faces" in result.output
-    for what in ("landmarks", "face location map", "binary mask", "depth map"):
-        line = next(line for line in result.output.splitlines() if line.strip().startswith(what))
+    for word in ("landmarks", "face location map", "binary mask", "depth map"):
+        line = next(line for line in result.output.splitlines() if line.strip().startswith(word))
         assert float(line.split()[-2]) > 0
     assert cv2.imread(str(out)).std() > 10
 
 
-def test_command_names_what_it_can_not_use(models: Path, tmp_path: Path) -> None:
+def test_command_names_what_it_can_not_use(face_models: Path, tmp_path: Path) -> None:
     run = CliRunner().invoke
     missing = run(labels_picture, ["--face-models", str(tmp_path), "--out", str(tmp_path / "a.png")])
     assert missing.exit_code == 1
     assert "eulernet face-models" in missing.output
     garbage = tmp_path / "garbage.jpg"
     garbage.write_bytes(b"no picture")
-    result = run(labels_picture, [str(garbage), "--face-models", str(models), "--out", str(tmp_path / "a.png")])
+    result = run(labels_picture, [str(garbage), "--face-models", str(face_models), "--out", str(tmp_path / "a.png")])
     assert result.exit_code == 1
-    assert "garbage.jpg: not a picture" in result.output
+    assert "garbage.jpg: " in result.output
     coffee = tmp_path / "coffee.png"
     cv2.imwrite(str(coffee), data.coffee())
-    result = run(labels_picture, [str(coffee), "--face-models", str(models), "--out", str(tmp_path / "a.png")])
+    result = run(labels_picture, [str(coffee), "--face-models", str(face_models), "--out", str(tmp_path / "a.png")])
     assert result.exit_code == 1
-    assert "coffee.png: no face found" in result.output
+    assert "coffee.png: no face" in result.output
     assert not (tmp_path / "a.png").exists()
 
 
-def test_real_faces_get_full_maps(models: Path) -> None:
-    finder = FaceFinder(models)
+def test_real_faces_get_full_maps(face_models: Path) -> None:
+    finder = FaceFinder(face_models)
     for picture in photographs().values():
         face = finder.find(picture)
         assert face is not None

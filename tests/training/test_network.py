@@ -1,4 +1,5 @@
-"""EulerNet: its two forms agree, statuses do what they say, a seed gives the same bits, and the budget holds."""
+# SPDX-License-Identifier: Apache-2.0
+"""EulerNet: agreement of its two forms, effects of STATUS, reproducible initialisation, and the cost budget."""
 
 import dataclasses
 import hashlib
@@ -7,9 +8,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from eulernet.network import CLIP_FRAMES, EulerNet, NetworkConfig, Prediction, State, create
-from eulernet.summary import measure
 from torch import Tensor
+
+from eulernet.network import EulerNet, NetworkConfig, Prediction, State, create
+from eulernet.summary import measure
+from eulernet_core.clip_geometry import CLIP_FRAMES
 
 SMALL = NetworkConfig(image_size=64)
 MakeClip = Callable[..., Tensor]
@@ -34,7 +37,7 @@ def int32(rows: list[list[int]]) -> Tensor:
 
 @torch.no_grad()
 def play(network: EulerNet, clip: Tensor, status: Tensor, state: State | None = None) -> tuple[Prediction, State]:
-    """`step` over the frames of a clip, the predictions stacked as `forward` gives them."""
+    """`step` over the frames of a clip, with the predictions stacked as in `forward`."""
     state = network.initial_state(clip.shape[0]) if state is None else state
     frames = []
     for t in range(clip.shape[1]):

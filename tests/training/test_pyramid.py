@@ -1,8 +1,10 @@
-"""The residual pyramid: what its residuals are, and that no level is lost on the way."""
+# SPDX-License-Identifier: Apache-2.0
+"""The residual pyramid: its residuals, and the effect of each level on the output."""
 
 import pytest
 import torch
-from eulernet.pyramid import DeepestLevel, ResidualPyramid, upsample
+
+from eulernet.residual_pyramid import DeepestLevel, ResidualPyramid, upsample
 
 CHANNELS = (4, 6, 8)
 
@@ -46,7 +48,7 @@ def test_what_the_coarser_level_has_leaves_no_residual(pyramid: ResidualPyramid)
 
 
 def test_the_finest_detail_is_not_averaged_away(pyramid: ResidualPyramid, levels: list[torch.Tensor]) -> None:
-    # A checkerboard of one pixel has mean zero in every 2x2 block: average pooling would return exactly the same.
+    # A one-pixel checkerboard has mean zero in every 2x2 block, so average pooling would not change the output.
     checker = torch.ones(32, 32)
     checker[::2, ::2] = checker[1::2, 1::2] = -1.0
     assert (pyramid([levels[0] + checker, *levels[1:]]) - pyramid(levels)).abs().max() > 1e-2

@@ -1,14 +1,16 @@
-"""No trivial statistic of the documented data set tells attacks: by a table of its statistics, itself checked."""
+# SPDX-License-Identifier: Apache-2.0
+"""Trivial statistics of the documented data set do not distinguish attacks; the table of statistics is checked too."""
 
 from pathlib import Path
 
 import numpy as np
+
 from eulernet.datasets.oulu import Name
 from eulernet.simulation.presets import PRESETS
-from eulernet.simulation.run import make_video
+from eulernet.simulation.rendering import make_video
 from eulernet.simulation.shortcuts import LIMIT_AUC, check, read_table, statistics
 
-# Statistics of the data set that the documentation renders: `python -m eulernet.simulation.shortcuts` wrote them.
+# Statistics of the data set in the documentation, written by `python -m eulernet.simulation.shortcuts`.
 TABLE = Path(__file__).parent / "data" / "shortcut_statistics.csv"
 
 

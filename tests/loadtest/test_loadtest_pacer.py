@@ -1,4 +1,5 @@
-"""The pacer against a fake clock: when each request is due, whatever the sender does with its time."""
+# SPDX-License-Identifier: Apache-2.0
+"""The pacer with a simulated clock: intended and actual times of quick and slow senders."""
 
 from __future__ import annotations
 
@@ -7,11 +8,12 @@ import itertools
 import statistics
 
 import pytest
-from eulernet_client.loadtest.pacer import MonotonicClock, at_once, constant, due, poisson
+
+from eulernet_loadtest.pacer import MonotonicClock, at_once, constant, due, poisson
 
 
 class FakeClock:
-    """Time that passes only when a test, or a wait, lets it."""
+    """A clock that only tests and waits advance."""
 
     def __init__(self, now_s: float = 100.0) -> None:
         self.time_s = now_s
@@ -27,7 +29,7 @@ class FakeClock:
 
 
 async def sent(schedule, clock, busy_s) -> list[tuple[float, float]]:
-    """Intended and actual time of each request of a sender that is busy for `busy_s[n]` with request n."""
+    """Intended and actual send times of a sender that request n keeps busy for `busy_s[n]`."""
     times = []
     async for intended_s in schedule:
         times.append((round(intended_s, 9), round(clock.now_s(), 9)))
@@ -65,22 +67,22 @@ def test_poisson_arrivals_are_independent() -> None:
     ],
     ids=["idle", "quicker than the pace", "one stall", "slower than the pace", "a stall beyond the end"],
 )
-async def test_what_is_due_comes_never_early_and_is_never_left_out(busy_s, expected) -> None:
+async def test_no_request_is_early_or_skipped(busy_s, expected) -> None:
     clock = FakeClock()
     schedule = due(constant(10.0), clock, 100.0, 100.35)
     assert await sent(schedule, clock, iter(busy_s)) == expected
     assert all(intended_s <= sent_s for intended_s, sent_s in expected)
 
 
-async def test_overdue_requests_are_not_waited_for() -> None:
+async def test_overdue_requests_follow_at_once() -> None:
     clock = FakeClock()
     times = await sent(due(constant(10.0), clock, 101.0, 102.0), clock, iter([0.55]))
     assert len(times) == 10
     assert clock.waits == pytest.approx([101.0, 101.6, 101.7, 101.8, 101.9])
 
 
-async def test_arrivals_keep_their_schedule_whatever_happens() -> None:
-    """The same Poisson arrivals are intended for a quick sender and for one that hangs."""
+async def test_arrivals_do_not_depend_on_the_sender() -> None:
+    """A quick sender and one that hangs have the same intended Poisson arrivals."""
     quick, slow = FakeClock(), FakeClock()
     of_quick = await sent(due(poisson(20.0, 7), quick, 100.0, 105.0), quick, iter(()))
     of_slow = await sent(due(poisson(20.0, 7), slow, 100.0, 105.0), slow, iter([0.0, 3.0]))
@@ -89,13 +91,13 @@ async def test_arrivals_keep_their_schedule_whatever_happens() -> None:
     assert max(actual - intended for intended, actual in of_quick) == 0
 
 
-async def test_closed_loop_goes_on_when_it_is_answered() -> None:
+async def test_closed_loop_sends_upon_each_answer() -> None:
     clock = FakeClock()
     times = await sent(at_once(clock, 100.5, 102.0), clock, iter([0.2, 0.9, 0.35, 0.1]))
     assert times == [(time, time) for time in (100.5, 100.7, 101.6, 101.95)]
 
 
-async def test_the_machines_clock_never_wakes_early() -> None:
+async def test_the_monotonic_clock_never_wakes_early() -> None:
     clock = MonotonicClock()
     for delay_s in (0.0, 0.0004, 0.003, 0.02):
         target_s = clock.now_s() + delay_s

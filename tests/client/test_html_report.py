@@ -1,4 +1,5 @@
-"""The HTML report: what it says, and that the boxes and maps lie where the face is."""
+# SPDX-License-Identifier: Apache-2.0
+"""The HTML report: its text, and the places of boxes and maps on the faces."""
 
 from __future__ import annotations
 
@@ -10,16 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from eulernet_client import ClipResult, FrameResult, Status
-from eulernet_client.errors import NoFaceError
-from eulernet_client.report import FACE_SIDE_PX, FRAME_WIDTH_PX, Report, colours, draw_box, overlay
 from PIL import Image
+
+from eulernet_client import FrameResult, Status, VideoResult
+from eulernet_client.errors import NoFaceError
+from eulernet_client.html_report import FACE_SIDE_PX, FRAME_WIDTH_PX, Report, colours, draw_box, overlay
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
 class Page(HTMLParser):
-    """Collects text, pictures and classes, and refuses a page whose tags do not close."""
+    """Collects texts, pictures and addresses, and refuses a page with a tag that is not closed."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -65,7 +67,7 @@ def jpeg(picture: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def result(path: str, liveness: float, weights: str = "untrained", clips: int = 1, keep: bool = True) -> ClipResult:
+def result(path: str, liveness: float, weights: str = "untrained", clips: int = 1, keep: bool = True) -> VideoResult:
     picture = np.full((240, 320, 3), 128, np.uint8)
     frames = [
         FrameResult(
@@ -82,7 +84,7 @@ def result(path: str, liveness: float, weights: str = "untrained", clips: int = 
         for clip in range(clips)
         for i in range(4)
     ]
-    return ClipResult(path, liveness, tuple(frames), weights, 0.1, ("several faces in 1 of 4 frames",))
+    return VideoResult(path, liveness, tuple(frames), weights, 0.1, ("several faces in 1 of 4 frames",))
 
 
 def render(report: Report, weights: str = "untrained") -> Page:
@@ -90,7 +92,7 @@ def render(report: Report, weights: str = "untrained") -> Page:
     return Page(report.render(weights=weights, server_version="2.51.0", created=when))
 
 
-def test_report_says_all_there_is_to_say() -> None:
+def test_report_holds_results_errors_and_versions() -> None:
     report = Report()
     report.add(result("live.mp4", 0.875))
     report.add(result("attack.mp4", 0.125, clips=2))
@@ -123,7 +125,7 @@ def test_report_says_all_there_is_to_say() -> None:
         ),
     ],
 )
-def test_weights_stand_at_the_top(weights: str, banner: str) -> None:
+def test_banner_names_the_weights(weights: str, banner: str) -> None:
     report = Report()
     report.add(result("a.mp4", 0.5, weights))
     assert render(report, weights).by_id["weights"] == banner
@@ -155,15 +157,28 @@ def test_empty_report_is_a_page() -> None:
 
 
 def test_report_needs_the_pictures() -> None:
-    with pytest.raises(ValueError, match="frame 45: has no picture; score with keep_jpegs=True"):
+    with pytest.raises(ValueError, match="frame 45: .*keep_jpegs=True"):
         Report().add(result("a.mp4", 0.5, keep=False))
 
 
-def test_report_is_written_also_for_a_name_that_is_no_utf8(tmp_path: Path) -> None:
+def test_report_is_written_for_a_name_that_is_not_utf8(tmp_path: Path) -> None:
     report = Report()
     report.add(result("clip\udcff.mp4", 0.5))
     report.write(tmp_path / "r.html", weights="untrained", server_version="2")
     assert "clip?.mp4" in Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
+
+
+def test_report_replaces_a_file_and_is_written_through_a_link(tmp_path: Path) -> None:
+    page, link = tmp_path / "r.html", tmp_path / "link.html"
+    page.write_text("an earlier report")
+    link.symlink_to(page)
+    for path in (page, link):
+        report = Report()
+        report.add_error(f"{path.stem}.mp4", NoFaceError("no face"))
+        report.write(path, weights="untrained", server_version="2")
+        assert f"{path.stem}.mp4" in page.read_text()
+    assert link.is_symlink()
+    assert sorted(tmp_path.iterdir()) == [link, page], "no temporary file is left"
 
 
 def test_box_is_drawn_where_the_face_is() -> None:
@@ -173,7 +188,7 @@ def test_box_is_drawn_where_the_face_is() -> None:
     assert (columns.min(), columns.max(), rows.min(), rows.max()) == (60, 180, 120, 240)
 
 
-def test_map_lies_over_the_face_only_and_the_right_way_up() -> None:
+def test_map_covers_the_face_only_and_is_upright() -> None:
     picture = np.zeros((200, 200, 3), np.uint8)
     picture[50:150, 50:150] = 200  # the face
     location_map = np.zeros((32, 32), np.float32)
@@ -193,7 +208,7 @@ def test_map_lies_over_the_face_only_and_the_right_way_up() -> None:
 
 
 @pytest.mark.parametrize("box", [(-50.0, -50.0, 5000.0, 5000.0), (0.0, 0.0, 0.0, 0.0), (199.5, 0.0, 400.0, 400.0)])
-def test_box_outside_the_picture_does_no_harm(box: tuple[float, float, float, float]) -> None:
+def test_box_outside_the_picture_is_clipped(box: tuple[float, float, float, float]) -> None:
     picture = Image.new("RGB", (200, 200), (90, 90, 90))
     assert overlay(picture, box, np.zeros((32, 32), np.float32)).size == (FACE_SIDE_PX, FACE_SIDE_PX)
     assert draw_box(picture, box).width == FRAME_WIDTH_PX
@@ -202,13 +217,13 @@ def test_box_outside_the_picture_does_no_harm(box: tuple[float, float, float, fl
 def test_pictures_are_turned_upright_by_exif() -> None:
     buffer = io.BytesIO()
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned a quarter clockwise
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise
     Image.new("RGB", (320, 240)).save(buffer, "JPEG", exif=exif)
     row = result("a.jpg", 0.5)
     frame = row.frames[0]
     turned = FrameResult(45, 0.5, frame.location_map, (0, 0, 240, 320), 1, Status.OK, "f", 0, buffer.getvalue())
     report = Report()
-    report.add(ClipResult("a", 0.5, (turned,), "", 0.1))
+    report.add(VideoResult("a", 0.5, (turned,), "", 0.1))
     data = render(report).pictures[0].partition(",")[2]
     assert Image.open(io.BytesIO(base64.b64decode(data))).size == (240, 320)
 

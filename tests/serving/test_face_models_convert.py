@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The converted networks against LiteRT running the original files, and the decoding against a plain loop."""
 
 from collections.abc import Callable
@@ -10,12 +11,17 @@ import onnxruntime
 import openvino
 import pytest
 import tflite
-from eulernet_build.face_models import detector, fetch, mesh, models
-from eulernet_build.face_models.geometry import letterbox
-from eulernet_build.face_models.onnx_graph import OnnxGraph
-from eulernet_build.face_models.tflite_to_onnx import ConversionError, convert, same_padding
 from numpy.typing import NDArray
 from skimage import data
+
+from eulernet_core import face_box
+from eulernet_serving.face_locating import shrink
+from eulernet_serving.face_models import converted as models
+from eulernet_serving.face_models import detector_graph as detector
+from eulernet_serving.face_models import mesh_graph as mesh
+from eulernet_serving.face_models import wheel_files as fetch
+from eulernet_serving.face_models.onnx_graph import OnnxGraph
+from eulernet_serving.face_models.tflite_to_onnx import ConversionError, convert, same_padding
 
 Floats = NDArray[np.float32]
 NAMES = (models.DETECTOR_NAME, models.MESH_NAME)
@@ -31,7 +37,7 @@ def squares(side_px: int) -> NDArray[np.uint8]:
     noise = np.random.default_rng(0).integers(0, 256, (side_px, side_px, 3), np.uint8)
     face = data.astronaut()
     pictures = (face, face[60:200, 150:290], data.coffee(), noise)
-    return np.stack([letterbox(picture, side_px).pixels for picture in pictures])
+    return np.stack([face_box.letterbox(picture, shrink, side_px)[0] for picture in pictures])
 
 
 def session(model: bytes | Path) -> Any:
@@ -52,7 +58,7 @@ def run_litert(path: Path, image: Floats) -> dict[str, Floats]:
 
 
 def bare_network(path: Path, side_px: int, outputs: dict[str, tuple[int, ...]]) -> Any:
-    """The converted network alone, without what is put around it for serving."""
+    """The converted network alone, without the operators added for serving."""
     graph = OnnxGraph()
     for name, value in convert(path.read_bytes(), graph, "X").items():
         graph.publish(value, name)
@@ -111,7 +117,7 @@ def iou(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 
 def test_detector_equals_litert_and_a_loop(face_models: Path) -> None:
-    images = squares(detector.SIDE_PX)
+    images = squares(face_box.DETECTOR_SIDE_PX)
     box, keypoints, score, second = session(face_models / models.DETECTOR_NAME).run(None, {"IMAGE": images})
     for i, image in enumerate(images):
         raw = run_litert(face_models / fetch.DETECTOR.name, (image[None] / np.float32(127.5) - 1).astype(np.float32))

@@ -1,4 +1,5 @@
-"""The embedded server: start, stop, what goes wrong, and that nothing stays behind."""
+# SPDX-License-Identifier: Apache-2.0
+"""The embedded server: start, stop, failures, and no leftovers."""
 
 import contextlib
 import os
@@ -12,12 +13,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from eulernet_build import triton
-from eulernet_build.repository import RepositoryError, assemble
-from eulernet_build.server import HOST, Ports, ServerError, probe
+
+from eulernet_serving import triton_wheel as triton
+from eulernet_serving.cpu_repository import RepositoryError, assemble
+from eulernet_serving.embedded_server import HOST, Ports, ServerError, probe
 
 ROOT = Path(__file__).parents[2]
-SERVE = [sys.executable, "-c", "from eulernet_build.commands import serve; serve()"]
+SERVE = [sys.executable, "-c", "from eulernet_serving.serve_command import serve; serve()"]
 FREE_PORTS = ["--http-port=0", "--grpc-port=0", "--metrics-port=0"]
 
 
@@ -211,7 +213,7 @@ def test_probe_asks_no_proxy(server, monkeypatch):
 
 @pytest.mark.triton
 def test_server_listens_on_loopback_only(server):
-    process = psutil.Process(server._process.pid)
+    process = psutil.Process(server.pid)
     addresses = {
         each.laddr.ip.removeprefix("::ffff:")
         for each in process.net_connections("tcp")
@@ -239,12 +241,6 @@ def test_assembling_without_the_graph_is_refused(tmp_path):
     with pytest.raises(RepositoryError, match="eulernet/1/model.onnx is missing: eulernet export writes it"):
         assemble(tmp_path / "out", source, ROOT / "out" / "face_models")
     assert not (tmp_path / "out").exists()
-
-
-def test_host_without_libpython_is_told_what_to_install(monkeypatch):
-    monkeypatch.setattr(triton, "python_version", lambda: "3.99")
-    with pytest.raises(triton.TritonMissingError, match=r"libpython3\.99\.so.*apt-get install libpython3-dev"):
-        triton.find_libpython()
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,21 @@
-"""Error rates: against scikit-learn and slow definitions, ties included, and against cases worked out by hand."""
+# SPDX-License-Identifier: Apache-2.0
+"""Error rates compared with scikit-learn, with slow definitions including ties, and with cases by hand."""
 
 import math
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from eulernet.evaluation import metrics
-from eulernet.evaluation.metrics import FIGURES, MetricsError, Sample, figures, kind_of
-from eulernet.evaluation.published import PUBLISHED, published
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import norm
 from sklearn.metrics import det_curve, roc_auc_score, roc_curve
 
-# Few distinct values, so that ties within and between the classes are usual; and any floats.
+from eulernet_core import attack_detection_metrics as metrics
+from eulernet_core.attack_detection_metrics import FIGURES, MetricsError, Sample, figures, kind_of
+
+# Few distinct values, for ties within and between the classes; and any floats.
 SCORES = st.one_of(
     st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0]), min_size=1, max_size=12),
     st.lists(st.floats(0, 1, width=32), min_size=1, max_size=12),
@@ -61,7 +62,7 @@ def test_det_is_scikit_learn_s_on_normal_deviates(live: list[float], attack: lis
 @settings(deadline=None)
 @given(live=SCORES, attack=SCORES)
 def test_eer_threshold_is_the_best_of_all(live: list[float], attack: list[float]) -> None:
-    """Every threshold that decides differently, tried one by one in exact arithmetic."""
+    """Compares with all thresholds that decide differently, in exact arithmetic."""
 
     def rates(threshold: float) -> tuple[Fraction, Fraction]:
         accepted = Fraction(sum(score >= threshold for score in attack), len(attack))
@@ -170,13 +171,3 @@ def test_kind_of(instrument: str, kind: str) -> None:
 def test_what_no_rate_can_be_computed_from(build, message: str) -> None:
     with pytest.raises(MetricsError, match=message):
         build()
-
-
-def test_published_rates_hang_together() -> None:
-    methods = {"Disentangled", "FAS-SGTD", "DeepPixBiS", "CDCN", "EulerNet"}
-    for protocol in (1, 2, 3, 4):
-        assert {row.method for row in published(protocol)} == methods
-    for row in PUBLISHED:
-        # To one decimal of theirs, and of rates that were rounded themselves.
-        assert row.acer.percent == pytest.approx((row.apcer.percent + row.bpcer.percent) / 2, abs=0.1001), row
-        assert (row.acer.spread is None) == (row.protocol < 3)
