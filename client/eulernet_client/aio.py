@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
 
 from eulernet_client._health import check
 from eulernet_client._result import FrameResult, Health, VideoResult
 from eulernet_client._session import ClientBase, StreamBase
 from eulernet_client._transport import Connection
 from eulernet_client.sources import SourceClip
+
+DEADLINE_GRACE_S = 2.0
 
 
 class _AsyncChannels:
@@ -29,7 +32,13 @@ class _AsyncChannels:
         if endpoint not in self._clients:
             url = self._connection.urls[endpoint]
             self._clients[endpoint] = InferenceServerClient(**self._connection.channel(url))
-        return await getattr(self._clients[endpoint], method)(**arguments)
+        # gRPC ends a call at its deadline, unless it misses a wake-up of the event loop: then this timer does.
+        limit_s = arguments["client_timeout"] + DEADLINE_GRACE_S
+        try:
+            return await asyncio.wait_for(getattr(self._clients[endpoint], method)(**arguments), limit_s)
+        except asyncio.TimeoutError:
+            message = f"gRPC gave no result {DEADLINE_GRACE_S:g} s after the deadline"
+            raise InferenceServerException(message, "StatusCode.DEADLINE_EXCEEDED") from None
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -16,7 +16,7 @@ import grpc
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from eulernet_client import AsyncClient, Client, Tls, errors
+from eulernet_client import AsyncClient, Client, Tls, aio, errors
 from eulernet_client._transport import Attempts, Connection, Endpoints, server_error
 
 JPEGS = [b"\xff\xd8"] * 4
@@ -329,3 +329,16 @@ def test_channel_arguments() -> None:
         assert no_proxy in plain.channel(url)["channel_args"]
     secure = Connection.make("a:1", 5, Tls(root_certificates="ca.pem"), None).channel("a:1")
     assert (secure["ssl"], secure["root_certificates"], secure["private_key"]) == (True, "ca.pem", None)
+
+
+async def test_a_call_that_grpc_never_ends_times_out(monkeypatch):
+    """Stands for gRPC's asyncio layer when it misses a wake-up; that can't be provoked at will."""
+
+    async def never(self, *arguments, **keywords):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(aio.InferenceServerClient, "infer", never)
+    monkeypatch.setattr(aio, "DEADLINE_GRACE_S", 0.1)
+    async with aio.AsyncClient("127.0.0.1:9", timeout_s=0.2, retry=False) as client:
+        with pytest.raises(errors.RequestTimeoutError, match=r"127\.0\.0\.1:9"):
+            await client.score_frames([b"jpeg"] * 4)
