@@ -274,7 +274,8 @@ def test_progress_without_a_terminal_is_a_line_at_intervals():
     assert last.endswith(" left")
 
 
-def test_progress_on_a_terminal_is_a_bar():
+def test_progress_on_a_terminal_is_a_bar(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")  # nothing is drawn on a dumb one
     console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
     with BatchProgress(console) as progress:
         progress.begin(12, 0)

@@ -154,7 +154,10 @@ print(json.dumps(sorted({name.split(".")[0] for name in set(sys.modules) - start
 
 def test_python_models_import_their_code_from_the_folder_and_listed_packages_only(assembled):
     done = subprocess.run(
-        [sys.executable, "-c", IMPORT_STAGES, str(assembled / "python")], capture_output=True, text=True, check=False
+        [sys.executable, "-B", "-c", IMPORT_STAGES, str(assembled / "python")],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     distributions = packages_distributions()
