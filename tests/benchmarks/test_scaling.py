@@ -178,6 +178,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.triton
 def test_a_short_run_measures_all_parts(measured: Path):
     results = json.loads((measured / "results.json").read_text())
@@ -203,6 +204,7 @@ def test_a_short_run_measures_all_parts(measured: Path):
     assert results["versions"]["triton"].startswith("2.")
 
 
+@pytest.mark.slow
 @pytest.mark.triton
 def test_the_page_comes_from_the_results(measured: Path, tmp_path: Path):
     done = CliRunner().invoke(main, ["--out", str(measured), "--docs", str(tmp_path), "--no-measure"])

@@ -219,6 +219,7 @@ def test_the_page_shows_failures_and_unscored_requests(tmp_path: Path):
     assert "/a/log" not in page
 
 
+@pytest.mark.slow
 @pytest.mark.triton
 def test_a_short_sweep_on_real_servers(tmp_path: Path):
     wanted = [

@@ -60,6 +60,7 @@ def test_the_face_is_found_in_every_frame_and_moves_smoothly(clips: Path, detect
     assert np.abs(np.diff(centres, axis=0)).max() < 15
 
 
+@pytest.mark.slow
 def test_frames_depend_on_the_seed_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo_clips, "FRAMES", 4)
     one, again, other = make(tmp_path / "one"), make(tmp_path / "again"), make(tmp_path / "other", "--seed", "7")

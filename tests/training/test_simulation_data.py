@@ -63,6 +63,7 @@ def test_layout_names_and_lists(tmp_path):
         simulate(root, SEED + 1, QUICK, jobs=1)
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_in_another_process(tmp_path):
     code = (
         "import sys; from pathlib import Path; from dataclasses import replace\n"
