@@ -1,20 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JPEG (ITU-T T.81): structure that can be read without decoding the picture, and encoding.
-
-Structure: is it a JPEG, is it whole, how large is it, which way up is it (EXIF).
-"""
+"""JPEG (ITU-T T.81): encoding, and what a service checks before it decodes: structure, size, limits, orientation."""
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import simplejpeg
-from PIL import Image
 
-from eulernet_core.limits import MAX_PIXELS
+from eulernet_core import limits
+from eulernet_core.jpeg_segments import SIDEWAYS, START_OF_IMAGE, UPRIGHT, BrokenJpegError, Segments, exif_segment, walk
 from eulernet_core.status import Status
 
 if TYPE_CHECKING:
@@ -22,22 +18,33 @@ if TYPE_CHECKING:
 
 QUALITY = 95  # of the frames that the client sends
 
-SIGNATURE = b"\xff\xd8\xff"
-START_OF_SCAN = b"\xff\xda"
-END_OF_IMAGE = b"\xff\xd9"
-EXIF_SIGNATURE = b"Exif\x00\x00"
-EXIF_ORIENTATION = 0x0112
-EXIF_SEARCH_BYTES = 65536
-SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+
+@dataclass(frozen=True)
+class JpegLimits:
+    """What is decoded. A frame over a limit is answered with TOO_LARGE before anything is decoded.
+
+    Attributes:
+        max_encoded_bytes: of one frame's JPEG.
+        max_pixels: height x width.
+        max_progressive_pixels: height x width of a picture with several scans.
+        max_scans: scans of one picture.
+    """
+
+    max_encoded_bytes: int = limits.MAX_ENCODED_BYTES
+    max_pixels: int = limits.MAX_PIXELS
+    max_progressive_pixels: int = limits.MAX_PROGRESSIVE_PIXELS
+    max_scans: int = limits.MAX_SCANS
 
 
 @dataclass(frozen=True)
 class Header:
-    """`status`: OK, UNDECODABLE or TOO_LARGE; `width`, `height`: of the upright picture in px, 0 unless OK."""
+    """`status`: OK, UNDECODABLE or TOO_LARGE; `width`, `height`: of the upright picture in px, 0 unless OK;
+    `orientation`: EXIF, of the stored picture."""
 
     status: Status
     width: int = 0
     height: int = 0
+    orientation: int = UPRIGHT
 
 
 def encode_jpeg(picture: npt.NDArray[np.uint8], quality: int = QUALITY) -> bytes:
@@ -48,48 +55,58 @@ def encode_jpeg(picture: npt.NDArray[np.uint8], quality: int = QUALITY) -> bytes
     return encoded
 
 
-def inspect(encoded: npt.NDArray[np.uint8], max_pixels: int = MAX_PIXELS) -> Header:
-    """Checks signature, header, size and end marker. An end marker counts only after the last start of a scan, since
-    the thumbnail inside an EXIF header has an end marker too. Damage inside a scan is not seen here.
+def inspect(encoded: npt.NDArray[np.uint8], allowed: JpegLimits | None = None) -> tuple[Header, npt.NDArray[np.uint8]]:
+    """Checks structure, size and limits without decoding. Damage inside a scan is not seen here.
 
     Args:
-        encoded: uint8 (bytes,), one JPEG.
-        max_pixels: the largest height x width that is decoded.
+        encoded: uint8 (bytes,), one JPEG; bytes behind its end marker are ignored.
+        allowed: the limits.
+    Returns: the header, and the JPEG that decoders get: without metadata and without bytes behind the end, and with the
+        orientation in one EXIF segment of the plainest form, so that every decoder reads the same orientation. It is
+        `encoded` itself where nothing changes, and empty unless the status is OK.
     """
-    data = encoded.tobytes()
-    if not data.startswith(SIGNATURE):
-        return Header(Status.UNDECODABLE)
+    allowed = allowed or JpegLimits()
+    nothing = np.zeros(0, np.uint8)
+    if len(encoded) > allowed.max_encoded_bytes:
+        return Header(Status.TOO_LARGE), nothing
     try:
-        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError:
-        # libjpeg refuses sides over 65,500 px as it does garbage; only the frame header distinguishes the two.
-        return Header(Status.TOO_LARGE if _claimed_pixels(data) > max_pixels else Status.UNDECODABLE)
-    if height * width > max_pixels:
-        return Header(Status.TOO_LARGE)
-    if not 0 <= data.rfind(START_OF_SCAN) < data.rfind(END_OF_IMAGE):
-        return Header(Status.UNDECODABLE)
-    sideways = _orientation(data) in SIDEWAYS
-    return Header(Status.OK, height, width) if sideways else Header(Status.OK, width, height)
+        found = walk(encoded)
+    except BrokenJpegError:
+        return Header(Status.UNDECODABLE), nothing
+    if not _within(found, allowed):
+        return Header(Status.TOO_LARGE), nothing
+    width, height = found.width, found.height
+    if found.orientation in SIDEWAYS:
+        width, height = height, width
+    return Header(Status.OK, width, height, found.orientation), _plain(encoded, found)
 
 
-def _claimed_pixels(data: bytes) -> int:
-    """Walks the marker segments (T.81 B.1.1) to the frame header and reads the size there; 0 without one."""
-    at = 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = (int.from_bytes(data[at + i : at + i + 2], "big") for i in (5, 7))
-            return height * width
-        at += 2 + length
-    return 0
+def cheap_to_decode(encoded: npt.NDArray[np.uint8], allowed: JpegLimits) -> bool:
+    """Whether a JPEG keeps to the limits, for a stage that gets pictures which another one has inspected.
 
-
-def _orientation(data: bytes) -> int:
-    """EXIF orientation 1 to 8; 1 (upright) where there is none or it can't be read."""
-    if data.find(EXIF_SIGNATURE, 0, EXIF_SEARCH_BYTES) < 0:
-        return 1
+    Reads no more than the header unless the picture has several scans.
+    """
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return int(picture.getexif().get(EXIF_ORIENTATION, 1))
-    except (OSError, ValueError, SyntaxError, KeyError, TypeError, Image.DecompressionBombError):
-        return 1
+        found = walk(encoded, whole=False)
+        return _within(walk(encoded) if found.several_scans else found, allowed)
+    except BrokenJpegError:
+        return False
+
+
+def _within(found: Segments, allowed: JpegLimits) -> bool:
+    most_pixels = allowed.max_progressive_pixels if found.several_scans else allowed.max_pixels
+    return found.width * found.height <= most_pixels and found.scans <= allowed.max_scans
+
+
+def _plain(encoded: npt.NDArray[np.uint8], found: Segments) -> npt.NDArray[np.uint8]:
+    """The JPEG without the segments that no decoder needs; see `inspect`."""
+    if not found.dropped:
+        return encoded[: found.end]
+    parts = [np.frombuffer(START_OF_IMAGE, np.uint8)]
+    if found.orientation != UPRIGHT:
+        parts.append(np.frombuffer(exif_segment(found.orientation), np.uint8))
+    position = len(START_OF_IMAGE)
+    for start, end in found.dropped:
+        parts.append(encoded[position:start])
+        position = end
+    return np.concatenate([*parts, encoded[position : found.end]])

@@ -7,8 +7,12 @@ from enum import IntFlag
 
 
 class Status(IntFlag):
-    """Bit flags of one frame. A value below NO_FACE means that the frame was scored; any other value means that the
-    frame left the filter's state unchanged."""
+    """Bit flags of one frame.
+
+    A frame with NO_FACE, UNDECODABLE or TOO_LARGE is not scored and leaves the filter's state unchanged, unless
+    RELOCATED is set too: then the filter restarts at the next scored frame. Every other flag is a note about a scored
+    frame: a caller tests `STATUS & 28 == 0`, not `STATUS < 4`.
+    """
 
     OK = 0
     SEVERAL_FACES = 1
@@ -16,15 +20,18 @@ class Status(IntFlag):
     NO_FACE = 4
     UNDECODABLE = 8
     TOO_LARGE = 16
+    SMALL_FACE = 32
+    DEGRADED = 64
+    REPEATED = 128
 
     @property
     def usable(self) -> bool:
         """Whether the frame was scored."""
-        return int(self) < int(Status.NO_FACE)
+        return not self & NOT_SCORED
 
     @property
     def restarted(self) -> bool:
-        """Whether the face was found elsewhere, so that the filter restarted at this frame."""
+        """Whether the frame was scored and the face was found elsewhere, so that the filter restarted at it."""
         return self.usable and bool(self & Status.RELOCATED)
 
     @property
@@ -35,4 +42,5 @@ class Status(IntFlag):
         return "|".join([*known, *([str(rest)] if rest else [])]) or "OK"
 
 
-_FLAGS = (Status.SEVERAL_FACES, Status.RELOCATED, Status.NO_FACE, Status.UNDECODABLE, Status.TOO_LARGE)
+NOT_SCORED = Status.NO_FACE | Status.UNDECODABLE | Status.TOO_LARGE
+_FLAGS = tuple(flag for flag in Status if flag)

@@ -19,7 +19,9 @@ from eulernet_core.status import Status
         (8, False, False, "UNDECODABLE"),
         (16, False, False, "TOO_LARGE"),
         (6, False, False, "RELOCATED|NO_FACE"),
-        (65, False, False, "SEVERAL_FACES|64"),
+        (34, True, True, "RELOCATED|SMALL_FACE"),
+        (200, False, False, "UNDECODABLE|DEGRADED|REPEATED"),
+        (257, True, False, "SEVERAL_FACES|256"),
     ],
 )
 def test_status(status: int, usable: bool, restarted: bool, label: str) -> None:
