@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from benchmarks.peers.bench_clips import read_clips
 from eulernet_core.clip_geometry import CLIP_FRAMES
-from eulernet_core.tensors import CLIP_NETWORK_MODEL, FACE, FACE_DETECTOR_MODEL, LIVENESS, STATUS
+from eulernet_core.tensors import CLIP_NETWORK_MODEL, FACE, FACE_BOX, FACE_DETECTOR_MODEL, LIVENESS, STATUS
 from eulernet_serving.face_cropping import Cropper, CropSettings
 from eulernet_serving.face_locating import LocateSettings, Locator, Lock
 from eulernet_serving.model_parameters import read_parameters
@@ -85,6 +85,7 @@ class Stages:
         inputs: dict[str, NDArray[np.generic]] = {
             FACE: faces.reshape(-1, CLIP_FRAMES, *faces.shape[1:]),
             STATUS: status.reshape(-1, CLIP_FRAMES),
+            FACE_BOX: np.stack([each.box for each in in_order]).reshape(-1, CLIP_FRAMES, 4),
         }
         return np.asarray(self._network(inputs)[LIVENESS], np.float32)
 

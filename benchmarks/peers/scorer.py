@@ -23,7 +23,7 @@ from eulernet_core.face_box import DETECTOR_SIDE_PX, MIN_SCORE, square_box, unle
 from eulernet_core.jpeg import Header
 from eulernet_core.limits import FACE_TOO_SMALL
 from eulernet_core.status import Status
-from eulernet_core.tensors import CLIP_NETWORK_MODEL, FACE, FACE_DETECTOR_MODEL, FACE_SIDE_PX, LIVENESS, STATUS
+from eulernet_core.tensors import CLIP_NETWORK_MODEL, FACE_DETECTOR_MODEL, FACE_SIDE_PX, LIVENESS, usable_clips
 from eulernet_serving.face_locating import letterbox
 from eulernet_serving.jpeg_decoding import thumbnail
 
@@ -68,10 +68,7 @@ class Scorer:
             for box, (_, square), picture in zip(boxes, letterboxes, firsts, strict=True)
         ]
         faces = self._map(_crop, list(zip(pictures, np.repeat(squares, CLIP_FRAMES, axis=0), strict=True)))
-        inputs = {
-            FACE: np.stack(faces).reshape(-1, CLIP_FRAMES, FACE_SIDE_PX, FACE_SIDE_PX, 3),
-            STATUS: np.full((len(clips), CLIP_FRAMES), Status.OK, np.int32),
-        }
+        inputs = usable_clips(np.stack(faces).reshape(-1, CLIP_FRAMES, FACE_SIDE_PX, FACE_SIDE_PX, 3))
         liveness: NDArray[np.float32] = self._network.run([LIVENESS], inputs)[0]
         return liveness
 

@@ -120,7 +120,7 @@ def triton(place: Place, mode: Mode) -> Iterator[Running]:
         async with client() as connected:
             yield ClipScoring(connected) if mode is Mode.CLIPS else StreamScoring(connected)
 
-    with EmbeddedServer(place.repository, Ports(0, 0, 0), place.logs / f"triton_{mode.value}.log") as server:
+    with EmbeddedServer(place.repository, Ports(0, 0), place.logs / f"triton_{mode.value}.log") as server:
         server.wait_ready(READY_TIMEOUT_S)
         tree = Tree.of_server(server)
         yield Served(place.traffic, lambda calls: Target(client, calls), scoring, tree, mode, server.url)

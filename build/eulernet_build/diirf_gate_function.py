@@ -8,12 +8,18 @@ runs this body. Like DIIRF's body it is unrolled over T.
 from onnx import FunctionProto, NodeProto, TensorProto, helper
 
 from eulernet.diirf import ONNX_DOMAIN, PLUGIN_ATTRIBUTES
+from eulernet.network import RELOCATED, RESTART_PERIOD, UNUSABLE, USE_PERIOD
 from eulernet_build.diirf_function import OPSET, coefficient_nodes, frame_nodes, integers
-from eulernet_core.status import Status
 
 GATE_OP = "DIIRFGate"
 INPUTS = ["x", "weight", "h1", "h2", "coefficients", "status"]
 OUTPUTS = ["y", "h1_out", "h2_out"]
+_STATUS_LIMITS = {
+    "use_period": USE_PERIOD,
+    "unusable_from": UNUSABLE,
+    "restart_period": RESTART_PERIOD,
+    "relocated_from": RELOCATED,
+}
 
 
 def diirf_gate_function(frames: int) -> FunctionProto:
@@ -23,8 +29,8 @@ def diirf_gate_function(frames: int) -> FunctionProto:
     (K, 5) = b0, b1, b2, a1, a2, status int32 (N, T).
     Outputs: y like x, h1_out and h2_out float (N, K, H, W). Map k gates the k-th run of C / K consecutive channels.
 
-    All arithmetic is in float for every type of x. A frame with a status of NO_FACE and above is gated like any other
-    and leaves h1 and h2 unchanged; a usable frame with a status of RELOCATED and above is filtered from zero state.
+    All arithmetic is in float for every type of x. At a frame with RELOCATED, usable or not, h1 and h2 become zero
+    first. An unusable frame is gated like any other and does not enter h1 and h2.
     """
     if frames < 1:
         raise ValueError(f"{GATE_OP} over {frames} frames: needs at least 1")
@@ -75,11 +81,12 @@ def _filter(frames: int) -> list[NodeProto]:
         node("Constant", [], ["zero"], value=helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0])),
         *(
             node("Constant", [], [name], value=helper.make_tensor(name, TensorProto.INT32, [], [value]))
-            for name, value in (("unusable_from", int(Status.NO_FACE)), ("relocated_from", int(Status.RELOCATED)))
+            for name, value in _STATUS_LIMITS.items()
         ),
-        node("Less", ["status", "unusable_from"], ["usable"]),
-        node("GreaterOrEqual", ["status", "relocated_from"], ["elsewhere"]),
-        node("And", ["usable", "elsewhere"], ["restart"]),
+        node("Mod", ["status", "use_period"], ["flags_of_use"]),
+        node("Less", ["flags_of_use", "unusable_from"], ["usable"]),
+        node("Mod", ["status", "restart_period"], ["flags_of_restart"]),
+        node("GreaterOrEqual", ["flags_of_restart", "relocated_from"], ["restart"]),
         integers("pixel_axes", [2, 3]),
     ]
     h1, h2 = "h1", "h2"
@@ -94,8 +101,8 @@ def _filter(frames: int) -> list[NodeProto]:
             node("Where", [f"restart{t}", "zero", h1], [f"h1_before{t}"]),
             node("Where", [f"restart{t}", "zero", h2], [f"h2_before{t}"]),
             *frame_nodes(t, f"h1_before{t}", f"h2_before{t}", f"h1_new{t}", f"h2_new{t}"),
-            node("Where", [f"usable{t}", f"h1_new{t}", h1], [next1]),
-            node("Where", [f"usable{t}", f"h2_new{t}", h2], [next2]),
+            node("Where", [f"usable{t}", f"h1_new{t}", f"h1_before{t}"], [next1]),
+            node("Where", [f"usable{t}", f"h2_new{t}", f"h2_before{t}"], [next2]),
         ]
         h1, h2 = next1, next2
     return nodes

@@ -14,9 +14,18 @@ from onnx import ModelProto
 from eulernet.learning.checkpoint import load
 from eulernet.network import EulerNet
 from eulernet_build import golden, graphs
-from eulernet_build.graphs import OUTPUT_NAMES
 from eulernet_build.parity import ParityError, TensorMap, check_runtimes, compare, onnxruntime_runner
-from eulernet_core.tensors import CLIP_MODEL, CLIP_NETWORK_MODEL, FACE, STATUS, STEP_NETWORK_MODEL, STREAM_MODEL
+from eulernet_core.tensors import (
+    CLIP_MODEL,
+    CLIP_NETWORK_MODEL,
+    FACE,
+    FACE_BOX,
+    NETWORK_INPUTS,
+    NETWORK_OUTPUTS,
+    STATUS,
+    STEP_NETWORK_MODEL,
+    STREAM_MODEL,
+)
 from eulernet_core.whole_files import replacing
 
 __all__ = ["CLIP_FOLDER", "LABELLED", "STEP_FOLDER", "ParityError", "export", "export_checkpoint", "write_all"]
@@ -85,20 +94,21 @@ def check_forms(step: ModelProto, clip_golden: TensorMap) -> float:
     Raises: ParityError.
     """
     run = onnxruntime_runner(step)
-    faces, status = clip_golden[FACE], clip_golden[STATUS]
+    faces, status, boxes = (clip_golden[name] for name in (FACE, STATUS, FACE_BOX))
     state = {
         value.name: np.zeros(
             [len(faces), *(d.dim_value for d in value.type.tensor_type.shape.dim[1:])],
             dtype=np.int32 if value.name == step.graph.input[-1].name else np.float32,
         )
-        for value in step.graph.input[2:]
+        for value in step.graph.input
+        if value.name not in NETWORK_INPUTS
     }
     worst = 0.0
     for t in range(faces.shape[1]):
-        outputs = run({FACE: faces[:, t], STATUS: status[:, t : t + 1], **state})
+        outputs = run({FACE: faces[:, t], STATUS: status[:, t : t + 1], FACE_BOX: boxes[:, t], **state})
         state = {name: outputs[name.replace("_in", "_out")] for name in state}
-        flat = {name: outputs[name].reshape(clip_golden[name][:, t].shape) for name in OUTPUT_NAMES}
-        expected = {name: clip_golden[name][:, t] for name in OUTPUT_NAMES}
+        flat = {name: outputs[name].reshape(clip_golden[name][:, t].shape) for name in NETWORK_OUTPUTS}
+        expected = {name: clip_golden[name][:, t] for name in NETWORK_OUTPUTS}
         worst = max(worst, compare(expected, flat, f"step graph at frame {t} of the clip"))
     return worst
 

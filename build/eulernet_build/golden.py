@@ -1,50 +1,66 @@
 # SPDX-License-Identifier: Apache-2.0
 """The golden case: pictures, statuses, state and PyTorch's outputs for them. Every later stage is compared with it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from eulernet.network import EulerNet
-from eulernet_build.graphs import OUTPUT_NAMES, state_names
-from eulernet_build.parity import Tensors
+from eulernet_build.graphs import ClipGraph, StepGraph, state_names
+from eulernet_build.parity import TensorMap, Tensors
 from eulernet_core.clip_geometry import CLIP_FRAMES
-from eulernet_core.tensors import FACE, STATUS
+from eulernet_core.tensors import FACE, FACE_BOX, NETWORK_OUTPUTS, STATUS
 
-# Two clips: usable frames, one of them with several faces; then a frame without a face, a continuation and a restart.
-CLIP_STATUS = [[0, 1, 0, 0], [0, 4, 0, 2]]
-# Three running sequences: one continues, one restarts, one shows no face.
-STEP_STATUS = [[0], [2], [4]]
+# Two clips: usable frames with notes and a repeated frame without a face; then a restart at an undecodable frame, a
+# continuation and a restart at a usable frame.
+CLIP_STATUS = [[0, 33, 132, 64], [0, 10, 32, 66]]
+# Four running sequences: one continues, one restarts, one shows no face, one restarts at an undecodable frame.
+STEP_STATUS = [[0], [34], [132], [10]]
+# Frames without fine structure. DEGRADED is added to 33 and 34. The others show that 64 and 10 stay as they are.
+CLIP_SMOOTH = [[False, True, False, True], [False, True, False, False]]
+STEP_SMOOTH = [False, True, False, False]
 
 
 def clip_case(network: EulerNet) -> Tensors:
     """Inputs and PyTorch's outputs of the clip graph, by tensor name."""
     faces = np.stack([_clip(network.config.image_size, subject) for subject in range(len(CLIP_STATUS))])
+    faces[CLIP_SMOOTH] = _smooth(faces[CLIP_SMOOTH])
     status = np.array(CLIP_STATUS, dtype=np.int32)
-    with torch.inference_mode():
-        prediction = network(torch.from_numpy(faces), torch.from_numpy(status))
-    outputs = (tensor.numpy() for tensor in prediction)
-    return {FACE: faces, STATUS: status, **dict(zip(OUTPUT_NAMES, outputs, strict=True))}
+    inputs = {FACE: faces, STATUS: status, FACE_BOX: _boxes(*status.shape)}
+    return inputs | _outputs(ClipGraph(network), inputs, NETWORK_OUTPUTS)
 
 
 def step_case(network: EulerNet) -> Tensors:
     """Inputs and PyTorch's outputs of the step graph, by tensor name."""
     n = len(STEP_STATUS)
     faces = np.stack([_clip(network.config.image_size, subject)[1] for subject in range(n)])
+    faces[STEP_SMOOTH] = _smooth(faces[STEP_SMOOTH])
     status = np.array(STEP_STATUS, dtype=np.int32)
     state = [_state(tensor.numpy(), i) for i, tensor in enumerate(network.initial_state(n))]
-    with torch.inference_mode():
-        prediction, new_state = network.step(
-            torch.from_numpy(faces), torch.from_numpy(status), tuple(torch.from_numpy(s) for s in state)
-        )
-    return {
+    inputs = {
         FACE: faces,
         STATUS: status,
+        FACE_BOX: _boxes(n, 1)[:, 0],
         **dict(zip(state_names(network, "in"), state, strict=True)),
-        **dict(zip(OUTPUT_NAMES, (tensor.numpy() for tensor in prediction), strict=True)),
-        **dict(zip(state_names(network, "out"), (tensor.numpy() for tensor in new_state), strict=True)),
     }
+    return inputs | _outputs(StepGraph(network), inputs, [*NETWORK_OUTPUTS, *state_names(network, "out")])
+
+
+def _outputs(graph: nn.Module, inputs: TensorMap, names: Sequence[str]) -> Tensors:
+    with torch.inference_mode():
+        outputs = graph(*(torch.from_numpy(value) for value in inputs.values()))
+    return dict(zip(names, (tensor.numpy() for tensor in outputs), strict=True))
+
+
+def _boxes(n: int, frames: int) -> np.ndarray[Any, Any]:
+    """Square boxes with fractions of a pixel: float32 (N, T, 4)."""
+    row, t = np.indices((n, frames))
+    x0, y0, side = 100.25 + 8 * t, 60.5 + 16 * row, 144.75 + 32 * row
+    boxes: np.ndarray[Any, Any] = np.stack([x0, y0, x0 + side, y0 + side], axis=-1)
+    return boxes.astype(np.float32)
 
 
 def _clip(size: int, subject: int) -> np.ndarray[Any, Any]:
@@ -66,6 +82,14 @@ def _clip(size: int, subject: int) -> np.ndarray[Any, Any]:
         picture = np.stack([grey, grey * 4 // 5, grey * (3 - subject % 2) // 5], axis=-1)
         frames.append((picture // 8 * 8).astype(np.uint8))
     return np.stack(frames)
+
+
+def _smooth(pictures: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Means of 3x3 px, in integers: uint8 (M, H, W, 3)."""
+    means = pictures.astype(np.int64)
+    for axis in (1, 2):
+        means = (np.roll(means, 1, axis) + means + np.roll(means, -1, axis)) // 3
+    return means.astype(np.uint8)
 
 
 def _state(zero: np.ndarray[Any, Any], index: int) -> np.ndarray[Any, Any]:

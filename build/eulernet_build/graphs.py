@@ -8,7 +8,7 @@ import copy
 import hashlib
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import onnx
 import torch
@@ -20,43 +20,46 @@ from eulernet.diirf import ONNX_DOMAIN, ONNX_OP, biquad
 from eulernet.fcam import FCAM
 from eulernet.network import EulerNet
 from eulernet_build.diirf_function import DOMAIN_VERSION, OPSET, diirf_function
+from eulernet_build.face_detail_nodes import with_degraded
 from eulernet_core.clip_geometry import CLIP_FRAMES
-from eulernet_core.tensors import (
-    CLIP_NETWORK_MODEL,
-    FACE,
-    FRAME_COUNT,
-    LIVENESS,
-    LOCATION_MAP,
-    STATUS,
-    STEP_NETWORK_MODEL,
-)
+from eulernet_core.tensors import CLIP_NETWORK_MODEL, FACE, FACE_BOX, NETWORK_OUTPUTS, STATUS, STEP_NETWORK_MODEL
 
-OUTPUT_NAMES = [LIVENESS, LOCATION_MAP, FRAME_COUNT]
 IR_VERSION = 10
 EXAMPLE_BATCH = 2  # torch.export treats a first dimension of 1 as a constant
 
 
 class StepGraph(nn.Module):
-    """One frame of N sequences; the state enters as `s0_in`, `s1_in`, … and leaves as `s0_out`, `s1_out`, …"""
+    """One frame of N sequences; the state enters as `s0_in`, `s1_in`, … and leaves as `s0_out`, `s1_out`, …
+
+    Outputs: NETWORK_OUTPUTS, then the state.
+    """
 
     def __init__(self, network: EulerNet) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, face: Tensor, status: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, face: Tensor, status: Tensor, face_box: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         prediction, new_state = self.network.step(face, status, state)
-        return *prediction, *new_state
+        return *prediction, *passed_on(face, status, face_box), *new_state
 
 
 class ClipGraph(nn.Module):
-    """N whole clips, each from zero state."""
+    """N whole clips, each from zero state. Outputs: NETWORK_OUTPUTS."""
 
     def __init__(self, network: EulerNet) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, face: Tensor, status: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.network(face, status))
+    def forward(self, face: Tensor, status: Tensor, face_box: Tensor) -> tuple[Tensor, ...]:
+        return *self.network(face, status), *passed_on(face, status, face_box)
+
+
+def passed_on(face: Tensor, status: Tensor, face_box: Tensor) -> tuple[Tensor, Tensor]:
+    """STATUS_OUT, with DEGRADED where the face lacks detail, and FACE_BOX_OUT.
+
+    FACE_BOX_OUT is a copy, because an output of a graph must have a node of its own.
+    """
+    return with_degraded(status, face), face_box.clone()
 
 
 class _FixedDIIRF(nn.Module):
@@ -83,16 +86,17 @@ def state_names(network: EulerNet, end: str) -> list[str]:
 def step_graph(network: EulerNet, weights: str) -> ModelProto:
     """The graph that scores one frame of N sequences.
 
-    FACE uint8 (N, H, W, 3), STATUS int32 (N, 1), s0_in, s1_in, … ->
-    LIVENESS (N, 1), LOCATION_MAP (N, S, S), FRAME_COUNT int32 (N, 1), s0_out, s1_out, …
+    FACE uint8 (N, H, W, 3), STATUS int32 (N, 1), FACE_BOX (N, 4), s0_in, s1_in, … -> LIVENESS (N, 1), LOCATION_MAP
+    (N, S, S), FRAME_COUNT int32 (N, 1), STATUS_OUT int32 (N, 1), FACE_BOX_OUT (N, 4), s0_out, s1_out, …
     """
     size = network.config.image_size
     inputs = {
         FACE: torch.zeros(EXAMPLE_BATCH, size, size, 3, dtype=torch.uint8),
         STATUS: torch.zeros(EXAMPLE_BATCH, 1, dtype=torch.int32),
+        FACE_BOX: torch.zeros(EXAMPLE_BATCH, 4),
         **dict(zip(state_names(network, "in"), network.initial_state(EXAMPLE_BATCH), strict=True)),
     }
-    outputs = OUTPUT_NAMES + state_names(network, "out")
+    outputs = [*NETWORK_OUTPUTS, *state_names(network, "out")]
     traced = _trace(StepGraph(frozen(network)), inputs, outputs)
     return _finish(traced, STEP_NETWORK_MODEL, network, weights, frames=1)
 
@@ -100,14 +104,16 @@ def step_graph(network: EulerNet, weights: str) -> ModelProto:
 def clip_graph(network: EulerNet, weights: str) -> ModelProto:
     """The graph that scores N clips of T = 4 frames.
 
-    FACE uint8 (N, T, H, W, 3), STATUS int32 (N, T) -> LIVENESS (N, T), LOCATION_MAP (N, T, S, S), FRAME_COUNT (N, T).
+    FACE uint8 (N, T, H, W, 3), STATUS int32 (N, T), FACE_BOX (N, T, 4) -> LIVENESS (N, T), LOCATION_MAP (N, T, S, S),
+    FRAME_COUNT int32 (N, T), STATUS_OUT int32 (N, T), FACE_BOX_OUT (N, T, 4).
     """
     size = network.config.image_size
     inputs = {
         FACE: torch.zeros(EXAMPLE_BATCH, CLIP_FRAMES, size, size, 3, dtype=torch.uint8),
         STATUS: torch.zeros(EXAMPLE_BATCH, CLIP_FRAMES, dtype=torch.int32),
+        FACE_BOX: torch.zeros(EXAMPLE_BATCH, CLIP_FRAMES, 4),
     }
-    traced = _trace(ClipGraph(frozen(network)), inputs, OUTPUT_NAMES)
+    traced = _trace(ClipGraph(frozen(network)), inputs, NETWORK_OUTPUTS)
     return _finish(traced, CLIP_NETWORK_MODEL, network, weights, frames=CLIP_FRAMES)
 
 
@@ -146,11 +152,11 @@ def _fold_batch_norm(block: ConvBN) -> None:
     block.bn = nn.Identity()
 
 
-def _trace(module: nn.Module, inputs: Mapping[str, Tensor], outputs: list[str]) -> ModelProto:
+def _trace(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> ModelProto:
     """Runs torch's exporter with a dynamic first dimension `N`."""
     batch = torch.export.Dim("N", min=1)
     axes = [{0: batch} for _ in inputs]
-    shapes = (*axes[:2], tuple(axes[2:])) if isinstance(module, StepGraph) else tuple(axes)
+    shapes = (*axes[:3], tuple(axes[3:])) if isinstance(module, StepGraph) else tuple(axes)  # *state is one argument
     registration = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = registration.level
     registration.setLevel(logging.ERROR)  # it warns that torchvision is missing, which this project does not need
@@ -165,7 +171,7 @@ def _trace(module: nn.Module, inputs: Mapping[str, Tensor], outputs: list[str]) 
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=list(inputs),
-                output_names=outputs,
+                output_names=list(outputs),
                 dynamic_shapes=shapes,
                 external_data=False,
                 verbose=False,

@@ -5,9 +5,10 @@ Finds an FCAM by the operators and connections of its nodes, never by their name
 
     features   x ─ Conv 1x1 ─ Reshape [─ Slice t] ─ DIIRF t [─ Concat] ─ Reshape ─ Sigmoid
                ─ Unsqueeze ─ Expand ─ Reshape ─ Mul with x: y
-    state      h ─ Where(restart t, 0, h) ─ DIIRF t ─ Where(usable t, new h, h) ─ h of frame t + 1
+    state      h ─ Where(restart t, 0, h): before ─ DIIRF t ─ Where(usable t, new h, before) ─ h of frame t + 1
 
-usable is STATUS < 4, restart is 2 <= STATUS < 4, as in `eulernet.fcam`. Graphs with T = 1 lack the nodes in brackets.
+usable is STATUS % 32 < 4, restart is STATUS % 4 >= 2, as in `eulernet.network`. Graphs with T = 1 lack the nodes in
+brackets.
 """
 
 from collections.abc import Sequence
@@ -21,13 +22,14 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from eulernet.diirf import ONNX_DOMAIN, ONNX_OP, PLUGIN_ATTRIBUTES
+from eulernet.network import RELOCATED, RESTART_PERIOD, UNUSABLE, USE_PERIOD
 from eulernet_build.diirf_function import DOMAIN_VERSION, OPSET
 from eulernet_build.diirf_gate_function import GATE_OP, diirf_gate_function
 from eulernet_build.parity import Tensors, compare, onnxruntime_runner
-from eulernet_core.status import Status
 from eulernet_core.tensors import STATUS
 
-STATUSES = 18  # the values 0 to 17 of STATUS, so every flag occurs
+STATUSES = USE_PERIOD  # all flags that the graph reads, in every combination
+NOTES = 8  # combinations of the three flags above
 EXPORTED = "use a graph that `eulernet export` wrote from a network with FCAM"
 
 
@@ -88,7 +90,7 @@ def fuse(model: ModelProto) -> ModelProto:
 
 
 def check_fused(model: ModelProto, fused: ModelProto, label: str, seed: int = 0) -> float:
-    """Compares both graphs in ONNX Runtime on random faces and states, with every status from 0 to 17.
+    """Compares both graphs in ONNX Runtime on random faces and states, with every combination of flags that matters.
 
     Returns: the largest difference.
     Raises: ParityError.
@@ -98,7 +100,7 @@ def check_fused(model: ModelProto, fused: ModelProto, label: str, seed: int = 0)
 
 
 def random_inputs(model: ModelProto, seed: int = 0, rows: int | None = None) -> Tensors:
-    """Inputs of an exported graph: faces of noise, states between -1 and 1, every STATUS from 0 to 17.
+    """Inputs of an exported graph: faces of noise, states between -1 and 1, all flags of STATUS.
 
     Args:
         model: a step graph or a clip graph.
@@ -117,7 +119,8 @@ def random_inputs(model: ModelProto, seed: int = 0, rows: int | None = None) -> 
         elif kind.elem_type == onnx.TensorProto.FLOAT:
             inputs[value.name] = rng.uniform(-1, 1, shape).astype(np.float32)
         elif value.name == STATUS:
-            inputs[value.name] = (rng.permutation(rows * frames).reshape(shape) % STATUSES).astype(np.int32)
+            flags = rng.permutation(rows * frames).reshape(shape) % STATUSES
+            inputs[value.name] = (flags + STATUSES * rng.integers(0, NOTES, shape)).astype(np.int32)
         else:
             inputs[value.name] = rng.integers(0, 9, shape, dtype=np.int32)
     return inputs
@@ -240,7 +243,7 @@ def _states(filters: Sequence[gs.Node], end: int) -> tuple[gs.Tensor, gs.Tensor 
         if not readers and t == len(filters) - 1:
             break
         kept = _reader(node.outputs[end], "Where")
-        if kept.inputs[1] is not node.outputs[end] or kept.inputs[2] is not held:
+        if kept.inputs[1] is not node.outputs[end] or kept.inputs[2] is not dropped.outputs[0]:
             raise SurgeryError(f"node {kept.name}: does not select the new or the old state of frame {t}; {EXPORTED}")
         statuses.append(_status(kept.inputs[0], t, restart=False))
         after = held = kept.outputs[0]
@@ -260,24 +263,19 @@ def _status(condition: gs.Tensor, t: int, restart: bool) -> gs.Tensor:
     frame = _constant(node.inputs[1], "the index of a frame")
     if axes != 3 or node.attrs.get("axis") != 1 or frame.size != 1 or int(frame.item()) != t:
         raise SurgeryError(f"node {node.name}: does not select the status of frame {t}; {EXPORTED}")
-    if not restart:
-        return _compared(_producer(node.inputs[0], "Less"), Status.NO_FACE)
-    both = _producer(node.inputs[0], "And")
-    sides = {side.op: side for side in (_producer(each, "Less", "GreaterOrEqual") for each in both.inputs)}
-    if len(sides) == 2:
-        usable = _compared(sides["Less"], Status.NO_FACE)
-        if _compared(sides["GreaterOrEqual"], Status.RELOCATED) is usable:
-            return usable
-    raise SurgeryError(
-        f"node {both.name}: does not compute {Status.RELOCATED:d} <= STATUS < {Status.NO_FACE:d}; {EXPORTED}"
-    )
+    if restart:
+        return _compared(_producer(node.inputs[0], "GreaterOrEqual"), RELOCATED, RESTART_PERIOD)
+    return _compared(_producer(node.inputs[0], "Less"), UNUSABLE, USE_PERIOD)
 
 
-def _compared(node: gs.Node, limit: int) -> gs.Tensor:
-    """The tensor that a node compares with `limit`. Raises: SurgeryError if it compares with another number."""
+def _compared(node: gs.Node, limit: int, period: int) -> gs.Tensor:
+    """The tensor whose remainder a node compares with `limit`. Raises: SurgeryError for other numbers."""
     if _constant(node.inputs[1], "a limit of STATUS").item() != limit:
-        raise SurgeryError(f"node {node.name}: does not compare with {limit:d}; {EXPORTED}")
-    return node.inputs[0]
+        raise SurgeryError(f"node {node.name}: does not compare with {limit}; {EXPORTED}")
+    remainder = _producer(node.inputs[0], "Mod")
+    if _constant(remainder.inputs[1], "a period of STATUS").item() != period or remainder.attrs.get("fmod", 0):
+        raise SurgeryError(f"node {remainder.name}: does not divide by {period}; {EXPORTED}")
+    return remainder.inputs[0]
 
 
 def _gated(filters: Sequence[gs.Node], x: gs.Tensor, weight_shape: tuple[int, ...]) -> gs.Tensor:

@@ -6,6 +6,11 @@ The `config.pbtxt` files repeat these names; tests compare them.
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
 from eulernet_core.clip_geometry import CLIP_FRAMES
 
 STREAM_MODEL = "antispoof"
@@ -26,7 +31,24 @@ FRAME_COUNT = "FRAME_COUNT"  # int32 (1,), frames that the filter has seen
 STATUS = "STATUS"  # int32 (1,), see eulernet_core.status
 OUTPUTS = (LIVENESS, LOCATION_MAP, FACE_BOX, FRAME_COUNT, STATUS)
 
+# The networks pass STATUS and FACE_BOX on: Triton skips steps of an ensemble whose outputs nobody requests, so all
+# outputs come from the last step. An ONNX graph can't name an output as its input.
+STATUS_OUT = "STATUS_OUT"
+FACE_BOX_OUT = "FACE_BOX_OUT"
+NETWORK_INPUTS = (FACE, STATUS, FACE_BOX)
+NETWORK_OUTPUTS = (LIVENESS, LOCATION_MAP, FRAME_COUNT, STATUS_OUT, FACE_BOX_OUT)
+
 FACE_SIDE_PX = 256
 MAP_SIDE = 32
 
 STATE_INPUT_SUFFIX, STATE_OUTPUT_SUFFIX = "_in", "_out"  # s0_in, s0_out, …
+
+
+def usable_clips(faces: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+    """Inputs of the clip network for face crops alone: every frame usable, boxes of zeros.
+
+    Args:
+        faces: uint8 (N, T, FACE_SIDE_PX, FACE_SIDE_PX, 3), RGB.
+    """
+    frames = faces.shape[:2]
+    return {FACE: faces, STATUS: np.zeros(frames, np.int32), FACE_BOX: np.zeros((*frames, 4), np.float32)}

@@ -16,10 +16,10 @@
 namespace eulernet
 {
 
-// Values of a frame's STATUS (eulernet_core.status): from kRelocated on the filter restarts, from kUnusable on the
-// frame shows no face.
+// Bits of a frame's STATUS (eulernet_core.status): with kRelocated the filter restarts; with a bit of kNotScored the
+// frame is unusable.
 constexpr int kRelocated = 2;
-constexpr int kUnusable = 4;
+constexpr int kNotScored = 28;
 
 constexpr int kCoefficients = 5; // length of a row of the tensor `coefficients`
 
@@ -58,16 +58,18 @@ EULERNET_HOST_DEVICE Real sigmoid(Real y)
     return Real(1) / (Real(1) + std::exp(-y));
 }
 
-// The gate of one pixel of one frame. An unusable frame is filtered like any other but leaves the state unchanged.
-// A restart selects a zero state instead of multiplying by 0, so that it also removes a NaN.
+// The gate of one pixel of one frame. An unusable frame is filtered like any other but does not enter the state.
+// A restart, at a usable frame or not, selects a zero state instead of multiplying by 0: that also removes a NaN.
 template <class Real>
 EULERNET_HOST_DEVICE Real gate_of_frame(const Coefficients<Real>& c, Real compressed, int status, State<Real>& state)
 {
-    const bool usable = status < kUnusable;
-    const bool restart = usable && status >= kRelocated;
-    State<Real> next = restart ? State<Real>{Real(0), Real(0)} : state;
+    if ((status & kRelocated) != 0)
+    {
+        state = State<Real>{Real(0), Real(0)};
+    }
+    State<Real> next = state;
     const Real y = biquad(c, compressed, next);
-    if (usable)
+    if ((status & kNotScored) == 0)
     {
         state = next;
     }

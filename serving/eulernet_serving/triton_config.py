@@ -68,7 +68,7 @@ def _warm_up(config: ModelConfig, encoded_bytes: int) -> None:
             data.dims.extend(encoded_bytes if side == -1 else side for side in tensor.dims)
             if tensor.data_type == model_config_pb2.TYPE_UINT8 and -1 in tensor.dims:
                 data.input_data_file = FRAME_FILE
-            elif tensor.name == FACE_BOX:
+            elif tensor.name == FACE_BOX and config.backend == "dali":
                 data.input_data_file = BOX_FILE
             else:
                 data.zero_data = True

@@ -307,6 +307,7 @@ def test_an_equal_runtime_passes_the_golden_case(model, graphs):
         (lambda out: out["s0_out"].__setitem__((1, 0, 0, 0), np.nan), "s0_out .*batch 2: .*NaN"),
         (lambda out: out.pop("s3_out"), "s3_out .*batch 2"),
         (lambda out: out.update(FRAME_COUNT=out["FRAME_COUNT"] + 1), "FRAME_COUNT .*batch 2: .* 1,"),
+        (lambda out: out.update(STATUS_OUT=out["STATUS_OUT"] * 0), "STATUS_OUT .*batch 2: .* 98,"),
     ],
 )
 def test_a_wrong_output_fails_the_golden_case(change, message, graphs):

@@ -15,10 +15,11 @@ from eulernet.learning.checkpoint import load as load_checkpoint
 from eulernet.network import EulerNet, NetworkConfig, create
 from eulernet_build.export import CLIP_FOLDER, LABELLED, STEP_FOLDER, check_forms, export
 from eulernet_build.graphs import frozen, parameters_sha256
-from eulernet_build.parity import Tensors, check_runtimes, compare, onnxruntime_runner, openvino_runner
+from eulernet_build.parity import Tensors, check_runtimes, compare, mnn_runner, onnxruntime_runner, openvino_runner
 from eulernet_core import shipped
 from eulernet_core.clip_geometry import CLIP_FRAMES
-from eulernet_core.status import Status
+from eulernet_core.face_detail import MIN_DETAIL, face_detail
+from eulernet_core.status import NOT_SCORED, Status
 from eulernet_core.tensors import FACE_SIDE_PX, MAP_SIDE
 
 REPOSITORY = shipped.model_repository()
@@ -109,18 +110,27 @@ def test_the_golden_case_is_small_and_has_every_kind_of_frame() -> None:
     step, clip = load(REPOSITORY, "step")[1], load(REPOSITORY, "clip")[1]
     for golden in (step, clip):
         status = golden["STATUS"]
+        scored, restarts = (status & NOT_SCORED) == 0, (status & Status.RELOCATED) != 0
         assert (status == 0).any()
-        assert ((status >= Status.RELOCATED) & (status < Status.NO_FACE)).any()
-        assert (status >= Status.NO_FACE).any()
-        usable = golden["LIVENESS"][status < Status.NO_FACE]
+        assert (scored & restarts).any()
+        assert (~scored & restarts).any()
+        assert (~scored & ~restarts).any()
+        low = face_detail(golden["FACE"].reshape(-1, *golden["FACE"].shape[-3:])).reshape(status.shape) < MIN_DETAIL
+        assert (scored & ~low).any()
+        assert (scored & low & ((status & Status.DEGRADED) == 0)).any()
+        assert (scored & ((status & Status.SMALL_FACE) != 0)).any()
+        usable = golden["LIVENESS"][scored]
         assert len(np.unique(usable)) == len(usable)
+        np.testing.assert_array_equal(golden["STATUS_OUT"], status | np.where(low & scored, Status.DEGRADED, 0))
+        np.testing.assert_array_equal(golden["FACE_BOX_OUT"], golden["FACE_BOX"])
+        assert len(np.unique(golden["FACE_BOX"].reshape(-1, 4), axis=0)) == status.size
         # A trained score may be near 0 or 1, where its sigmoid hides a difference; its map must not saturate.
         maps = golden["LOCATION_MAP"].reshape(*status.shape, -1)
         between = ((maps > 0.02) & (maps < 0.98)).mean(axis=-1)
-        assert (between[status < Status.NO_FACE] > 0.25).all(), "a saturated map would hide a difference"
+        assert (between[scored] > 0.25).all(), "a saturated map would hide a difference"
         relief = maps.std(axis=-1)
-        assert (relief[status < Status.NO_FACE] > 1e-2).all()
-        assert (relief[status >= Status.NO_FACE] == 0).all()
+        assert (relief[scored] > 1e-2).all()
+        assert (relief[~scored] == 0).all()
     assert all(golden[f"s{i}_in"].any() for golden in (step,) for i in range(7))
     assert sum((REPOSITORY / folder / "golden.npz").stat().st_size for folder in FOLDERS.values()) < 500_000
 
@@ -147,12 +157,15 @@ def test_step_signature() -> None:
     assert signature(graph.input) == {
         "FACE": ("UINT8", ["N", FACE_SIDE_PX, FACE_SIDE_PX, 3]),
         "STATUS": ("INT32", ["N", 1]),
+        "FACE_BOX": ("FLOAT", ["N", 4]),
         **state_signature("in"),
     }
     assert signature(graph.output) == {
         "LIVENESS": ("FLOAT", ["N", 1]),
         "LOCATION_MAP": ("FLOAT", ["N", MAP_SIDE, MAP_SIDE]),
         "FRAME_COUNT": ("INT32", ["N", 1]),
+        "STATUS_OUT": ("INT32", ["N", 1]),
+        "FACE_BOX_OUT": ("FLOAT", ["N", 4]),
         **state_signature("out"),
     }
 
@@ -163,11 +176,14 @@ def test_clip_signature() -> None:
     assert signature(graph.input) == {
         "FACE": ("UINT8", [*clips, FACE_SIDE_PX, FACE_SIDE_PX, 3]),
         "STATUS": ("INT32", clips),
+        "FACE_BOX": ("FLOAT", [*clips, 4]),
     }
     assert signature(graph.output) == {
         "LIVENESS": ("FLOAT", clips),
         "LOCATION_MAP": ("FLOAT", [*clips, MAP_SIDE, MAP_SIDE]),
         "FRAME_COUNT": ("INT32", clips),
+        "STATUS_OUT": ("INT32", clips),
+        "FACE_BOX_OUT": ("FLOAT", [*clips, 4]),
     }
 
 
@@ -208,6 +224,7 @@ def test_bytes_are_cast_before_anything_else(form: str) -> None:
     assert [node.op_type for node in model.graph.node if "FACE" in node.input] == ["Cast"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FOLDERS)
 def test_the_file_contains_nothing_of_the_machine(trained: Path, form: str) -> None:
     for repository in (REPOSITORY, trained):
@@ -246,6 +263,43 @@ def test_any_batch_gives_the_rows_of_the_golden_case(trained: Path, form: str, r
     outputs = RUNNERS[runtime](model)({value.name: golden[value.name][rows] for value in model.graph.input})
     expected = {value.name: golden[value.name][rows] for value in model.graph.output}
     assert compare(expected, outputs, f"{runtime}, {form}, batch {n}") < 1e-4
+
+
+@pytest.mark.parametrize("runner", [*RUNNERS.values(), mnn_runner])
+def test_every_status_is_read_alike_in_every_runtime(trained: Path, runner) -> None:
+    """All flags, unknown ones and negative numbers, up to the largest that OpenVINO divides exactly, in float."""
+    model, golden = load(trained, "step")
+    status = np.array([*range(256), 256, 2**24 - 1, -1, -2, -26, -(2**24) + 2], np.int32)[:, None]
+    sharp, low = golden["FACE"][:2]
+    assert face_detail(low[None]) < MIN_DETAIL < face_detail(sharp[None])
+    pictures = np.stack([sharp, low])[np.arange(2 * len(status)) // len(status)]
+    status = np.concatenate([status, status])
+    inputs = {value.name: np.repeat(golden[value.name][:1], len(status), axis=0) for value in model.graph.input}
+    inputs["FACE"] = pictures
+    inputs["FACE_BOX"] = np.arange(status.size * 4, dtype=np.float32).reshape(-1, 4) / 4 - 9
+    outputs = runner(model)({**inputs, "STATUS": status})
+    usable, restarts = (status & NOT_SCORED) == 0, (status & Status.RELOCATED) != 0
+    before = np.where(restarts, 0, inputs["s6_in"])
+    np.testing.assert_array_equal(outputs["FRAME_COUNT"], before + usable)
+    np.testing.assert_array_equal(outputs["s6_out"], before + usable)
+    np.testing.assert_array_equal(outputs["LIVENESS"] > 0, usable)
+    added = np.where(usable & (pictures == low).all(axis=(1, 2, 3))[:, None], Status.DEGRADED, 0)
+    np.testing.assert_array_equal(outputs["STATUS_OUT"], status | added)
+    np.testing.assert_array_equal(outputs["FACE_BOX_OUT"], inputs["FACE_BOX"])
+    for name in (f"s{i}_out" for i in range(6)):
+        kept = inputs[name.replace("_out", "_in")] * ~restarts[:, :, None, None]
+        same = (outputs[name] == kept).all(axis=(1, 2, 3))
+        np.testing.assert_array_equal(same, ~usable[:, 0], err_msg=name)
+
+
+@pytest.mark.parametrize("runner", [*RUNNERS.values(), mnn_runner])
+def test_any_number_is_a_status(trained: Path, runner) -> None:
+    model, golden = load(trained, "step")
+    inputs = {value.name: golden[value.name][:2] for value in model.graph.input}
+    status = np.array([[2**31 - 1], [-(2**31)]], np.int32)
+    outputs = runner(model)({**inputs, "STATUS": status})
+    np.testing.assert_array_equal(outputs["STATUS_OUT"] & ~Status.DEGRADED, status & ~Status.DEGRADED)
+    assert all(np.isfinite(value).all() for value in outputs.values())
 
 
 def test_one_runner_runs_batches_of_any_size_in_turn(trained: Path) -> None:

@@ -4,6 +4,7 @@
 Plain torch replaces the kernels and must pass; variants of it with faults must each fail.
 """
 
+import itertools
 import math
 import re
 from dataclasses import replace
@@ -18,7 +19,7 @@ from eulernet.network import NetworkConfig
 from eulernet_build.gpu_check import cases, correctness, judge, kernels, plain, reference
 from eulernet_build.gpu_check.cases import Case
 from eulernet_build.gpu_check.judge import FAIL, PASS
-from eulernet_core.status import Status
+from eulernet_core.status import NOT_SCORED, Status
 
 GATE = Case("DIIRFGate", 2, 3, 12, 4, 5, 7)
 FILTER = Case("DIIRF", 2, 5, 0, 3, 3, 5)
@@ -46,8 +47,8 @@ def test_the_reference_gate_agrees_with_fcam(status):
     fixed = torch.from_numpy(given["coefficients"])
     module.filter.coefficients = lambda: fixed
     flags = torch.from_numpy(given["status"]) if status else None
-    usable = None if flags is None else flags < Status.NO_FACE
-    restart = None if flags is None else usable & (flags >= Status.RELOCATED)
+    usable = None if flags is None else (flags & NOT_SCORED) == 0
+    restart = None if flags is None else (flags & Status.RELOCATED) != 0
     x, h1, h2 = (torch.from_numpy(given[name]) for name in ("x", "h1", "h2"))
     with torch.no_grad():
         expected = module(x, h1, h2, usable, restart)
@@ -88,14 +89,20 @@ def test_inputs_are_exact_in_their_type_and_filters_are_stable():
         a1, a2 = given["coefficients"][:, 3:].T
         assert (np.abs(a2) < 1).all()
         assert (np.abs(a1) < 1 + a2).all()
-        flags = set(given["status"].ravel().tolist())
-        assert flags & {0, 1}
-        assert flags & set(range(Status.NO_FACE, 18))
+        assert kinds(given["status"]) == set(itertools.product((False, True), repeat=2))
 
 
-def test_every_status_occurs():
+def kinds(status):
+    """Whether a frame is scored, and whether the filter restarts."""
+    return {(not each & NOT_SCORED, bool(each & Status.RELOCATED)) for each in status.ravel().tolist()}
+
+
+def test_every_flag_occurs():
     given = cases.inputs(replace(GATE, n=18, t=1))
-    assert set(given["status"].ravel().tolist()) == set(range(18))
+    assert kinds(given["status"]) == set(itertools.product((False, True), repeat=2))
+    flags = [flag for flag in Status if flag and (given["status"] & flag).any()]
+    assert {Status.SEVERAL_FACES, Status.RELOCATED, Status.NO_FACE, Status.UNDECODABLE, Status.TOO_LARGE} <= set(flags)
+    assert max(flags) > Status.SMALL_FACE
 
 
 def test_traffic_counts_each_tensor_once():
@@ -146,7 +153,7 @@ def swap_maps(case, given, outputs):
 
 
 def forget_restart(case, given, outputs):
-    right(case, {**given, "status": torch.where(given["status"] < 4, 0, given["status"])}, outputs)
+    right(case, {**given, "status": given["status"] & ~Status.RELOCATED}, outputs)
 
 
 def half_state(case, given, outputs):

@@ -27,7 +27,7 @@ from eulernet_build.precision.runtime_speed import Speed, measure_speed, process
 from eulernet_build.precision.variants import CLIP, FOR_CPU, STEP, Variants, make_variants, read_graphs
 from eulernet_build.surgery import SurgeryError
 from eulernet_core.shipped import model_repository
-from eulernet_core.tensors import FACE_SIDE_PX
+from eulernet_core.tensors import FACE_SIDE_PX, usable_clips
 
 REPOSITORY = model_repository()
 FOLDERS = {STEP: STEP_FOLDER, CLIP: CLIP_FOLDER}
@@ -140,10 +140,11 @@ def test_both_forms_of_a_variant_agree(variants, name: str) -> None:
     clips = golden(CLIP)
     expected = onnxruntime_runner(variants[CLIP][name])(inputs_of(variants[CLIP][name], clips))
     step = variants[STEP][name]
-    run, states = onnxruntime_runner(step), [value.name for value in step.graph.input[2:]]
+    run, states = onnxruntime_runner(step), [value.name for value in step.graph.input[3:]]
     state = {key: np.zeros_like(value[:1]).repeat(2, 0) for key, value in golden(STEP).items() if key in states}
     for t in range(4):
-        outputs = run({"FACE": clips["FACE"][:, t], "STATUS": clips["STATUS"][:, t : t + 1], **state})
+        frame = {"STATUS": clips["STATUS"][:, t : t + 1], "FACE_BOX": clips["FACE_BOX"][:, t]}
+        outputs = run({"FACE": clips["FACE"][:, t], **frame, **state})
         state = {key: outputs[key.replace("_in", "_out")] for key in states}
         # A different rounding is one step of int8 or fp16.
         np.testing.assert_allclose(outputs["LIVENESS"][:, 0], expected["LIVENESS"][:, t], atol=2e-3)
@@ -200,7 +201,7 @@ def test_a_range_clips_one_value_in_ten_thousand(variants) -> None:
     assert list(ranges) == [node.input[1] for node in convolutions[1:]]
     entering = {node.input[0]: node.input[1] for node in convolutions[1:]}
     graph.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in entering)
-    values = onnxruntime_runner(graph)({"FACE": clips, "STATUS": np.zeros((2, 4), np.int32)})
+    values = onnxruntime_runner(graph)(usable_clips(clips))
     for tensor, weight in entering.items():
         clipped = (np.abs(values[tensor]) > ranges[weight]).mean()
         assert 0 < clipped < 5e-4, tensor
@@ -247,7 +248,7 @@ def test_cost_compares_clip_by_clip_at_the_given_threshold() -> None:
 
 def test_crop_models_score_as_the_graphs_do(variants) -> None:
     faces = golden(CLIP)["FACE"]
-    expected = onnxruntime_runner(variants[CLIP]["fp32"])({"FACE": faces, "STATUS": np.zeros((2, 4), np.int32)})
+    expected = onnxruntime_runner(variants[CLIP]["fp32"])(usable_clips(faces))
     models = crop_models(variants[CLIP])
     assert list(models) == ["fp32", "fp16", "int8", FOR_CPU]
     np.testing.assert_array_equal(models["fp32"].infer(faces), expected["LIVENESS"][:, -1])

@@ -14,25 +14,33 @@ import tritonclient.grpc as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
+from eulernet_core.limits import CALLER_HEADER
+from eulernet_core.status import Status
 from eulernet_serving.embedded_server import HOST, EmbeddedServer
 
 TIMEOUT_S = 30.0
 
 
+# Flags that the photograph of the tests may have: its face is small, and enlarging it takes its detail.
+QUALITY = int(Status.SMALL_FACE | Status.DEGRADED)
+
+
 @dataclass
 class Answer:
-    """Outputs of one request without the batch dimension."""
+    """Outputs of one request without the batch dimension; `quality` has the flags of QUALITY, `status` the others."""
 
     liveness: NDArray[np.float32]
     location_map: NDArray[np.float32]
     box: NDArray[np.float32]
     count: NDArray[np.int32]
     status: NDArray[np.int32]
+    quality: NDArray[np.int32]
 
     @classmethod
     def of(cls, result: triton.InferResult) -> "Answer":
         names = ("LIVENESS", "LOCATION_MAP", "FACE_BOX", "FRAME_COUNT", "STATUS")
-        return cls(*(result.as_numpy(name)[0] for name in names))
+        *values, status = (result.as_numpy(name)[0] for name in names)
+        return cls(*values, status & ~QUALITY, status & QUALITY)
 
 
 def jpeg_input(name: str, encoded: bytes) -> triton.InferInput:
@@ -56,8 +64,10 @@ class Raw:
         inputs = [jpeg_input(f"ENCODED_{t}", frame) for t, frame in enumerate(frames)]
         return Answer.of(self.client.infer("antispoof_clip", inputs, client_timeout=TIMEOUT_S))
 
-    def frame(self, frame: bytes, sequence_id: int | str, start: bool = False, end: bool = False) -> Answer:
-        """One request to antispoof."""
+    def frame(
+        self, frame: bytes, sequence_id: int | str, start: bool = False, end: bool = False, caller: str = ""
+    ) -> Answer:
+        """One request to antispoof; `caller`: as a gateway names it."""
         return Answer.of(
             self.client.infer(
                 "antispoof",
@@ -66,7 +76,27 @@ class Raw:
                 sequence_start=start,
                 sequence_end=end,
                 client_timeout=TIMEOUT_S,
+                headers={CALLER_HEADER: caller} if caller else None,
             )
+        )
+
+    def network(
+        self, face: NDArray[np.uint8], status: int, sequence_id: int, start: bool = False, end: bool = False
+    ) -> triton.InferResult:
+        """One request to the network's model alone; face: uint8 (1, 256, 256, 3)."""
+        values = {"FACE": face, "STATUS": np.array([[status]], np.int32), "FACE_BOX": np.zeros((1, 4), np.float32)}
+        inputs = []
+        for name, value in values.items():
+            dtype = {"uint8": "UINT8", "int32": "INT32", "float32": "FP32"}[value.dtype.name]
+            inputs.append(triton.InferInput(name, list(value.shape), dtype))
+            inputs[-1].set_data_from_numpy(value)
+        return self.client.infer(
+            "eulernet",
+            inputs,
+            sequence_id=sequence_id,
+            sequence_start=start,
+            sequence_end=end,
+            client_timeout=TIMEOUT_S,
         )
 
     def sequence(self, frames: Sequence[bytes], sequence_id: int | str | None = None) -> list[Answer]:

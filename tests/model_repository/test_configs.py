@@ -10,6 +10,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from eulernet_core.limits import MAX_STREAMS, MAX_STREAMS_PER_CALLER
 from eulernet_serving.embedded_server import EmbeddedServer, Ports, ServerError
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
@@ -124,6 +125,15 @@ def test_ensemble_is_wired(ensemble, kind):
     assert wiring_faults({model: load(model, kind) for model in MODELS}, ensemble) == []
 
 
+@pytest.mark.parametrize("ensemble", ENSEMBLES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_output_comes_from_the_last_step(ensemble, kind):
+    """Triton skips a step whose outputs nobody requests, and then fails if a requested tensor is also its input."""
+    config = load(ensemble, kind)
+    *_, last = config.ensemble_scheduling.step
+    assert set(last.output_map.values()) == {each.name for each in config.output}
+
+
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
@@ -132,6 +142,7 @@ def test_ensemble_is_wired(ensemble, kind):
         (lambda c: c.pop("eulernet"), "eulernet: no such model"),
         (lambda c: c["antispoof"].output[0].dims.append(2), "antispoof.LIVENESS: is"),
         (lambda c: setattr(c["eulernet"].input[1], "name", "STATE"), "eulernet.STATUS: no such input"),
+        (lambda c: c["eulernet"].output[4].dims.append(4), "antispoof.FACE_BOX: is"),
         (lambda c: setattr(c["face_locate"], "max_batch_size", 0), "face_locate: smaller batches"),
     ],
 )
@@ -186,14 +197,19 @@ def test_states_start_at_zero_and_pair_in_order():
         assert initial.name
 
 
-@pytest.mark.parametrize("model", ["face_locate", "eulernet"])
-def test_the_store_outlives_triton_s_own_bookkeeping(model):
-    """Else a sequence that Triton still counts as alive could have lost its state."""
-    config = load(model, "configs/cpu.pbtxt")
-    batching = config.sequence_batching
-    slots = batching.oldest.max_candidate_sequences * config.instance_group[0].count
-    assert int(config.parameters["max_sequences"].string_value) >= slots
-    assert float(config.parameters["max_idle_s"].string_value) * 1e6 > batching.max_sequence_idle_microseconds
+@pytest.mark.parametrize("kind", KINDS)
+def test_triton_admits_more_sequences_than_there_are_places_and_outlives_them(kind):
+    """A sequence that never had a usable frame keeps Triton's slot until it is idle: it must not keep others out."""
+    locate, network = load("face_locate", kind), load("eulernet", kind)
+    places, idle_s = (locate.parameters[name].string_value for name in ("max_sequences", "max_idle_s"))
+    assert int(places) == MAX_STREAMS
+    assert int(locate.parameters["max_sequences_per_caller"].string_value) == MAX_STREAMS_PER_CALLER
+    for config in (locate, network):
+        assert config.sequence_batching.oldest.max_candidate_sequences >= 64 * int(places)
+        assert config.sequence_batching.max_sequence_idle_microseconds > float(idle_s) * 1e6
+    if kind == "configs/cpu.pbtxt":  # the locating stage refuses first, so that no later stage loses a START
+        assert int(network.parameters["max_sequences"].string_value) >= 2 * int(places)
+        assert network.parameters["max_idle_s"].string_value == idle_s
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
@@ -221,7 +237,7 @@ def test_triton_refuses_a_broken_configuration(repository, tmp_path, model, old,
     log = tmp_path / "server.log"
     with (
         pytest.raises(ServerError, match="tritonserver ended with status 1"),
-        EmbeddedServer(broken, Ports(0, 0, 0), log) as server,
+        EmbeddedServer(broken, Ports(0, 0), log) as server,
     ):
         server.wait_ready(120)
     assert message in log.read_text()

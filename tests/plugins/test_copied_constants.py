@@ -11,7 +11,7 @@ from eulernet.network import NetworkConfig
 from eulernet_build import diirf_function, diirf_gate_function, engine
 from eulernet_build.diirf_gate_function import GATE_OP
 from eulernet_build.gpu_check import kernels
-from eulernet_core.status import Status
+from eulernet_core.status import NOT_SCORED, Status
 
 PLUGIN = Path(__file__).parents[2] / "plugins" / "diirf"
 OP_FILES = {ONNX_OP: ("diirf_op.cpp", diirf_function), GATE_OP: ("gate_op.cpp", diirf_gate_function)}
@@ -25,7 +25,7 @@ def constant(file: str, name: str) -> str:
 
 def test_status_values_are_the_pipelines() -> None:
     assert int(constant("biquad.cuh", "kRelocated")) == Status.RELOCATED
-    assert int(constant("biquad.cuh", "kUnusable")) == Status.NO_FACE
+    assert int(constant("biquad.cuh", "kNotScored")) == NOT_SCORED
 
 
 def test_the_namespace_and_version_are_the_graphs() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from eulernet.diirf import DIIRF, biquad
 from eulernet.fcam import FCAM
-from eulernet_core.status import Status
+from eulernet_core.status import NOT_SCORED, Status
 
 
 def draw(seed: int, n: int, t: int, k: int, h: int, w: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -54,12 +54,12 @@ def test_diirf_continues_from_its_state(reference):
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_gate_equals_the_networks_fcam(reference, channels, maps, h, w, with_status, channels_last):
     torch.manual_seed(4)
-    n, t = 7, 3
+    n, t = 16, 4
     fcam = FCAM(channels, maps).requires_grad_(False)
     x, (h1, h2) = torch.randn(n * t, channels, h, w), torch.randn(2, n, maps, h, w)
-    status = (torch.arange(n * t, dtype=torch.int32) * 5 % 9).reshape(n, t) if with_status else None  # 0 to 8
-    usable = None if status is None else status < Status.NO_FACE
-    restart = None if status is None or usable is None else usable & (status >= Status.RELOCATED)
+    status = (torch.arange(n * t, dtype=torch.int32) * 37 % 64).reshape(n, t) if with_status else None  # 0 to 63
+    usable = None if status is None else (status & NOT_SCORED) == 0
+    restart = None if status is None else (status & Status.RELOCATED) != 0
     expected = fcam.double()(x.double(), h1.double(), h2.double(), usable, restart)
     fcam = fcam.float()
     weight, coefficients = fcam.compress.weight[:, :, 0, 0], fcam.filter.coefficients()
@@ -71,9 +71,11 @@ def test_gate_equals_the_networks_fcam(reference, channels, maps, h, w, with_sta
         torch.testing.assert_close(ours.double(), theirs, rtol=0, atol=5e-6)  # FCAM's coefficients are doubles too
 
 
-@pytest.mark.parametrize(("status", "kept"), [(0, True), (1, True), (2, False), (3, False), (4, True), (6, True)])
+@pytest.mark.parametrize(
+    ("status", "kept"), [(0, True), (1, True), (2, False), (3, False), (4, True), (6, False), (10, False), (64, True)]
+)
 def test_a_restart_removes_a_nan_from_the_state(reference, status, kept):
-    """Only a restart removes a NaN from the state; all other frames, also unusable ones, keep it."""
+    """Only a restart removes a NaN from the state, also at an unusable frame; all other frames keep it."""
     x, nan = torch.ones(1, 2, 1, 1), torch.full((1, 1, 1, 1), float("nan"))
     weight, coefficients = torch.ones(1, 2), DIIRF(1).coefficients().detach()
     flags = torch.tensor([[status]], dtype=torch.int32)

@@ -13,6 +13,7 @@ from torch import Tensor
 from eulernet.network import EulerNet, NetworkConfig, Prediction, State, create
 from eulernet.summary import measure
 from eulernet_core.clip_geometry import CLIP_FRAMES
+from eulernet_core.status import Status
 
 SMALL = NetworkConfig(image_size=64)
 MakeClip = Callable[..., Tensor]
@@ -23,6 +24,8 @@ STATUSES = {
     "restarts": [[2, 0, 0, 0], [0, 3, 2, 0]],
     "bad and restart": [[0, 4, 2, 1], [2, 5, 9, 3]],
     "nothing usable": [[4, 4, 4, 4], [12, 28, 6, 7]],
+    "notes": [[32, 64, 128, 224], [65, 132, 34, 255]],
+    "restart at a bad frame": [[0, 10, 0, 0], [0, 6, 18, 32]],
 }
 
 
@@ -87,7 +90,10 @@ def test_no_status_is_every_frame_usable(network: EulerNet, make_clip: MakeClip)
         assert_same(network(clip), network(clip, torch.zeros(2, 4, dtype=torch.int32)), tolerance=1e-6)
 
 
-@pytest.mark.parametrize(("status", "counts"), [([0, 1, 0, 0], [1, 2, 3, 4]), ([4, 0, 8, 0], [0, 1, 1, 2])])
+@pytest.mark.parametrize(
+    ("status", "counts"),
+    [([0, 1, 0, 0], [1, 2, 3, 4]), ([4, 0, 8, 0], [0, 1, 1, 2]), ([32, 224, 36, 64], [1, 2, 2, 3])],
+)
 def test_frame_counts(network: EulerNet, make_clip: MakeClip, status: list[int], counts: list[int]) -> None:
     assert network(make_clip(1), int32([status])).frame_count.tolist() == [counts]
 
@@ -96,7 +102,48 @@ def test_a_restart_counts_from_one(network: EulerNet, make_clip: MakeClip) -> No
     assert network(make_clip(1, 6), int32([[0, 0, 2, 0, 4, 3]])).frame_count.tolist() == [[1, 2, 1, 2, 2, 1]]
 
 
-@pytest.mark.parametrize("status", [4, 5, 6, 8, 16, 28])
+def test_a_restart_at_an_unusable_frame_counts_from_zero(network: EulerNet, make_clip: MakeClip) -> None:
+    assert network(make_clip(1, 6), int32([[0, 0, 10, 4, 0, 64]])).frame_count.tolist() == [[1, 2, 0, 0, 1, 2]]
+
+
+def running(network: EulerNet, n: int) -> State:
+    """States of n sequences that have seen 7 frames, all values different from 0."""
+    return tuple(tensor + (7 if tensor.dtype == torch.int32 else 0.25) for tensor in network.initial_state(n))
+
+
+@torch.no_grad()
+def test_every_status_in_both_forms(make_clip: MakeClip) -> None:
+    """0 to 255: a step and the second frame of a clip do what the flags say."""
+    network = create(config=NetworkConfig(image_size=32))
+    flags = torch.arange(256, dtype=torch.int32)[:, None]
+    frames = make_clip(1, 2, size=32).expand(256, -1, -1, -1, -1)
+    stepped, after = network.step(frames[:, 1], flags, running(network, 256))
+    whole = network(frames, torch.cat([torch.zeros_like(flags), flags], dim=1))
+    for number in range(256):
+        status = Status(number)
+        restarts, usable = bool(status & Status.RELOCATED), status.usable
+        before = 0 if restarts else 7
+        assert stepped.frame_count[number].tolist() == [before + usable], status
+        assert whole.frame_count[number].tolist() == [1, (0 if restarts else 1) + usable], status
+        assert bool(stepped.liveness[number] > 0) is usable is bool(whole.liveness[number, 1] > 0), status
+        assert bool(stepped.location_map[number].any()) is usable is bool(whole.location_map[number, 1].any()), status
+        if not usable:
+            assert all((tensor[number] == (0 if restarts else 0.25)).all() for tensor in after[:-1]), status
+    for tensor in after:  # other flags change nothing
+        for same in ((0, 1, 32, 64, 128, 225), (2, 3, 34, 227), (4, 8, 16, 28, 60, 253), (6, 10, 18, 30, 255)):
+            expected = tensor[same[0]].expand(len(same), *tensor.shape[1:])
+            torch.testing.assert_close(tensor[list(same)], expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("status", [-1, -2, -(2**31), 2**31 - 1, 2**30, 256])
+def test_unknown_flags_are_no_error(network: EulerNet, make_clip: MakeClip, status: int) -> None:
+    prediction, state = network.step(make_clip(1)[:, 0], int32([[status]]), running(network, 1))
+    assert bool(prediction.liveness.item() > 0) is ((status & 28) == 0)
+    assert bool(prediction.frame_count.item() >= 7) is ((status & 2) == 0)
+    assert all(torch.isfinite(tensor).all() for tensor in (*prediction, *state))
+
+
+@pytest.mark.parametrize("status", [4, 5, 36, 8, 16, 28, 229])
 def test_an_unusable_frame_scores_zero_and_leaves_the_state(
     network: EulerNet, make_clip: MakeClip, status: int
 ) -> None:
@@ -115,6 +162,17 @@ def test_a_bad_frame_might_as_well_not_be_there(network: EulerNet, make_clip: Ma
         bad, without = network(clip, int32([[0, 0, 4, 0]])), network(clip[:, [0, 1, 3]])
     torch.testing.assert_close(bad.location_map[:, [0, 1, 3]], without.location_map)
     torch.testing.assert_close(bad.liveness[:, [0, 1, 3]], without.liveness)
+
+
+@pytest.mark.parametrize("status", [[0, 10, 0, 0], [0, 2, 0, 0]])
+def test_nothing_before_a_restart_counts(network: EulerNet, make_clip: MakeClip, status: list[int]) -> None:
+    clip, other = make_clip(1, seed=0), make_clip(1, seed=1)
+    changed = torch.cat([other[:, :1], clip[:, 1:]], dim=1)
+    with torch.no_grad():
+        assert_same(
+            Prediction(*(tensor[:, 1:] for tensor in network(changed, int32([status])))),
+            Prediction(*(tensor[:, 1:] for tensor in network(clip, int32([status])))),
+        )
 
 
 def test_a_restart_is_a_new_sequence(network: EulerNet, make_clip: MakeClip) -> None:

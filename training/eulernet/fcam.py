@@ -35,8 +35,8 @@ class FCAM(nn.Module):
         Args:
             x: float (N * T, C, H, W), frames of a sequence next to each other.
             h1, h2: float (N, K, H, W), filter state before the first frame.
-            usable: bool (N, T); a False frame does not change the state. None: all frames are usable.
-            restart: bool (N, T); a True frame is filtered from zero state. None: no frame is.
+            usable: bool (N, T); a False frame does not enter the state. None: all frames are usable.
+            restart: bool (N, T); at a True frame, usable or not, the state becomes zero first. None: at no frame.
 
         Returns:
             The gated features (N * T, C, H, W), and h1, h2 after the last frame (N, K, H, W).
@@ -59,7 +59,8 @@ class FCAM(nn.Module):
         outputs = []
         for t in range(x.shape[1]):
             use, again = usable[:, t, None, None, None], restart[:, t, None, None, None]
-            y, new1, new2 = self.filter(x[:, t : t + 1], torch.where(again, 0.0, h1), torch.where(again, 0.0, h2))
+            h1, h2 = torch.where(again, 0.0, h1), torch.where(again, 0.0, h2)
+            y, new1, new2 = self.filter(x[:, t : t + 1], h1, h2)
             h1, h2 = torch.where(use, new1, h1), torch.where(use, new2, h2)
             outputs.append(y)
         return torch.cat(outputs, dim=1), h1, h2

@@ -21,10 +21,11 @@ from eulernet.residual_pyramid import DeepestLevel, ResidualPyramid
 from eulernet_core.status import Status
 from eulernet_core.tensors import FACE_SIDE_PX
 
-# STATUS of a frame, as integers for the exported graph: below UNUSABLE the frame has a face, and from RELOCATED on the
-# face is at another position, so that the filters restart.
-RELOCATED = int(Status.RELOCATED)
-UNUSABLE = int(Status.NO_FACE)
+# A frame is usable if STATUS % USE_PERIOD < UNUSABLE, and the filters restart if STATUS % RESTART_PERIOD >= RELOCATED:
+# tests of single bits in operators that every runtime of the exported graph has. All flags of unusable frames are
+# adjacent, from NO_FACE to TOO_LARGE.
+UNUSABLE, USE_PERIOD = int(Status.NO_FACE), 2 * int(Status.TOO_LARGE)
+RELOCATED, RESTART_PERIOD = int(Status.RELOCATED), 2 * int(Status.RELOCATED)
 
 # Red, green, blue, for pixels from 0 to 1; normalised values are between -1 and 1.
 PIXEL_MEAN = (0.5, 0.5, 0.5)
@@ -148,8 +149,8 @@ class EulerNet(nn.Module):
 
         Args:
             clip: uint8 (N, T, H, W, 3), RGB.
-            status: int32 (N, T). An unusable frame (UNUSABLE and above) has the score 0 and does not change state and
-                count; at a frame from RELOCATED to UNUSABLE the filters and the count restart. None: all are usable.
+            status: int32 (N, T), flags of `eulernet_core.status`. An unusable frame has the score 0 and does not enter
+                state and count; at a frame with RELOCATED, usable or not, both start from zero. None: all are usable.
         """
         state = self.initial_state(clip.shape[0])
         if status is None:
@@ -180,8 +181,7 @@ class EulerNet(nn.Module):
 
     def _score(self, faces: Tensor, status: Tensor, state: State) -> tuple[Prediction, State]:
         """faces: uint8 (N, T, H, W, 3), or (N, H, W, 3) where T is 1; status: int32 (N, T)."""
-        usable = status < UNUSABLE
-        restart = usable & (status >= RELOCATED)
+        usable, restart = status % USE_PERIOD < UNUSABLE, status % RESTART_PERIOD >= RELOCATED
         logits, filters = self._run(self.normalise(faces), state[:-1], usable, restart)
         location_map = torch.sigmoid(logits).reshape(-1, status.shape[1], *logits.shape[1:])
         location_map = torch.where(usable[:, :, None, None], location_map, 0.0)
@@ -212,7 +212,8 @@ def frame_counts(before: Tensor, usable: Tensor, restart: Tensor) -> Tensor:
     count = before
     for t in range(usable.shape[1]):
         use, again = usable[:, t : t + 1], restart[:, t : t + 1]
-        count = torch.where(use, torch.where(again, 0, count) + 1, count)
+        count = torch.where(again, 0, count)
+        count = torch.where(use, count + 1, count)
         counts.append(count)
     return torch.cat(counts, dim=1)
 

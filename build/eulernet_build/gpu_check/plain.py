@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from eulernet_build.gpu_check.cases import Case, Tensors
-from eulernet_core.status import Status
+from eulernet_core.status import NOT_SCORED, Status
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-RELOCATED, UNUSABLE = int(Status.RELOCATED), int(Status.NO_FACE)
+RELOCATED, UNUSABLE = int(Status.RELOCATED), int(NOT_SCORED)
 
 
 def diirf(x: Tensor, h1: Tensor, h2: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -41,9 +41,9 @@ def diirf_gate(
             y, h1, h2 = _frame(frame, h1, h2, coefficients)
         else:
             flag = status[:, t, None, None, None]
-            usable = flag < UNUSABLE
-            restart = usable & (flag >= RELOCATED)
-            y, new1, new2 = _frame(frame, torch.where(restart, 0.0, h1), torch.where(restart, 0.0, h2), coefficients)
+            usable, restart = (flag & UNUSABLE) == 0, (flag & RELOCATED) != 0
+            h1, h2 = torch.where(restart, 0.0, h1), torch.where(restart, 0.0, h2)
+            y, new1, new2 = _frame(frame, h1, h2, coefficients)
             h1, h2 = torch.where(usable, new1, h1), torch.where(usable, new2, h2)
         outputs.append(y)
     gate = torch.sigmoid(torch.stack(outputs, dim=1).reshape(-1, k, height, width)).to(x.dtype)

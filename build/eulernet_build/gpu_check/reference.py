@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eulernet_core.status import Status
+from eulernet_core.status import NOT_SCORED, Status
 
 Array = NDArray[Any]
 
@@ -40,7 +40,7 @@ def diirf_gate(
         weight: (K, C).
         h1, h2: (N, K, H, W), the state before the first frame.
         coefficients: (K, 5).
-        status: int (N, T). None: every frame is usable and none restarts the filter.
+        status: int (N, T), flags. None: every frame is usable and none restarts the filter.
     Returns: float64 y (N * T, C, H, W), and h1, h2 after the last frame.
     """
     x, weight, h1, h2 = (np.asarray(each, np.float64) for each in (x, weight, h1, h2))
@@ -50,10 +50,10 @@ def diirf_gate(
     compressed = np.einsum("kc,mchw->mkhw", weight, x, optimize=True).reshape(n, t, *h1.shape[1:])
     filtered = np.empty_like(compressed)
     for i in range(t):
-        usable = (flags[:, i] < Status.NO_FACE)[:, None, None, None]
-        restart = usable & (flags[:, i] >= Status.RELOCATED)[:, None, None, None]
-        before1, before2 = np.where(restart, 0.0, h1), np.where(restart, 0.0, h2)
-        filtered[:, i], new1, new2 = _frame(compressed[:, i], before1, before2, coefficients)
+        usable = ((flags[:, i] & NOT_SCORED) == 0)[:, None, None, None]
+        restart = ((flags[:, i] & Status.RELOCATED) != 0)[:, None, None, None]
+        h1, h2 = np.where(restart, 0.0, h1), np.where(restart, 0.0, h2)
+        filtered[:, i], new1, new2 = _frame(compressed[:, i], h1, h2, coefficients)
         h1, h2 = np.where(usable, new1, h1), np.where(usable, new2, h2)
     with np.errstate(over="ignore"):  # an overflow of exp gives the right gate, 0
         gate = 1.0 / (1.0 + np.exp(-filtered.reshape(n * t, k, *h1.shape[2:])))

@@ -24,7 +24,7 @@ from eulernet_build.parity import Runner, onnxruntime_runner, openvino_runner
 from eulernet_build.precision.half import to_half
 from eulernet_build.precision.variants import FOR_CPU
 from eulernet_core.attack_detection_metrics import eer_threshold, figures
-from eulernet_core.tensors import FACE, LIVENESS, STATUS
+from eulernet_core.tensors import LIVENESS, usable_clips
 from eulernet_serving.plan_records import graph_properties
 
 
@@ -167,7 +167,7 @@ def _crop_model(graph: ModelProto, run: Runner) -> CropModel:
     facts = graph_properties(graph)
 
     def infer(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
-        liveness = run({FACE: clips, STATUS: np.zeros(clips.shape[:2], np.int32)})[LIVENESS]
+        liveness = run(usable_clips(clips))[LIVENESS]
         last: NDArray[np.float32] = liveness[:, -1]
         return last
 

@@ -22,7 +22,7 @@ from onnx import ModelProto, NodeProto
 
 from eulernet_build.parity import onnxruntime_runner
 from eulernet_build.surgery import SurgeryError
-from eulernet_core.tensors import FACE, STATUS
+from eulernet_core.tensors import usable_clips
 
 KEPT = 0.9999  # share of the values inside the range
 _SAMPLES = 10_000  # per tensor and clip
@@ -55,7 +55,7 @@ def calibrate(clip_graph: ModelProto, clips: NDArray[np.uint8]) -> dict[str, flo
     run = onnxruntime_runner(watched)
     seen: dict[str, list[NDArray[np.float32]]] = {tensor: [] for tensor in tensors}
     for clip in clips:
-        outputs = run({FACE: clip[None], STATUS: np.zeros((1, len(clip)), np.int32)})
+        outputs = run(usable_clips(clip[None]))
         for tensor in tensors:
             values = np.abs(outputs[tensor]).ravel()
             seen[tensor].append(values[:: -(-len(values) // _SAMPLES)].copy())

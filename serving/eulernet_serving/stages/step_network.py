@@ -12,20 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eulernet_core.tensors import (
-    FACE,
     FRAME_COUNT,
-    LIVENESS,
-    LOCATION_MAP,
+    NETWORK_INPUTS,
+    NETWORK_OUTPUTS,
     STATE_INPUT_SUFFIX,
     STATE_OUTPUT_SUFFIX,
-    STATUS,
+    STATUS_OUT,
 )
 from eulernet_serving.model_parameters import read_parameters
 from eulernet_serving.runtime import RuntimeSettings, make_runtime
 from eulernet_serving.sequence_store import SequenceStore
 from eulernet_serving.stages.stage import Answer, SequenceParameters, SequenceStage, graph_path, read, respond
 
-OUTPUTS = (LIVENESS, LOCATION_MAP, FRAME_COUNT)
 FilterState = tuple[NDArray[Any], ...]
 
 
@@ -35,7 +33,7 @@ class StepNetworkParameters(RuntimeSettings, SequenceParameters):
 
 
 class StepNetwork(SequenceStage[FilterState]):
-    """FACE uint8 (1, 256, 256, 3), STATUS int32 (1, 1) -> LIVENESS, LOCATION_MAP, FRAME_COUNT."""
+    """FACE uint8 (1, 256, 256, 3), STATUS int32 (1, 1), FACE_BOX float32 (1, 4) -> NETWORK_OUTPUTS."""
 
     def set_up(self, args: Mapping[str, str]) -> None:
         """Loads the graph."""
@@ -44,19 +42,21 @@ class StepNetwork(SequenceStage[FilterState]):
         names = self.runtime.input_names
         self.state_names = sorted(n.removesuffix(STATE_INPUT_SUFFIX) for n in names if n.endswith(STATE_INPUT_SUFFIX))
         initial: FilterState = tuple(self.runtime.zeros(name + STATE_INPUT_SUFFIX) for name in self.state_names)
-        self.keep_states(SequenceStore(lambda: initial, parameters.max_sequences, parameters.max_idle_s))
+        self.keep_states(SequenceStore(lambda: initial, parameters))
 
-    def step(self, requests: Sequence[Any], states: Sequence[FilterState]) -> list[tuple[FilterState, Answer]]:
+    def step(self, requests: Sequence[Any], states: Sequence[FilterState]) -> list[tuple[FilterState | None, Answer]]:
         """One frame each of several sequences."""
-        inputs = {name: np.concatenate([read(request, name) for request in requests]) for name in (FACE, STATUS)}
+        inputs = {name: np.concatenate([read(request, name) for request in requests]) for name in NETWORK_INPUTS}
         for k, name in enumerate(self.state_names):
             inputs[name + STATE_INPUT_SUFFIX] = np.concatenate([state[k] for state in states])
         results = self.runtime(inputs)
-        stepped = []
+        stepped: list[tuple[FilterState | None, Answer]] = []
         for i in range(len(requests)):
             row = slice(i, i + 1)
             # Copies: a view would keep the whole batch alive for as long as one of its sequences lives.
             state = tuple(results[name + STATE_OUTPUT_SUFFIX][row].copy() for name in self.state_names)
-            answer = Answer(respond({name: results[name][row] for name in OUTPUTS}), tuple(inputs[STATUS][i].tolist()))
-            stepped.append((state, answer))
+            outputs = {name: results[name][row] for name in NETWORK_OUTPUTS}
+            answer = Answer(respond(outputs), tuple(results[STATUS_OUT][i].tolist()))
+            begun = bool(results[FRAME_COUNT][i, 0])  # before its first usable frame the state is the initial one
+            stepped.append((state if begun else None, answer))
         return stepped

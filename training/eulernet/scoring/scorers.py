@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eulernet.evaluation.scores import Score
-from eulernet_core.tensors import FACE, LIVENESS, STATUS
+from eulernet_core.tensors import FACE, LIVENESS, NETWORK_INPUTS, usable_clips
 from eulernet_core.weights_label import WEIGHTS_PARAMETER, WEIGHTS_UNKNOWN
 
 if TYPE_CHECKING:
@@ -81,13 +81,12 @@ def open_graph(path: Path) -> CropModel:
     except Exception as error:  # ONNX Runtime's exceptions have no common base class
         raise ScorerError(f"{path}: not an ONNX graph that can be loaded ({error})") from error
     inputs = {each.name: each.shape for each in session.get_inputs()}
-    if set(inputs) != {FACE, STATUS} or len(inputs[FACE]) != 5:
+    if set(inputs) != set(NETWORK_INPUTS) or len(inputs[FACE]) != 5:
         raise ScorerError(f"{path}: takes {', '.join(inputs)}; give the clip graph, eulernet_clip/1/model.onnx")
     weights = session.get_modelmeta().custom_metadata_map.get(WEIGHTS_PARAMETER, WEIGHTS_UNKNOWN)
 
     def infer(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
-        status = np.zeros(clips.shape[:2], np.int32)
-        (liveness,) = session.run([LIVENESS], {FACE: clips, STATUS: status})
+        (liveness,) = session.run([LIVENESS], usable_clips(clips))
         last: NDArray[np.float32] = liveness[:, -1]
         return last
 

@@ -18,7 +18,16 @@ from eulernet.scoring.scorers import CropModel, ScorerError
 from eulernet_core.clip_geometry import CLIP_FRAMES
 from eulernet_core.errors import MediaError
 from eulernet_core.status import Status
-from eulernet_core.tensors import CLIP_ENCODED, CLIP_MODEL, CLIP_NETWORK_MODEL, FACE, FRAME_COUNT, LIVENESS, STATUS
+from eulernet_core.tensors import (
+    CLIP_ENCODED,
+    CLIP_MODEL,
+    CLIP_NETWORK_MODEL,
+    FACE,
+    FRAME_COUNT,
+    LIVENESS,
+    STATUS,
+    usable_clips,
+)
 from eulernet_core.weights_label import WEIGHTS_PARAMETER, WEIGHTS_UNKNOWN
 
 PREFIX = "grpc://"
@@ -101,7 +110,7 @@ def open_stage(connection: Connection) -> CropModel:
     face = next(each for each in connection.config(STAGE).input if each.name == FACE)
 
     def infer(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
-        result = connection.infer(STAGE, {FACE: clips, STATUS: np.zeros(clips.shape[:2], np.int32)})
+        result = connection.infer(STAGE, usable_clips(clips))
         last: NDArray[np.float32] = result.as_numpy(LIVENESS)[:, -1]
         return last
 
