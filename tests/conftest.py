@@ -49,23 +49,37 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     """The real Triton server with the configuration that ships."""
-    with EmbeddedServer(repository, Ports(0, 0, 0), tmp_path_factory.mktemp("server") / "server.log") as running:
+    with EmbeddedServer(repository, Ports(0, 0), tmp_path_factory.mktemp("server") / "server.log") as running:
         running.wait_ready(READY_TIMEOUT_S)
         yield running
         running.check_running()
 
 
+@pytest.fixture(scope="session")
+def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the three demo clips. Rendering them takes 15 s."""
+    from eulernet.simulation.demo_clips import make_demo_clips
+
+    folder = tmp_path_factory.mktemp("demo_clips")
+    make_demo_clips(folder)
+    return folder
+
+
 def tightened(repository: Path, out: Path, slots: int, idle_s: int) -> Path:
-    """A copy of a repository with fewer slots for sequences and a shorter idle timeout."""
+    """A copy of a repository with fewer places for sequences, in all and for a caller, and a shorter idle timeout."""
     shutil.copytree(repository, out)
-    for model in ("face_locate", "eulernet"):
+    idle = (
+        (r"(max_sequence_idle_microseconds: )\d+", (idle_s + 1) * 1_000_000),
+        (r'(key: "max_idle_s" value \{ string_value: ")\d+', idle_s),
+    )
+    places = (
+        (r'(key: "max_sequences" value \{ string_value: ")\d+', slots),
+        (r'(key: "max_sequences_per_caller" value \{ string_value: ")\d+', slots // 4),
+    )
+    for model, changes in (("face_locate", (*idle, *places)), ("eulernet", idle)):
         path = out / model / "configs" / "cpu.pbtxt"
         text = path.read_text()
-        for pattern, value in (
-            (r"(max_sequence_idle_microseconds: )\d+", idle_s * 1_000_000),
-            (r"(max_candidate_sequences: )\d+", slots),
-            (r'(key: "max_idle_s" value \{ string_value: ")\d+', idle_s + 1),
-        ):
+        for pattern, value in changes:
             text, found = re.subn(pattern, rf"\g<1>{value}", text)
             assert found == 1, pattern
         path.write_text(text)
@@ -83,7 +97,7 @@ def tight_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     copy = tightened(repository, folder / "model_repository", TIGHT_SLOTS, TIGHT_IDLE_S)
     crop = copy / "face_crop" / "configs" / "cpu.pbtxt"
     crop.write_text(crop.read_text().replace("count: 1", "count: 2"))
-    with EmbeddedServer(copy, Ports(0, 0, 0), folder / "server.log") as running:
+    with EmbeddedServer(copy, Ports(0, 0), folder / "server.log") as running:
         running.wait_ready(READY_TIMEOUT_S)
         yield running
         running.check_running()

@@ -8,23 +8,28 @@ with DALI's antialiased linear one to within half a grey level.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from nvidia.dali import Pipeline
 
-from eulernet_core.status import Status
+from eulernet_core.jpeg import JpegLimits, cheap_to_decode
+from eulernet_core.status import NOT_SCORED, Status
 from eulernet_core.tensors import FACE_SIDE_PX
 from eulernet_serving.crop_pipelines import regions
 from eulernet_serving.structured_logging import log_caught
 
 _LOG = logging.getLogger(__name__)
+Flags = TypeVar("Flags", np.int32, NDArray[np.int32])
+LONGEST_SIDE = 65_535  # px, of a JPEG
 
 
 @dataclass(frozen=True)
-class CropSettings:
-    """`threads`: of DALI's decoder; `max_frames`: the most frames in one of its batches."""
+class CropSettings(JpegLimits):
+    """`threads`: of DALI's decoder; `max_frames`: the most frames in one of its batches; and the limits of a JPEG,
+    since a caller can send pictures to this stage past the one that locates the face."""
 
     threads: int = 1
     max_frames: int = 64
@@ -62,12 +67,15 @@ class Cropper:
         Returns: uint8 (n, 256, 256, 3) RGB, black where there is nothing to score.
         """
         faces = np.zeros((len(encoded), FACE_SIDE_PX, FACE_SIDE_PX, 3), np.uint8)
-        wanted = np.flatnonzero(status < Status.NO_FACE)
+        wanted = np.flatnonzero((status & NOT_SCORED) == 0)
+        fits = np.array([_fits(boxes[i]) and cheap_to_decode(encoded[i], self._settings) for i in wanted], bool)
+        status[wanted[~fits]] = _undecodable(status[wanted[~fits]])
+        wanted = wanted[fits]
         for first in range(0, len(wanted), self._settings.max_frames):
             part = wanted[first : first + self._settings.max_frames]
             try:
                 self._crop(encoded, boxes, part, faces)
-            except RuntimeError as error:
+            except Exception as error:
                 log_caught(_LOG, "batch of crops failed, its frames are tried one by one", error)
                 self._crop_singly(encoded, boxes, part, faces, status)
         return faces
@@ -101,7 +109,17 @@ class Cropper:
         for i in indices:
             try:
                 self._crop(encoded, boxes, [i], faces)
-            except RuntimeError as error:
+            except Exception as error:
                 log_caught(_LOG, "frame can't be cropped", error)
                 self._pipeline = self._build()
-                status[i] = Status.UNDECODABLE
+                status[i] = _undecodable(status[i])
+
+
+def _undecodable(status: Flags) -> Flags:
+    """Of what the frame was, RELOCATED stays: the filter restarts although this frame has no crop."""
+    return (status & Status.RELOCATED) | Status.UNDECODABLE
+
+
+def _fits(box: NDArray[np.float32]) -> bool:
+    """Whether the box can lie in a picture; DALI checks the picture's own sides."""
+    return bool(np.isfinite(box).all() and box.min() >= 0 and box.max() <= LONGEST_SIDE and (box[2:] > box[:2]).all())

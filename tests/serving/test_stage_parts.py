@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of the other stages without a server: the store of sequences, parameters, the cropper, the engine."""
+"""Parts of the stages without a server: parameters, the cropper, the runtimes."""
 
 import json
 import subprocess
@@ -19,57 +19,9 @@ from eulernet_core.tensors import FACE_SIDE_PX
 from eulernet_serving.face_cropping import Cropper, CropSettings
 from eulernet_serving.model_parameters import read_parameters
 from eulernet_serving.runtime import RuntimeSettings, make_runtime
-from eulernet_serving.sequence_store import SequenceLostError, SequenceStore
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 GRAPHS = ("eulernet", "eulernet_clip")
-
-
-class Clock:
-    now_s = 0.0
-
-    def __call__(self):
-        return self.now_s
-
-
-def test_store_keeps_the_state_between_start_and_end():
-    store = SequenceStore(lambda: 0, 10, 60)
-    assert store.take(1, start=True) == 0
-    store.put(1, 5, end=False)
-    assert store.take(1, start=False) == 5
-    store.put(1, 6, end=True)
-    assert len(store) == 0
-    with pytest.raises(SequenceLostError, match="sequence 1: .* first frame"):
-        store.take(1, start=False)
-
-
-def test_store_starts_over_with_a_reused_id():
-    store = SequenceStore(lambda: 0, 10, 60)
-    store.put("a", 5, end=False)
-    assert store.take("a", start=True) == 0
-
-
-def test_store_is_bounded_in_number():
-    store = SequenceStore(lambda: 0, 3, 60)
-    for key in range(5):
-        store.put(key, key, end=False)
-    assert len(store) == 3
-    assert store.take(4, start=False) == 4
-    with pytest.raises(SequenceLostError):
-        store.take(0, start=False)
-
-
-def test_store_is_bounded_in_age():
-    clock = Clock()
-    store = SequenceStore(lambda: 0, 10, 60, clock)
-    store.put(1, 1, end=False)
-    clock.now_s = 59
-    store.put(1, store.take(1, start=False), end=False)
-    clock.now_s = 118
-    assert store.take(1, start=False) == 1  # every use counts
-    store.put(1, 1, end=False)
-    clock.now_s = 179
-    assert len(store) == 0
 
 
 @dataclass(frozen=True)
@@ -140,6 +92,30 @@ def test_cropper_goes_on_after_a_frame_that_cannot_be_decoded():
         np.testing.assert_array_equal(faces[row], alone if state == 0 else 0)
 
 
+@pytest.mark.parametrize(
+    "box",
+    [
+        (np.nan, 0, 9, 9),
+        (0, 0, np.inf, 9),
+        (-5, 0, 9, 9),
+        (9, 9, 9, 9),
+        (50, 50, 10, 10),
+        (0, 0, 5000, 5000),
+        (0, 0, 1e30, 1e30),
+    ],
+)
+def test_a_box_that_can_not_be_cropped_stays_with_its_frame(box):
+    good = as_jpeg(face(200, 200))
+    boxes = [np.array([10, 10, 110, 110], np.float32), np.array(box, np.float32)]
+    cropper = Cropper(CropSettings())
+    alone = cropper([good], boxes[:1], np.zeros(1, np.int32))[0]
+    status = np.array([Status.RELOCATED, Status.RELOCATED], np.int32)
+    faces = cropper([good, good], boxes, status)
+    assert status.tolist() == [Status.RELOCATED, Status.RELOCATED | Status.UNDECODABLE]
+    np.testing.assert_array_equal(faces[0], alone)
+    assert not faces[1].any()
+
+
 def runtime_of(graph: str, *settings):
     return make_runtime(REPOSITORY / graph / "1" / "model.onnx", RuntimeSettings(*settings))
 
@@ -175,11 +151,11 @@ def test_runtime_in_bf16_stays_near_the_golden_answers(graph):
 def test_runtime_gives_step_by_step_what_the_clip_gives(runtime, atol):
     step, clip = (runtime_of(graph, runtime) for graph in GRAPHS)
     golden = np.load(REPOSITORY / "eulernet_clip" / "1" / "golden.npz")
-    faces, status = golden["FACE"], golden["STATUS"]
-    expected = clip({"FACE": faces, "STATUS": status})
+    faces, status, boxes = (golden[name] for name in ("FACE", "STATUS", "FACE_BOX"))
+    expected = clip({"FACE": faces, "STATUS": status, "FACE_BOX": boxes})
     state = {name: np.repeat(step.zeros(name), len(faces), axis=0) for name in step.input_names if name[0] == "s"}
     for t in range(faces.shape[1]):
-        answer = step({"FACE": faces[:, t], "STATUS": status[:, t : t + 1], **state})
+        answer = step({"FACE": faces[:, t], "STATUS": status[:, t : t + 1], "FACE_BOX": boxes[:, t], **state})
         state = {name: answer[name.replace("_in", "_out")] for name in state}
         np.testing.assert_allclose(answer["LIVENESS"][:, 0], expected["LIVENESS"][:, t], atol=atol)
         np.testing.assert_array_equal(answer["FRAME_COUNT"][:, 0], expected["FRAME_COUNT"][:, t])

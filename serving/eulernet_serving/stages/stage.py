@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Common code of the Python models: reading and answering requests, logging, and state by sequence."""
 
+import json
 import logging
+import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +15,13 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
-from eulernet_serving.sequence_store import SequenceLostError, SequenceStore
+from eulernet_core.limits import CALLER_HEADER, MAX_STREAMS
+from eulernet_serving.draining import is_draining
+from eulernet_serving.sequence_store import SequenceLostError, SequenceStore, StoreLimits, TooManySequencesError
 from eulernet_serving.stages.sequence_gauge import open_sequences_gauge
 from eulernet_serving.structured_logging import configure_stage_logging, log_caught
 
+GAUGE_INTERVAL_S = 1.0
 START, END = 1, 2  # TRITONSERVER_REQUEST_FLAG_SEQUENCE_START, _END
 _LOG = logging.getLogger(__name__)
 State = TypeVar("State")
@@ -39,9 +45,10 @@ class Stage:
         self.set_up(args)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """Called by Triton with one batch of requests; one response for each, in order."""
+        """Called by Triton with one batch of requests; one response for each, in order. Never raises: an exception
+        here would fail every request of the batch."""
         begun_s = time.perf_counter()
-        answers = self.answer(requests)
+        answers = self._answers(requests)
         if _LOG.isEnabledFor(logging.DEBUG):
             duration_ms = round(1000 * (time.perf_counter() - begun_s), 3)
             for request, answer in zip(requests, answers, strict=True):
@@ -49,55 +56,118 @@ class Stage:
                 _LOG.debug("answered", extra={**fields, "sequence": request.correlation_id(), "status": answer.status})
         return [answer.response for answer in answers]
 
+    def _answers(self, requests: Sequence[Any]) -> list[Answer]:
+        try:
+            return self.answer(requests)
+        except Exception as error:
+            if len(requests) > 1:
+                log_caught(_LOG, "batch failed, its requests are answered one by one", error, model=self.name)
+                return [self._answers([request])[0] for request in requests]
+            log_caught(_LOG, "request failed", error, model=self.name, sequence=requests[0].correlation_id())
+            # The request is in order: another server can answer it.
+            return [refusal(f"{self.name}: {type(error).__name__}: {error}", pb_utils.TritonError.UNAVAILABLE)]
+
+    def finalize(self) -> None:
+        """Called once by Triton, at the end."""
+
     def set_up(self, args: Mapping[str, str]) -> None:
         """Reads the model's parameters and loads whatever the model needs."""
         raise NotImplementedError
 
     def answer(self, requests: Sequence[Any]) -> list[Answer]:
-        """Answers one batch of requests, in order."""
+        """Answers one batch of requests, in order. Until it returns it must leave the model's state as it was: after
+        an exception the requests are answered one by one."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class SequenceParameters:
-    """Bounds of the kept states: `max_sequences` of them, each dropped after `max_idle_s` without a frame."""
+class SequenceParameters(StoreLimits):
+    """Bounds of the kept sequences, as parameters of a model."""
 
-    max_sequences: int = 1024  # most states kept; the least recently used one is dropped first
-    max_idle_s: float = 60.0  # seconds without a frame after which a state is dropped
+    max_sequences: int = MAX_STREAMS
+    max_sequences_per_caller: int = 0
+    max_idle_s: float = 30.0
 
 
 class SequenceStage(Stage, Generic[State]):
-    """A model with state by correlation id. A subclass calls `keep_states` and advances states in `step`."""
+    """A model with state by correlation id. A subclass calls `keep_states` and advances states in `step`.
+
+    `admits`: whether new sequences are counted by caller, and refused while the server drains.
+    """
+
+    admits = False
 
     def keep_states(self, states: SequenceStore[State]) -> None:
-        """Takes the store, and shows its size as a metric."""
+        """Takes the store, and shows its size as a metric, which a thread keeps up to date while nobody calls."""
         self.states = states
-        self._gauge_family, self._gauge = open_sequences_gauge(self.name)
+        self._gauge_family, gauge = open_sequences_gauge(self.name)
+        self._stopping = threading.Event()
+        self._gauging = threading.Thread(target=_keep_set, args=(gauge, states, self._stopping), daemon=True)
+        self._gauging.start()
+
+    def finalize(self) -> None:
+        """Ends the thread: it would keep this process from exiting."""
+        self._stopping.set()
+        self._gauging.join(GAUGE_INTERVAL_S)
 
     def answer(self, requests: Sequence[Any]) -> list[Answer]:
-        """One frame each of several sequences; a frame of an unknown sequence gets an error and harms no other."""
+        """One frame each of several sequences; a frame that is refused gets an error and harms no other."""
         answers: list[Answer | None] = [None] * len(requests)
         batch: list[int] = []
         states: list[State] = []
+        callers = [self._caller(request) for request in requests]
         for i, request in enumerate(requests):
-            sequence = request.correlation_id()
             try:
-                states.append(self.states.take(sequence, bool(request.flags() & START)))
+                states.append(self._take(request, callers[i]))
                 batch.append(i)
-            except SequenceLostError as error:
-                log_caught(_LOG, "frame refused", error, model=self.name, sequence=sequence)
-                answers[i] = Answer(pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error))))
+            except (SequenceLostError, TooManySequencesError, _DrainingError) as error:
+                log_caught(_LOG, "frame refused", error, model=self.name, sequence=request.correlation_id())
+                lost = isinstance(error, SequenceLostError)
+                code = pb_utils.TritonError.INVALID_ARG if lost else pb_utils.TritonError.UNAVAILABLE
+                answers[i] = refusal(str(error), code)
         if batch:
             stepped = self.step([requests[i] for i in batch], states)
             for i, (state, answer) in zip(batch, stepped, strict=True):
-                self.states.put(requests[i].correlation_id(), state, bool(requests[i].flags() & END))
+                start, end = (bool(requests[i].flags() & flag) for flag in (START, END))
+                self.states.put(requests[i].correlation_id(), state, start, end, callers[i])
                 answers[i] = answer
-        self._gauge.set(len(self.states))
         return [answer for answer in answers if answer is not None]
 
-    def step(self, requests: Sequence[Any], states: Sequence[State]) -> list[tuple[State, Answer]]:
-        """Advances each state by its request's frame. Returns the new state and the answer of each."""
+    def step(self, requests: Sequence[Any], states: Sequence[State]) -> list[tuple[State | None, Answer]]:
+        """Advances each state by its request's frame, and leaves the given states as they are.
+
+        Returns: the new state, None while a sequence had no usable frame, and the answer of each.
+        """
         raise NotImplementedError
+
+    def _take(self, request: Any, caller: str) -> State:
+        start = bool(request.flags() & START)
+        if start and self.admits and is_draining():
+            raise _DrainingError("this server is draining and takes no new streams; try another one")
+        return self.states.take(request.correlation_id(), start, caller)
+
+    def _caller(self, request: Any) -> str:
+        """The caller that a gateway names in a header, "" without one; see --grpc-header-forward-pattern."""
+        if not self.admits or not request.flags() & START:
+            return ""
+        return str(json.loads(request.parameters() or "{}").get(CALLER_HEADER, ""))
+
+
+class _DrainingError(Exception):
+    """A sequence begins while the server drains."""
+
+
+def _keep_set(gauge: Any, states: SequenceStore[Any], stopping: threading.Event) -> None:
+    server, shown = os.getppid(), -1
+    while not stopping.wait(GAUGE_INTERVAL_S) and os.getppid() == server:
+        if (count := len(states)) != shown:
+            gauge.set(count)
+            shown = count
+
+
+def refusal(message: str, code: int) -> Answer:
+    """An error for one request; `code`: of pb_utils.TritonError."""
+    return Answer(pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code)))
 
 
 def read(request: Any, name: str) -> NDArray[Any]:

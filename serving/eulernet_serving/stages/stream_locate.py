@@ -5,14 +5,15 @@ A bad frame gets an answer, not an error: an error would swallow the frame's STA
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from eulernet_core.tensors import CHECKED, ENCODED, FACE_BOX, STATUS
-from eulernet_serving.face_locating import LocateSettings, Locator, Lock
+from eulernet_serving.face_locating import Located, LocateSettings, Locator, Lock
 from eulernet_serving.model_parameters import read_parameters
 from eulernet_serving.sequence_store import SequenceStore
 from eulernet_serving.stages.remote_detector import detect
@@ -27,29 +28,23 @@ class StreamLocateParameters(LocateSettings, SequenceParameters):
 class StreamLocate(SequenceStage[Lock]):
     """ENCODED uint8 (1, bytes) -> CHECKED uint8 (1, bytes), FACE_BOX float32 (1, 4), STATUS int32 (1, 1)."""
 
+    admits = True
+
     def set_up(self, args: Mapping[str, str]) -> None:
         """Reads the parameters."""
         cv2.setNumThreads(1)
         parameters = read_parameters(args["model_config"], StreamLocateParameters)
-        self.keep_states(SequenceStore(Lock, parameters.max_sequences, parameters.max_idle_s))
+        self.keep_states(SequenceStore(Lock, parameters))
         self.locate = Locator(parameters, detect)
 
-    def step(self, requests: Sequence[Any], states: Sequence[Lock]) -> list[tuple[Lock, Answer]]:
+    def step(self, requests: Sequence[Any], states: Sequence[Lock]) -> list[tuple[Lock | None, Answer]]:
         """One frame each of several sequences."""
-        located = self.locate([read(request, ENCODED).reshape(-1) for request in requests], states)
-        return [
-            (
-                lock,
-                Answer(
-                    respond(
-                        {
-                            CHECKED: each.checked[None],
-                            FACE_BOX: each.box[None],
-                            STATUS: np.array([[each.status]], np.int32),
-                        }
-                    ),
-                    (each.status,),
-                ),
-            )
-            for lock, each in zip(states, located, strict=True)
-        ]
+        locks = [replace(state) for state in states]
+        located = self.locate([read(request, ENCODED).reshape(-1) for request in requests], locks)
+        return [(lock if lock.ever_found else None, _answer(each)) for lock, each in zip(locks, located, strict=True)]
+
+
+def _answer(located: Located) -> Answer:
+    status = np.array([[located.status]], np.int32)
+    outputs: dict[str, NDArray[Any]] = {CHECKED: located.checked[None], FACE_BOX: located.box[None], STATUS: status}
+    return Answer(respond(outputs), (located.status,))
