@@ -7,7 +7,7 @@ BIN := .venv/bin
 CPP := $(wildcard plugins/diirf/*.cpp plugins/diirf/*.cu plugins/diirf/*.cuh plugins/diirf/*.h tests/plugins/*.cpp tests/plugins/*.h)
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo serve perf bench scaling tuning test test-fast test-all check format docs wheel export plugin gpu-check clean
+.PHONY: help demo serve perf bench scaling tuning fuzz leaks test test-fast test-all check format docs wheel export plugin gpu-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ serve: .venv/serve.stamp ## run the embedded server on loopback until Ctrl-C
 
 perf: .venv/perf.stamp ## Triton's perf_analyzer and the load tester by turns on the embedded server; report in out/perf
 	$(BIN)/eulernet demo-clips --out out/demo/clips
-	$(BIN)/eulernet serve --http-port 0 --grpc-port 0 --metrics-port 0 --log out/perf/server.log -- \
+	$(BIN)/eulernet serve --grpc-port 0 --metrics-port 0 --health-port 0 --log out/perf/server.log -- \
 	  $(BIN)/eulernet perf out/demo/clips --mode clips --mode streams --concurrency 1,2,4,8 --out out/perf
 
 bench: .venv/bench.stamp ## compare with FastAPI and LitServe, same weights and clips; writes docs/peers.md (idle machine)
@@ -31,6 +31,12 @@ scaling: .venv/bench.stamp ## measure how the server scales; writes docs/scaling
 
 tuning: .venv/bench.stamp ## measure the effect of single settings; writes docs/tuning.md (idle machine)
 	$(BIN)/python -m benchmarks.tuning --out out/tuning --docs docs
+
+fuzz: .venv/test.stamp ## attack the server beside good callers, 20 minutes; writes docs/reliability.md
+	$(BIN)/python -m benchmarks.reliability fuzz --inputs 10000 --seed 1 --out out/reliability --docs docs
+
+leaks: .venv/test.stamp ## mixed load with faults, sampled for 10 minutes; writes docs/reliability.md
+	$(BIN)/python -m benchmarks.reliability leaks --minutes 10 --out out/reliability --docs docs
 
 test: .venv/test.stamp ## run the tests, without those marked slow or network (installs torch)
 	$(BIN)/pytest -m "not slow and not network"

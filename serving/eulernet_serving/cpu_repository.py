@@ -10,10 +10,13 @@ import onnx
 
 from eulernet_core import shipped
 from eulernet_core.tensors import CLIP_NETWORK_MODEL, FACE_DETECTOR_MODEL, STEP_NETWORK_MODEL
+from eulernet_core.weights_label import IDENTITY_PARAMETER, identity
 from eulernet_core.whole_files import replace_folder, sha256_of
 from eulernet_serving.face_models.converted import DETECTOR_NAME, make_face_models
 from eulernet_serving.plan_records import graph_properties
-from eulernet_serving.repository_manifest import Graph, Manifest, checksums, faults
+from eulernet_serving.repository_manifest import CONFIG, LABELLED, Graph, Manifest, checksums, faults
+from eulernet_serving.runtime import OPENVINO_PRECISIONS
+from eulernet_serving.triton_config import read_config
 
 GRAPHS = (STEP_NETWORK_MODEL, CLIP_NETWORK_MODEL)  # the models made by training
 GENERATED = shutil.ignore_patterns("__pycache__", "*.pyc", ".gitkeep")
@@ -46,6 +49,7 @@ def assemble(out: Path, source: Path | None = None, face_models: Path | None = N
         for graph in GRAPHS:
             if not (fresh / graph / "1" / "model.onnx").is_file():
                 raise RepositoryError(f"{source / graph}/1/model.onnx is missing: eulernet export writes it")
+        _write_identity(fresh)
 
     replace_folder(out, fill)
     return out
@@ -70,6 +74,23 @@ def assemble_cpu(out: Path, face_models: Path | None = None) -> Manifest:
     check(out, manifest)
     manifest.write(out)
     return manifest
+
+
+def _write_identity(repository: Path) -> None:
+    """Adds weights and precision to the configurations that clients can read."""
+    parameters = graph_of(repository / GRAPHS[0] / "1" / "model.onnx").parameters_sha256
+    precisions = [_precision(repository / graph / CONFIG["cpu"]) for graph in GRAPHS]
+    value = identity(parameters, *precisions)
+    line = f'parameters {{ key: "{IDENTITY_PARAMETER}" value {{ string_value: "{value}" }} }}'
+    for ensemble in LABELLED:
+        path = repository / ensemble / CONFIG["cpu"]
+        path.write_text(f"{path.read_text().rstrip()}\n{line}\n")
+
+
+def _precision(config: Path) -> str:
+    """`fp32` or `bf16`, as the network's runtime computes."""
+    precision = OPENVINO_PRECISIONS.get(read_config(config).parameters["runtime"].string_value, "f32")
+    return "fp32" if precision == "f32" else precision
 
 
 def graph_of(path: Path) -> Graph:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-FREE_PORTS = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")
+FREE_PORTS = ("--grpc-port", "0", "--metrics-port", "0", "--health-port", "0")
 
 
 @click.command()

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The embedded Triton server: one process group, loopback only, ready when a real inference has answered.
+"""The embedded Triton server: one process group, loopback only, ready when real inferences have answered.
 
 Switches follow Triton's notes on secure deployment: the shared-memory, model-repository, trace and logging APIs are
 closed, since this release predates the fixes of the Python backend's shared-memory flaws (CVE-2025-23319, -23320,
--23334). Their key is random and not stored, but users of this machine can read it in the process list.
+-23334). Their key is random and not stored, but users of this machine can read it in the process list. HTTP is closed
+unless asked for: its JSON parser dies of requests that gRPC refuses. Shared memory is for this user only.
 """
 
 import contextlib
 import ctypes
+import logging
 import os
 import secrets
 import signal
@@ -16,18 +18,23 @@ import subprocess
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
+from eulernet_core.limits import CALLER_HEADER
+from eulernet_serving.child_launcher import launched
+from eulernet_serving.inference_probe import probe
+from eulernet_serving.shared_memory import SHARED_MEMORY, shared_memory_shortage
 from eulernet_serving.triton_wheel import TritonInstall, install
 
 HOST = "127.0.0.1"
 CLOSED_APIS = "model-repository,shared-memory,trace,logging"
 EXIT_TIMEOUT_S = 10
-PROBE_TIMEOUT_S = 10.0
 PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec the child must not load anything
+_LOG = logging.getLogger(__name__)
 
 
 class ServerError(Exception):
@@ -36,16 +43,18 @@ class ServerError(Exception):
 
 @dataclass(frozen=True)
 class Ports:
-    """TCP ports on loopback; 0 takes a free one."""
+    """TCP ports on loopback; 0 takes a free one, None is closed. `health` is the supervisor's, not the server's."""
 
-    http: int = 8000
     grpc: int = 8001
     metrics: int = 8002
+    http: int | None = None
+    health: int | None = None
 
     def resolved(self) -> "Ports":
         """The ports with zeros replaced. Raises: ServerError naming a port that is taken and its option."""
+        wanted = {name: port for name, port in vars(self).items() if port is not None}
         with contextlib.ExitStack() as stack:
-            return replace(self, **{name: stack.enter_context(_bound(name, port)) for name, port in vars(self).items()})
+            return replace(self, **{name: stack.enter_context(_bound(name, port)) for name, port in wanted.items()})
 
 
 @contextlib.contextmanager
@@ -70,10 +79,21 @@ class EmbeddedServer:
         repository: a complete model repository.
         ports: to listen on.
         log: file for the server's output.
+        append: keep what the log holds.
+        environment: variables for the server and its stages beside those of this program.
     """
 
-    def __init__(self, repository: Path, ports: Ports, log: Path) -> None:
+    def __init__(
+        self,
+        repository: Path,
+        ports: Ports,
+        log: Path,
+        *,
+        append: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.repository, self.ports, self.log = repository, ports, log
+        self._append, self._environment = append, dict(environment or {})
         self._cleanup = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
         self._memory_prefix = f"eulernet_{os.getpid()}_{secrets.token_hex(4)}_"
@@ -93,40 +113,44 @@ class EmbeddedServer:
         if not self.repository.is_dir():
             raise ServerError(f"{self.repository}: no such folder; eulernet repository puts one together")
         self.ports = self.ports.resolved()
+        check_shared_memory()
         with contextlib.ExitStack() as stack:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="eulernet-serve-")))
             triton = install(scratch)
             self.log.parent.mkdir(parents=True, exist_ok=True)
-            output = stack.enter_context(self.log.open("wb"))
+            if not self._append:
+                self.log.write_bytes(b"")
+            output = stack.enter_context(self.log.open("ab"))  # after a rotation by copying it goes on at the start
             self._process = subprocess.Popen(
-                self._arguments(triton),
-                env=triton.environment,
+                launched(self._arguments(triton), private=True),  # shared memory holds pictures
+                env=triton.environment | self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a terminal's Ctrl-C must reach this program only
-                preexec_fn=die_with_parent,
             )
             self._cleanup = stack.pop_all()
         return self
 
     def _arguments(self, triton: TritonInstall) -> list[str]:
         closed = f"{CLOSED_APIS}:{secrets.token_hex(8)}={secrets.token_hex(32)}"
-        options = {
+        options: dict[str, object] = {
             "model-repository": self.repository,
             "model-config-name": "cpu",
             "backend-directory": triton.backends,
             "backend-config": f"python,shm-region-prefix-name={self._memory_prefix}",
-            "http-address": HOST,
-            "http-port": self.ports.http,
+            "allow-http": "false",
             "grpc-address": HOST,
             "grpc-port": self.ports.grpc,
             "metrics-address": HOST,
             "metrics-port": self.ports.metrics,
-            "http-restricted-api": closed,
             "grpc-restricted-protocol": closed,
+            "grpc-header-forward-pattern": f"^{CALLER_HEADER}$",
             "exit-timeout-secs": EXIT_TIMEOUT_S,
         }
+        if self.ports.http is not None:
+            http = {"http-address": HOST, "http-port": self.ports.http, "http-restricted-api": closed}
+            options |= {"allow-http": "true", **http}
         return [
             str(triton.server),
             "--disable-auto-complete-config",
@@ -149,52 +173,46 @@ class EmbeddedServer:
             return "".join(deque(log, lines)).rstrip()
 
     def wait_ready(self, timeout_s: float) -> None:
-        """Waits until a real inference answers. Raises: ServerError."""
+        """Waits until clips and streams are answered. Raises: ServerError."""
         deadline_s = time.monotonic() + timeout_s
         while not probe(self.url):
             self.check_running()
             if time.monotonic() > deadline_s:
                 raise ServerError(f"not ready after {timeout_s:g} s; the end of {self.log}:\n{self.log_tail()}")
             time.sleep(0.2)
+        for each in SHARED_MEMORY.glob(f"{self._memory_prefix}*"):
+            each.chmod(0o600)  # they are so already, unless the kernel refused the filter
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stops the server and its stubs, by force if they don't end, and removes their leftovers in shared memory."""
-        process = self._process
-        if process is not None:
-            process.send_signal(signal.SIGTERM)
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(EXIT_TIMEOUT_S + 5)
+                self._process.wait(EXIT_TIMEOUT_S + 5)
+        self.kill()
+
+    def kill(self) -> None:
+        """Ends the server and its stubs at once and removes their leftovers."""
+        if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        for leftover in Path("/dev/shm").glob(f"{self._memory_prefix}*"):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        for leftover in SHARED_MEMORY.glob(f"{self._memory_prefix}*"):
             leftover.unlink(missing_ok=True)
         self._cleanup.close()
 
 
+def check_shared_memory() -> None:
+    """Logs a shortage. Raises: ServerError where the server could not even start."""
+    shortage = shared_memory_shortage()
+    if shortage is not None and shortage.fatal:
+        raise ServerError(str(shortage))
+    if shortage is not None:
+        _LOG.warning("%s", shortage)
+
+
 def die_with_parent() -> None:
     """For `preexec_fn`, in the child: SIGTERM when this program is killed by a signal that it can't handle."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def probe(url: str) -> bool:
-    """Whether one clip of blank pictures goes through every stage; readiness alone stays true with a dead stage."""
-    import numpy as np
-    import simplejpeg
-    import tritonclient.grpc as triton
-    from tritonclient.utils import InferenceServerException
-
-    from eulernet_core.tensors import CLIP_ENCODED, CLIP_MODEL, STATUS
-
-    blank = np.frombuffer(simplejpeg.encode_jpeg(np.zeros((64, 64, 3), np.uint8)), np.uint8)[None]
-    inputs = [triton.InferInput(name, list(blank.shape), "UINT8") for name in CLIP_ENCODED]
-    for each in inputs:
-        each.set_data_from_numpy(blank)
-    with triton.InferenceServerClient(url, channel_args=[("grpc.enable_http_proxy", 0)]) as client:
-        try:
-            result = client.infer(CLIP_MODEL, inputs, client_timeout=PROBE_TIMEOUT_S)
-        except InferenceServerException:
-            return False
-    return result.as_numpy(STATUS) is not None
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

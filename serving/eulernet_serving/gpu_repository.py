@@ -18,12 +18,13 @@ import eulernet_core
 import eulernet_serving
 from eulernet_core import shipped
 from eulernet_core.tensors import FACE, STEP_NETWORK_MODEL
+from eulernet_core.weights_label import IDENTITY_PARAMETER, identity
 from eulernet_core.whole_files import replace_folder, sha256_of
 from eulernet_serving import crop_pipelines
 from eulernet_serving.cpu_repository import GRAPHS, RepositoryError, check, graph_of, versions
-from eulernet_serving.embedded_server import CLOSED_APIS
+from eulernet_serving.embedded_server import CLOSED_APIS, HOST
 from eulernet_serving.plan_records import PlanRecord, read_record
-from eulernet_serving.repository_manifest import Manifest, Plan, checksums
+from eulernet_serving.repository_manifest import LABELLED, Manifest, Plan, checksums
 from eulernet_serving.triton_config import WARMUP_FOLDER, complete, config_text, read_config
 
 PIPELINES = {"face_crop": "frames", "clip_crop": "clips"}  # model -> function of crop_pipelines
@@ -33,7 +34,7 @@ PACKAGES = (eulernet_core, eulernet_serving)  # vendored whole into PYTHON_FOLDE
 NOT_VENDORED = shutil.ignore_patterns("__pycache__", "*.pyc", "data")
 REQUIREMENTS = "requirements.txt"
 # Imported by the Python models of a GPU node.
-NODE_PACKAGES = ("numpy", "opencv-python-headless", "simplejpeg", "pillow", "cachetools", "python-json-logger")
+NODE_PACKAGES = ("numpy", "opencv-python-headless", "simplejpeg", "python-json-logger")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def assemble_gpu(
     choice: Choice | None = None,
     source: Path | None = None,
     node_path: str | None = None,
+    listen: str = HOST,
 ) -> Manifest:
     """Writes the folder of a GPU node and its manifest into `out`, replacing the old one.
 
@@ -61,6 +63,7 @@ def assemble_gpu(
         choice: of precision and TensorRT version, where there are plans of several.
         source: the sources; the shipped ones by default.
         node_path: path of `out` on the node; the same path by default.
+        listen: address on the node of gRPC and metrics.
     Raises: RepositoryError, PlanError.
     """
     source = source or shipped.model_repository()
@@ -72,10 +75,12 @@ def assemble_gpu(
         _copy_python(source, fresh)
         frame = golden_frame(source)
         for folder in sorted(path for path in source.iterdir() if path.is_dir()):
-            _write_model(folder, fresh / "models", chosen.get(folder.name, {}), frame)
+            _write_model(folder, fresh / "models", chosen, frame)
         _write_pipelines(source, fresh / "models")
         (fresh / REQUIREMENTS).write_text("".join(f"{name}=={metadata.version(name)}\n" for name in NODE_PACKAGES))
-        made.append(_gpu_manifest(source, node_path or str(out.resolve()), fresh, chosen, libraries))
+        modes = {record.plugin for records in chosen.values() for record in records.values()}
+        command = tritonserver_command(node_path or str(out.resolve()), modes, listen)
+        made.append(_gpu_manifest(source, command, fresh, chosen, libraries))
         check(fresh, made[0])
         made[0].write(fresh)
 
@@ -138,9 +143,15 @@ def _copy_python(source: Path, fresh: Path) -> None:
         shutil.copytree(folder, fresh / PYTHON_FOLDER / package.__name__, ignore=NOT_VENDORED)
 
 
-def _write_model(folder: Path, models: Path, chosen: dict[Path, PlanRecord], frame: bytes) -> None:
+def _identity(chosen: dict[str, dict[Path, PlanRecord]]) -> str:
+    """Of the networks' plans. `check` refuses plans of other weights than the graphs'."""
+    records = [record for graph in GRAPHS for record in chosen[graph].values()]
+    return identity(records[0].parameters_sha256, *(record.precision for record in records))
+
+
+def _write_model(folder: Path, models: Path, all_chosen: dict[str, dict[Path, PlanRecord]], frame: bytes) -> None:
     """A model's completed configuration, its plans and its warm-up's data."""
-    target = models / folder.name
+    target, chosen = models / folder.name, all_chosen.get(folder.name, {})
     (target / "1").mkdir(parents=True, exist_ok=True)  # ensembles have a version folder with nothing in it
     for path in chosen:
         shutil.copy(path, target / "1")
@@ -150,6 +161,8 @@ def _write_model(folder: Path, models: Path, chosen: dict[Path, PlanRecord], fra
     if len(counts) > 1:
         raise RepositoryError(f"{folder.name}: plans with {counts} profiles; build them again with one version of this")
     data = complete(config, named, counts.pop(), frame)
+    if folder.name in LABELLED:
+        config.parameters[IDENTITY_PARAMETER].string_value = _identity(all_chosen)
     (target / "config.pbtxt").write_text(config_text(config, f"model_repository/{folder.name}/config.pbtxt"))
     for name, content in data.items():
         (target / WARMUP_FOLDER).mkdir(exist_ok=True)
@@ -178,7 +191,7 @@ def golden_frame(source: Path) -> bytes:
 
 
 def _gpu_manifest(
-    source: Path, node_path: str, fresh: Path, chosen: dict[str, dict[Path, PlanRecord]], libraries: dict[str, str]
+    source: Path, command: str, fresh: Path, chosen: dict[str, dict[Path, PlanRecord]], libraries: dict[str, str]
 ) -> Manifest:
     graphs = {model: graph_of(source / model / "1" / "model.onnx") for model in GRAPHS}
     entries = {
@@ -198,13 +211,12 @@ def _gpu_manifest(
         ]
         for model, records in chosen.items()
     }
-    modes = {record.plugin for records in chosen.values() for record in records.values()}
     tensorrt = {record.tensorrt for records in chosen.values() for record in records.values()}
     return Manifest(
         target="gpu",
         models="models",
         weights=graphs[GRAPHS[0]].weights,
-        command=tritonserver_command(node_path, modes),
+        command=command,
         graphs=graphs,
         versions={**versions("nvidia-dali-cuda120", *NODE_PACKAGES), "tensorrt": ", ".join(sorted(tensorrt))},
         plans=entries,
@@ -213,12 +225,13 @@ def _gpu_manifest(
     )
 
 
-def tritonserver_command(out: str, plugin_modes: Iterable[str]) -> str:
-    """The command line for the GPU node; its environment holds the key of the closed interfaces.
+def tritonserver_command(out: str, plugin_modes: Iterable[str], listen: str = HOST) -> str:
+    """The command line for the GPU node; its environment holds the key of the closed interfaces. HTTP is closed.
 
     Args:
         out: the assembled folder, as the node sees it.
         plugin_modes: of the plans: `none`, `beside`, `serialized`.
+        listen: address of gRPC and metrics.
     """
     modes = set(plugin_modes)
     closed = f'{CLOSED_APIS}:eulernet-key="${{EULERNET_KEY:?choose one}}"'
@@ -230,7 +243,9 @@ def tritonserver_command(out: str, plugin_modes: Iterable[str]) -> str:
         *([f"--backend-config=tensorrt,plugins={out}/plugins/{AUTOLOAD_LIBRARY}"] if "beside" in modes else []),
         # A library inside a plan is run only if plans are trusted; this switch does that.
         *(["--backend-config=tensorrt,version-compatible=true"] if "serialized" in modes else []),
-        f"--http-restricted-api={closed}",
+        "--allow-http=false",
+        f"--grpc-address={listen}",
+        f"--metrics-address={listen}",
         f"--grpc-restricted-protocol={closed}",
     ]
     return " \\\n  ".join(options)

@@ -20,6 +20,13 @@ DIRECTORY = click.Path(file_okay=False, path_type=Path)
 @click.option("--precision", help="For gpu, if there are plans of several: fp32, fp16, bf16 or int8.")
 @click.option("--tensorrt", help="For gpu, if there are plans of several: the version, such as 10.13.3.9.")
 @click.option("--node-path", help="For gpu: path of the folder on the node, for the printed command.")
+@click.option(
+    "--listen",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
+    help="For gpu: address of gRPC and metrics in the printed command.",
+)
 @click.option("--verify", type=DIRECTORY, help="Verify an assembled folder instead of making one.")
 def repository(
     target: str,
@@ -30,6 +37,7 @@ def repository(
     precision: str | None,
     tensorrt: str | None,
     node_path: str | None,
+    listen: str,
     verify: Path | None,
 ) -> None:
     """Assemble the repository of the embedded server (cpu) or a GPU node (gpu); print the command that loads it.
@@ -52,7 +60,9 @@ def repository(
         else:
             from eulernet_serving.gpu_repository import Choice, assemble_gpu
 
-            manifest = assemble_gpu(out, engines, plugins, Choice(precision, tensorrt), node_path=node_path)
+            manifest = assemble_gpu(
+                out, engines, plugins, Choice(precision, tensorrt), node_path=node_path, listen=listen
+            )
         click.echo(f"{out}\n{manifest.command}")
     except (RepositoryError, FetchError, PlanError, ManifestError, NotInThisInstallationError, ValueError) as error:
         raise click.ClickException(str(error)) from error

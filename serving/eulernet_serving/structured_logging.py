@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import time
+from pathlib import Path
 
 LEVEL_VARIABLE, FORMAT_VARIABLE = "EULERNET_LOG_LEVEL", "EULERNET_LOG_FORMAT"
 LEVELS, FORMATS = ("DEBUG", "INFO", "WARNING", "ERROR"), ("text", "json")
@@ -47,18 +48,31 @@ def configure_stage_logging() -> None:
 
     Raises: ValueError for a level or format that does not exist.
     """
+    _configure([])
+
+
+def _configure(handlers: list[logging.Handler]) -> None:
     level = os.environ.get(LEVEL_VARIABLE, "INFO").upper()
     kind = os.environ.get(FORMAT_VARIABLE, "text").lower()
     if level not in LEVELS:
         raise ValueError(f"{LEVEL_VARIABLE}={level!r}: choose one of {', '.join(LEVELS)}")
     if kind not in FORMATS:
         raise ValueError(f"{FORMAT_VARIABLE}={kind!r}: choose one of {', '.join(FORMATS)}")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_formatter(kind))
-    handler.addFilter(_OneASecond())
+    handlers = [logging.StreamHandler(sys.stderr), *handlers]
+    for handler in handlers:
+        handler.setFormatter(_formatter(kind))
+        handler.addFilter(_OneASecond())
     logger = logging.getLogger("eulernet_serving")
-    logger.handlers, logger.propagate = [handler], False
+    logger.handlers, logger.propagate = handlers, False
     logger.setLevel(level)
+
+
+def configure_supervisor_logging(log: Path) -> None:
+    """Sends the logger `eulernet_serving` to standard error and to the server's log, as the environment says.
+
+    Raises: ValueError for a level or format that does not exist; OSError where the log can't be written.
+    """
+    _configure([logging.FileHandler(log)])
 
 
 def _formatter(kind: str) -> logging.Formatter:

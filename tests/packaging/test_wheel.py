@@ -54,7 +54,7 @@ def test_the_source_distribution_builds_the_same_wheel(wheel: Path, root: Path, 
 @contextlib.contextmanager
 def served(eulernet: Path, folder: Path, environment: dict[str, str]) -> Iterator[str]:
     """Runs `eulernet serve` on free ports; the address of its gRPC endpoint."""
-    ports = ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]
+    ports = ["--grpc-port", "0", "--metrics-port", "0", "--health-port", "0"]
     process = subprocess.Popen(
         [eulernet, "serve", *ports], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
     )

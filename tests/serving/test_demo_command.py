@@ -38,6 +38,7 @@ def test_a_step_that_fails_ends_the_demo_with_its_status(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["taken"]
 
 
+@pytest.mark.slow
 @pytest.mark.triton
 def test_ctrl_c_stops_the_demo(face_models, tmp_path):
     process = subprocess.Popen(

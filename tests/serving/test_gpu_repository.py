@@ -22,6 +22,8 @@ from skimage.data import astronaut
 
 from eulernet_build import engine
 from eulernet_build.export import LABELLED
+from eulernet_core.tensors import CLIP_MODEL, STREAM_MODEL
+from eulernet_core.weights_label import IDENTITY_PARAMETER
 from eulernet_core.whole_files import sha256_of
 from eulernet_serving import crop_pipelines
 from eulernet_serving import gpu_repository as assemble
@@ -182,7 +184,20 @@ def test_configurations_only_gain_what_a_node_needs(assembled, model):
         after.ClearField(added)
     for group in after.instance_group:
         group.ClearField("profile")
+    if model in (CLIP_MODEL, STREAM_MODEL):
+        assert after.parameters.pop(IDENTITY_PARAMETER).string_value == f"{PARAMETERS[:16]} fp32"
     assert after == before
+
+
+def test_identity_has_every_precision_of_the_networks(parts):
+    parts.plan("eulernet", precision="fp16", capability="8.9")
+    parts.plan("eulernet_clip", precision="fp32", capability="8.9")
+    parts.plan("face_detector", precision="int8", capability="8.9")
+    out = parts.engines.parent / "out"
+    assemble_gpu(out, parts.engines, parts.plugins)
+    for ensemble in (CLIP_MODEL, STREAM_MODEL):
+        parameters = read_config(out / "models" / ensemble / "config.pbtxt").parameters
+        assert parameters[IDENTITY_PARAMETER].string_value == f"{PARAMETERS[:16]} fp16 fp32"
 
 
 def test_warm_up_is_full_and_single_frames_but_not_for_implicit_state(assembled):
@@ -192,6 +207,8 @@ def test_warm_up_is_full_and_single_frames_but_not_for_implicit_state(assembled)
         warm[path.parent.name] = [each.batch_size for each in config.model_warmup]
         for each in config.model_warmup:
             assert set(each.inputs) == {tensor.name for tensor in config.input}
+            files = {data.input_data_file for data in each.inputs.values() if data.input_data_file}
+            assert all((path.parent / "warmup" / name).is_file() for name in files), path.parent.name
     assert {model: batches for model, batches in warm.items() if batches} == {
         "face_crop": [64, 1],
         "clip_crop": [16, 1],
@@ -208,7 +225,8 @@ def test_the_command_names_the_folder_as_the_node_sees_it(assembled):
     )
     assert f"--backend-config=tensorrt,plugins=/srv/eulernet/plugins/{AUTOLOAD_LIBRARY}" in text
     assert "version-compatible" not in text
-    assert "--http-restricted-api=model-repository,shared-memory,trace,logging:" in text
+    assert "--allow-http=false" in text
+    assert {"--grpc-address=127.0.0.1", "--metrics-address=127.0.0.1"} <= set(text.replace("\\\n", " ").split())
 
 
 @pytest.mark.parametrize(
@@ -470,7 +488,7 @@ def test_triton_runs_the_warm_up(repository, tmp_path, whole):
             (out / model / "warmup").mkdir(exist_ok=True)
             (out / model / "warmup" / name).write_bytes(content if whole else content[: len(content) // 2])
     log = tmp_path / "server.log"
-    with Partial(out, Ports(0, 0, 0), log) as server:
+    with Partial(out, Ports(0, 0), log) as server:
         deadline_s = time.monotonic() + 120
         while server.exit_status() is None and "Started GRPCInferenceService" not in log.read_text():
             assert time.monotonic() < deadline_s, server.log_tail()

@@ -80,7 +80,7 @@ def test_the_server_s_log_has_an_event_for_each_answer_and_each_caught_exception
 ):
     monkeypatch.setenv(LEVEL_VARIABLE, "DEBUG")
     monkeypatch.setenv(FORMAT_VARIABLE, "json")
-    with EmbeddedServer(repository, Ports(0, 0, 0), tmp_path / "server.log") as server:
+    with EmbeddedServer(repository, Ports(0, 0), tmp_path / "server.log") as server:
         server.wait_ready(120)
         with triton.InferenceServerClient(server.url) as client:
 
