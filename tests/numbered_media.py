@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -43,17 +44,33 @@ def write_video(
     container_options: dict[str, str] | None = None,
     rotation: int | None = None,
     mirrored: bool = False,
+    rate: int | Fraction = 30,
+    times_ms: Sequence[int] | None = None,
+    aspect: Fraction | None = None,
     picture: Callable[[int], Picture] = numbered_picture,
 ) -> Path:
-    """A video of `frames` pictures at 30 frames/s, by default numbered ones."""
+    """A video of `frames` pictures, by default numbered ones.
+
+    Args:
+        rate: frames/s.
+        times_ms: time stamps in place of a rate.
+        aspect: sample aspect ratio.
+    """
     with av.open(str(path), "w", options=container_options or {}) as container:
-        stream = container.add_stream(codec, rate=30, options=options or {})
+        stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.height, stream.width = picture(0).shape[:2]
         stream.pix_fmt = pix_fmt
         if rotation is not None:
             stream.set_display_rotation(rotation, hflip=mirrored)
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
+        if times_ms is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
         for number in range(frames):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(number), format="rgb24")))
+            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
+            if times_ms is not None:
+                frame.pts, frame.time_base = times_ms[number], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
 

@@ -8,41 +8,53 @@ beginning and the frames are counted.
 
 from __future__ import annotations
 
+import re
+import stat
 import struct
-from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import av
 import numpy as np
 from av.error import FFmpegError
+from av.stream import Disposition
 
 from eulernet_core.clip_geometry import (
     CLIP_FRAMES,
     FRAME_INTERVAL,
+    FRAME_SPACING_S,
     Clip,
-    clip_indices,
-    clip_starts,
     gather_clips,
-    too_few_frames,
+    spacing_warning,
+    timed_clips,
+    too_short,
 )
 from eulernet_core.errors import (
     MissingFileError,
+    NotAFileError,
     NotAVideoError,
     TooFewFramesError,
     TruncatedVideoError,
     UnreadableFileError,
 )
+from eulernet_core.video_index import (
+    IndexWrongError,
+    announced_rate,
+    decoded_frames,
+    frame_packets,
+    frame_times,
+    read_index,
+    running_times,
+    seek_frames,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from av.container import InputContainer
-    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -50,19 +62,14 @@ T = TypeVar("T")
 # Titles and other metadata need not be UTF-8. PyAV 19 accepts any bytes and has no option for it.
 _LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 _WHAT_TO_GIVE = "give an MP4, MOV, AVI or WebM video, or a folder of JPEGs"
-
-
-class _IndexWrongError(Exception):
-    """The decoder's frames differ from the frames that the packets announced."""
-
-
-@dataclass(frozen=True)
-class _Index:
-    """`times`: pts of all frames, ascending. `key_times`: pts of the keyframes; `key_seeks`: where to seek for each."""
-
-    times: list[int]
-    key_times: list[int]
-    key_seeks: list[int]
+_COVER, _THUMBNAILS, _DEFAULT = Disposition.attached_pic, Disposition.timed_thumbnails, Disposition.default
+_WIDEST_PIXEL = 4  # sample aspect ratios beyond it, or below its inverse, are mistakes of the file
+_SPECIAL_FILES: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISFIFO, "a pipe, and a video is read twice; save it to a file and name the file"),
+    (stat.S_ISSOCK, "a socket, not a video file; save the video to a file and name the file"),
+    (stat.S_ISCHR, "a device, not a video file; record a file, or send a camera's frames with Client.stream()"),
+    (stat.S_ISBLK, "a device, not a video file; mount it and name the file on it"),
+)
 
 
 @dataclass(frozen=True)
@@ -73,14 +80,15 @@ class _Layout:
     frames: int
     interval: int
 
-    def starts(self, frame_count: int) -> list[int]:
-        return clip_starts(frame_count, self.clips, self.frames, self.interval)
+    def plan(self, times_s: Sequence[float]) -> list[list[int]]:
+        return timed_clips(times_s, self.clips, self.frames, self.interval)
 
-    def wanted(self, starts: list[int]) -> set[int]:
-        return {index for start in starts for index in clip_indices(start, self.frames, self.interval)}
-
-    def gather(self, starts: list[int], items: Iterator[tuple[int, T]], first_number: int = 0) -> Iterator[Clip[T]]:
-        return gather_clips(starts, items, first_number, self.frames, self.interval)
+    def gather(
+        self, plan: list[list[int]], times_s: Sequence[float], items: Iterator[tuple[int, T]], first_number: int = 0
+    ) -> Iterator[Clip[T]]:
+        for clip in gather_clips(plan, items, first_number):
+            warning = spacing_warning(clip.indices, [times_s[index] for index in clip.indices], self.interval)
+            yield replace(clip, warning=warning)
 
 
 def read_clips(
@@ -91,13 +99,14 @@ def read_clips(
     interval: int = FRAME_INTERVAL,
     threads: int = 0,
 ) -> Iterator[Clip[T]]:
-    """The clips of a video, one at a time.
+    """The clips of a video, one at a time; their frames are chosen by time, whatever the video's frame rate.
 
     Args:
         path: a video file.
         clips: how many, spread evenly.
         convert: makes an item of a decoded frame, such as `upright`.
-        frames, interval: of one clip.
+        frames: of one clip.
+        interval: time between a clip's frames, in frames of a video with NOMINAL_FPS.
         threads: of the decoder, 0 for as many as FFmpeg likes.
     Raises:
         MediaError: the file can't be opened, holds no pictures, or fewer than a clip needs.
@@ -110,29 +119,59 @@ def read_clips(
                 yield clip
                 done += 1
             return
-        except _IndexWrongError:
+        except IndexWrongError:
             pass
-        frame_count = sum(1 for _ in _decode_all(path, threads))
-        if frame_count == 0:
+        times = _decoded_times(path, threads)
+        if not times:
             raise NotAVideoError(f"{path}: none of its frames can be decoded; {_WHAT_TO_GIVE}")
-        starts = layout.starts(frame_count)
-        if not starts:
-            raise TooFewFramesError(f"{path}: {too_few_frames(frame_count, frames, interval)}")
-        wanted = layout.wanted(starts[done:])
-        counted = ((i, convert(frame)) for i, frame in enumerate(_decode_all(path, threads)) if i in wanted)
-        yield from layout.gather(starts[done:], counted, done)
+        plan = layout.plan(times)
+        if not plan:
+            raise TooFewFramesError(f"{path}: {too_short(times, frames, interval)}")
+        wanted = {index for indices in plan[done:] for index in indices}
+        with open_video(path, threads) as (container, stream):
+            decoded = enumerate(decoded_frames(container, stream))
+            counted = ((i, convert(_displayed(frame, stream))) for i, frame in decoded if i in wanted)
+            yield from layout.gather(plan[done:], times, counted, done)
 
 
-def read_frames(path: Path, convert: Callable[[VideoFrame], T], threads: int = 0, every: int = 1) -> Iterator[T]:
-    """Every `every`-th frame of a video from the first, in order; one at a time is held.
+def read_frames(path: Path, convert: Callable[[VideoFrame], T], threads: int = 0) -> Iterator[T]:
+    """Every frame of a video, in order; one at a time is held.
+
+    Raises:
+        MediaError: the file can't be opened or holds no pictures.
+    """
+    with named_errors(path), open_video(path, threads) as (container, stream):
+        for frame in decoded_frames(container, stream):
+            yield convert(_displayed(frame, stream))
+
+
+def read_spaced_frames(path: Path, convert: Callable[[VideoFrame], T], threads: int = 0) -> Iterator[T]:
+    """Frames of a video a tenth of a second apart, from the first one, as a stream of clips' frames would be.
+
+    Raises:
+        MediaError: the file can't be opened or holds no pictures.
+    """
+    due = 0.0
+    with named_errors(path), open_video(path, threads) as (container, stream):
+        half_a_frame = 0.5 / announced_rate(stream)
+        for time, frame in running_times(stream, decoded_frames(container, stream)):
+            if time >= due - half_a_frame:
+                due = max(due, time - half_a_frame) + FRAME_SPACING_S
+                yield convert(_displayed(frame, stream))
+
+
+def video_times(path: Path, threads: int = 0) -> list[float]:
+    """When each frame of a video is shown, s after the first one.
 
     Raises:
         MediaError: the file can't be opened or holds no pictures.
     """
     with named_errors(path):
-        for number, frame in enumerate(_decode_all(path, threads)):
-            if number % every == 0:
-                yield convert(frame)
+        try:
+            with open_video(path, threads) as (container, stream):
+                return frame_times(stream, read_index(container, stream).pts)
+        except IndexWrongError:
+            return _decoded_times(path, threads)
 
 
 def frame_rate(path: Path) -> Fraction:
@@ -155,7 +194,7 @@ def announced_frames(path: Path) -> int:
         MediaError: the file can't be opened or holds no pictures.
     """
     with named_errors(path), open_video(path, threads=1) as (container, stream):
-        return sum(1 for _ in _frame_packets(container, stream))
+        return sum(1 for _ in frame_packets(container, stream))
 
 
 def upright(frame: VideoFrame) -> npt.NDArray[np.uint8]:
@@ -176,12 +215,25 @@ def upright(frame: VideoFrame) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(turned[::-1] if down < 0 else turned)
 
 
+def _address(path: Path) -> str | None:
+    """Error text for a missing path that is an address or standard input, else None."""
+    if str(path) == "-":
+        return "-: standard input can't be scored; save it to a file and name the file"
+    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", str(path), re.DOTALL)
+    if found is None:
+        return None
+    address = f"{found[1]}://{found[2]}"  # a Path has lost the second slash
+    return f"{address}: an address, and only files are read; download it, or send its frames with Client.stream()"
+
+
 @contextmanager
 def named_errors(path: Path) -> Iterator[None]:
     """Inside the block, an error of the operating system or of FFmpeg becomes a MediaError that names the file."""
     try:
         yield
     except FileNotFoundError as error:
+        if (address := _address(path)) is not None:
+            raise NotAFileError(address) from error
         raise MissingFileError(f"{path}: no such file or folder; check the path") from error
     except PermissionError as error:
         raise UnreadableFileError(f"{path}: may not be read ({error.strerror}); change its permissions") from error
@@ -196,9 +248,13 @@ def open_video(path: Path, threads: int = 0) -> Iterator[tuple[InputContainer, V
     """Opens the file and finds its pictures. Only local files: a playlist may not make FFmpeg call the network.
 
     Raises:
-        NotAVideoError: nothing that can be decoded; OSError as the system raises it.
+        NotAVideoError: nothing that can be decoded; NotAFileError: a pipe or a device; OSError as the system raises it.
     """
-    if path.stat().st_size == 0:
+    found = path.stat()
+    for is_kind, what in _SPECIAL_FILES:
+        if is_kind(found.st_mode):
+            raise NotAFileError(f"{path}: {what}")
+    if found.st_size == 0:
         raise NotAVideoError(f"{path}: the file is empty (0 bytes); copy or record it again")
     try:
         container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, **_LENIENT)
@@ -212,107 +268,53 @@ def open_video(path: Path, threads: int = 0) -> Iterator[tuple[InputContainer, V
             ) from error
         raise
     with container:
-        streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
-        if container.format.name == "tty" or not streams:
-            kinds: list[str] = sorted({str(s.type) for s in container.streams} - {"video"})
-            what = "text" if container.format.name == "tty" else f"only {', '.join(kinds) or 'no stream'}"
-            raise NotAVideoError(f"{path}: no pictures in this file ({what}); {_WHAT_TO_GIVE}")
-        if streams[0].codec_context is None:
-            raise NotAVideoError(f"{path}: its pictures are in a format that FFmpeg here can't decode; {_WHAT_TO_GIVE}")
+        stream = _playing_track(path, container)
         if threads:
-            streams[0].codec_context.thread_count = threads
+            stream.codec_context.thread_count = threads
         else:
-            streams[0].thread_type = "AUTO"
-        yield container, streams[0]
+            stream.thread_type = "AUTO"
+        yield container, stream
+
+
+def _playing_track(path: Path, container: InputContainer) -> VideoStream:
+    """The track that a player shows: marked as default, else the one with the most pixels; never a cover picture."""
+    streams = [s for s in container.streams.video if not s.disposition & (_COVER | _THUMBNAILS)]
+    if container.format.name == "tty" or not streams:
+        kinds: list[str] = sorted({str(s.type) for s in container.streams} - {"video"})
+        what = "text" if container.format.name == "tty" else f"only {', '.join(kinds) or 'no stream'}"
+        raise NotAVideoError(f"{path}: no pictures in this file ({what}); {_WHAT_TO_GIVE}")
+    streams = [s for s in streams if s.codec_context is not None]
+    if not streams:
+        raise NotAVideoError(f"{path}: its pictures are in a format that FFmpeg here can't decode; {_WHAT_TO_GIVE}")
+    return max(streams, key=lambda s: (bool(s.disposition & _DEFAULT), s.width * s.height))
+
+
+def _displayed(frame: VideoFrame, stream: VideoStream) -> VideoFrame:
+    """The frame with square pixels: the side along which its pixels are longer is enlarged, before any rotation."""
+    aspect = float(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1)
+    if not 1 / _WIDEST_PIXEL <= aspect <= _WIDEST_PIXEL:
+        return frame
+    width, height = round(frame.width * max(aspect, 1)), round(frame.height / min(aspect, 1))
+    if (width, height) == (frame.width, frame.height):
+        return frame
+    return frame.reformat(width=width, height=height, interpolation="BICUBIC")
 
 
 def _indexed_clips(path: Path, layout: _Layout, convert: Callable[[VideoFrame], T], threads: int) -> Iterator[Clip[T]]:
     with open_video(path, threads) as (container, stream):
-        index = _read_index(container, stream)
-        starts = layout.starts(len(index.times))
-        if not starts:
+        index = read_index(container, stream)
+        times = frame_times(stream, index.pts)
+        plan = layout.plan(times)
+        if not plan:
             # The decoder has the last word on how many frames there are.
-            raise _IndexWrongError
-        found = _seek_frames(container, stream, index, sorted(layout.wanted(starts)))
-        yield from layout.gather(starts, ((i, convert(frame)) for i, frame in found))
+            raise IndexWrongError
+        found = seek_frames(container, stream, index, sorted({index for indices in plan for index in indices}))
+        yield from layout.gather(plan, times, ((i, convert(_displayed(frame, stream))) for i, frame in found))
 
 
-def _frame_packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
-    """The packets that announce a frame, up to the first broken place."""
-    try:
-        for packet in container.demux(stream):
-            if packet.size > 0 and not packet.is_discard and not _hidden(packet, stream):
-                yield packet
-    except FFmpegError:
-        pass  # cut short: the frames before this place count
-
-
-def _read_index(container: InputContainer, stream: VideoStream) -> _Index:
-    times, keys = [], []
-    for packet in _frame_packets(container, stream):
-        if packet.pts is None:
-            raise _IndexWrongError
-        times.append(packet.pts)
-        if packet.is_keyframe:
-            keys.append((packet.pts, min(packet.pts, packet.pts if packet.dts is None else packet.dts)))
-    times.sort()
-    keys.sort()
-    if not keys or any(a == b for a, b in pairwise(times)):
-        raise _IndexWrongError
-    return _Index(times, [key[0] for key in keys], [key[1] for key in keys])
-
-
-def _hidden(packet: Packet[VideoStream], stream: VideoStream) -> bool:
-    """VP8 has separate packets for frames that are only referred to (RFC 6386, 9.1: show_frame)."""
-    return stream.codec_context.name == "vp8" and not memoryview(packet)[0] & 0x10
-
-
-def _seek_frames(
-    container: InputContainer, stream: VideoStream, index: _Index, wanted: list[int]
-) -> Iterator[tuple[int, VideoFrame]]:
-    """The wanted frames, in order; seeks wherever a keyframe lies between the present position and the next one."""
-    order = {time: i for i, time in enumerate(index.times)}
-    frames: Iterator[VideoFrame] = iter(())
-    position: int | None = None  # the frame decoded last
-    for target in wanted:
-        key = bisect_right(index.key_times, index.times[target]) - 1
-        if key < 0:
-            raise _IndexWrongError
-        if position is None or order[index.key_times[key]] > position + 1:
-            try:
-                container.seek(index.key_seeks[key], stream=stream, backward=True)
-            except FFmpegError as error:
-                raise _IndexWrongError from error
-            frames, position = _decode(container, stream), None
-        for frame in frames:
-            here = None if frame.pts is None else order.get(frame.pts)
-            if here is None or here > target or (position is not None and here != position + 1):
-                raise _IndexWrongError
-            position = here
-            if here == target:
-                yield target, frame
-                break
-        else:
-            raise _IndexWrongError
-
-
-def _decode(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """Frames from the present position on; a packet that cannot be decoded is passed over, as players do."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, FFmpegError):
-            break
-        try:
-            yield from stream.decode(packet)
-        except FFmpegError:
-            continue
-
-
-def _decode_all(path: Path, threads: int) -> Iterator[VideoFrame]:
+def _decoded_times(path: Path, threads: int) -> list[float]:
     with open_video(path, threads) as (container, stream):
-        yield from _decode(container, stream)
+        return frame_times(stream, [frame.pts for frame in decoded_frames(container, stream)])
 
 
 def _lacks_moov(path: Path) -> bool:

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import struct
 import wave
+from fractions import Fraction
+from itertools import accumulate
 from pathlib import Path
 
 import av
@@ -12,10 +16,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eulernet_core import errors, video
+from eulernet_core import errors, video, video_index
 from eulernet_core.clip_geometry import Clip, clip_starts
 from eulernet_core.jpeg import encode_jpeg
-from eulernet_core.video import read_clips, upright
+from eulernet_core.video import read_clips, read_spaced_frames, upright
 from tests.numbered_media import read_number, write_folder, write_video
 
 Pictures = Clip[NDArray[np.uint8]]
@@ -58,6 +62,85 @@ def test_frames_are_the_right_ones(name: str, clips: int, tmp_path: Path) -> Non
         assert numbers(clip) == clip.indices
 
 
+RATES = {
+    "phone.mp4": (15, "libx264", [0, 1, 3, 4]),
+    "film.mp4": (24, "libx264", [0, 2, 5, 7]),
+    "film.mov": (Fraction(24000, 1001), "libx264", [0, 2, 5, 7]),
+    "europe.avi": (25, "mjpeg", [0, 2, 5, 7]),
+    "america.mp4": (Fraction(30000, 1001), "libx264", [0, 3, 6, 9]),
+    "milliseconds.webm": (30, "libvpx", [0, 3, 6, 9]),
+    "fast.mp4": (60, "libx264", [0, 6, 12, 18]),
+    "fast.mkv": (Fraction(60000, 1001), "libx264", [0, 6, 12, 18]),
+    "sport.mp4": (120, "libx264", [0, 12, 24, 36]),
+    "stream.ts": (50, "libx264", [0, 5, 10, 15]),
+    "disc.vob": (25, "mpeg2video", [0, 2, 5, 7]),
+    "pictures.gif": (20, "gif", [0, 2, 4, 6]),
+}
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_frames_are_a_tenth_of_a_second_apart(name: str, tmp_path: Path) -> None:
+    rate, codec, steps = RATES[name]
+    pix_fmt = {"mjpeg": "yuvj420p", "gif": "rgb8"}.get(codec, "yuv420p")
+    path = write_video(tmp_path / name, 2 * round(rate), codec, rate=rate, pix_fmt=pix_fmt)
+    found = read(path, 2)
+    assert len(found) == 2
+    for clip in found:
+        assert [index - clip.indices[0] for index in clip.indices] == steps
+        assert numbers(clip) == clip.indices
+        assert clip.warning == ""
+    spaced = [read_number(encode_jpeg(each)) for each in read_spaced_frames(path, upright)]
+    assert [number * 10 / rate for number in spaced] == pytest.approx(range(len(spaced)), abs=0.51 * 10 / rate)
+    assert len(spaced) == pytest.approx(20, abs=1)
+
+
+def test_variable_frame_rate(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    times = [0, *accumulate(rng.integers(15, 60, 119).tolist())]
+    path = write_video(tmp_path / "phone.mp4", 120, times_ms=times)
+    for clip in read(path, 8):
+        assert numbers(clip) == clip.indices
+        for number, index in enumerate(clip.indices):
+            due = times[clip.indices[0]] + 100 * number
+            assert abs(times[index] - due) <= min(abs(time - due) for time in times) + 2
+        assert clip.warning == ""
+
+
+def test_slow_video_gives_consecutive_frames_and_a_warning(tmp_path: Path) -> None:
+    (clip,) = read(write_video(tmp_path / "slow.mp4", 20, rate=5))
+    assert numbers(clip) == clip.indices == [8, 9, 10, 11]
+    assert "5.0 frames/s" in clip.warning
+
+
+def test_gap_in_a_video_gives_a_warning(tmp_path: Path) -> None:
+    times = [33 * number + (700 if number >= 45 else 0) for number in range(90)]
+    (clip,) = read(write_video(tmp_path / "gap.mp4", 90, times_ms=times))
+    assert numbers(clip) == clip.indices
+    assert clip.warning
+
+
+@pytest.mark.parametrize("duration", [0, 1])  # all at one time; 15,360 frames/s
+def test_impossible_time_stamps_are_not_believed(duration: int, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mp4", 60, options={"bf": "0"})
+    data = bytearray(path.read_bytes())
+    at = data.index(b"stts") + 8  # then: entries, and for each its frames and their duration (ISO/IEC 14496-12)
+    entries, frames = struct.unpack(">II", data[at : at + 8])
+    assert (entries, frames) == (1, 60)
+    data[at + 8 : at + 12] = struct.pack(">I", duration)
+    path.write_bytes(data)
+    (clip,) = read(path)
+    assert numbers(clip) == clip.indices == [25, 28, 31, 34]
+
+
+@pytest.mark.parametrize(("rate", "needed"), [(5, 4), (15, 5), (25, 8), (60, 19)])
+def test_shortest_videos(rate: int, needed: int, tmp_path: Path) -> None:
+    (clip,) = read(write_video(tmp_path / "clip.mp4", needed, rate=rate))
+    assert numbers(clip) == clip.indices
+    path = write_video(tmp_path / "short.mp4", needed - 1, rate=rate)
+    with pytest.raises(errors.TooFewFramesError, match=rf"short.mp4: {needed - 1} frames in 0\.\d\d s.* {needed} "):
+        read(path)
+
+
 @pytest.mark.parametrize("count_in_index", [True, False])
 def test_hidden_frames_of_vp8_are_not_counted(
     count_in_index: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -74,16 +157,16 @@ def test_hidden_frames_of_vp8_are_not_counted(
             copy.is_keyframe, copy.stream = packet.is_keyframe, stream
             target.mux(copy)
     if count_in_index:  # then the decoded frames must reveal the wrong index
-        monkeypatch.setattr(video, "_hidden", lambda *_: False)
+        monkeypatch.setattr(video_index, "_hidden", lambda *_: False)
     shown = [number for number in range(92) if number not in hidden]
     (clip,) = read(tmp_path / "clip.webm")
-    assert clip.indices == [39, 42, 45, 48]
-    assert numbers(clip) == [shown[i] for i in (39, 42, 45, 48)]
+    assert clip.indices == [39, 42, 45, 47], "frame 50 is hidden, so the last frame is the 47th of those shown"
+    assert numbers(clip) == [shown[i] for i in clip.indices] == [42, 45, 48, 51]
 
 
 def test_time_stamps_are_used_where_they_are_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_video(tmp_path / "clip.mp4", 60, options={"g": "12"})
-    monkeypatch.delattr(video, "_decode_all")  # decoding from the beginning would now fail
+    monkeypatch.delattr(video, "_decoded_times")  # decoding from the beginning would now fail
     (clip,) = read(path)
     assert numbers(clip) == [25, 28, 31, 34]
 
@@ -156,6 +239,83 @@ def test_rotation_of_phones_is_applied(
     assert " ".join("".join(names[tuple(int(c > 128) for c in pixel)] for pixel in row) for row in rows) == expected
 
 
+@pytest.mark.parametrize(
+    ("aspect", "rotation", "size"),
+    [
+        (Fraction(2), None, (640, 240)),
+        (Fraction(1, 2), None, (320, 480)),
+        (Fraction(2), 90, (240, 640)),
+        (Fraction(32, 27), None, (379, 240)),
+        (Fraction(1), None, (320, 240)),
+        (Fraction(40), None, (320, 240)),  # no camera has such pixels
+    ],
+)
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_pictures_have_square_pixels(
+    suffix: str, aspect: Fraction, rotation: int | None, size: tuple[int, int], tmp_path: Path
+) -> None:
+    path = write_video(tmp_path / f"clip.{suffix}", 12, aspect=aspect, rotation=rotation, picture=corners)
+    picture = read(path)[0].items[0]
+    assert picture.shape[1::-1] == size
+    names = {None: ([220, 20, 20], [20, 220, 20]), 90: ([20, 220, 20], [220, 220, 220])}[rotation]
+    height, width = size[::-1]
+    for colour, x in zip(names, (width // 4, 3 * width // 4), strict=True):
+        assert np.abs(picture[height // 4, x].astype(int) - colour).max() < 40
+
+
+def write_tracks(path: Path, *tracks: tuple[int, int, int]) -> Path:
+    """A video with a track for each (grey level, width, disposition)."""
+    with av.open(str(path), "w") as container:
+        streams = []
+        for _, width, disposition in tracks:
+            stream = container.add_stream("libx264", rate=30)
+            stream.width, stream.height, stream.pix_fmt = width, 240, "yuv420p"
+            stream.disposition = disposition
+            streams.append(stream)
+        for _ in range(12):
+            for stream, (grey, width, _) in zip(streams, tracks, strict=True):
+                picture = np.full((240, width, 3), grey, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for stream in streams:
+            container.mux(stream.encode())
+    return path
+
+
+DEFAULT = av.stream.Disposition.default.value
+
+
+@pytest.mark.parametrize(
+    ("tracks", "played"),
+    [
+        (((50, 320, DEFAULT), (200, 640, 0)), 50),
+        (((50, 640, 0), (200, 320, DEFAULT)), 200),
+        (((50, 320, 0), (200, 640, 0)), 200),
+        (((50, 320, DEFAULT), (200, 640, DEFAULT)), 200),
+        (((50, 320, DEFAULT), (200, 320, DEFAULT)), 50),
+    ],
+)
+def test_the_track_that_plays_is_taken(tracks: tuple, played: int, tmp_path: Path) -> None:
+    (clip,) = read(write_tracks(tmp_path / "clip.mkv", *tracks))
+    assert clip.items[0].mean() == pytest.approx(played, abs=8)
+
+
+def test_a_cover_picture_is_no_track(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mkv"
+    source = write_video(tmp_path / "plain.mkv", 30)
+    cover = encode_jpeg(np.full((480, 640, 3), 255, np.uint8))
+    with av.open(str(source)) as given, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(given.streams.video[0])
+        container.add_attachment("cover.jpg", "image/jpeg", cover)
+        for packet in given.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                container.mux(packet)
+    with av.open(str(path)) as container:
+        assert len(container.streams.video) == 2
+    (clip,) = read(path)
+    assert numbers(clip) == clip.indices
+
+
 def test_colours_are_kept(tmp_path: Path) -> None:
     colour = (190, 120, 90)
     path = write_video(tmp_path / "clip.mp4", 10, picture=lambda _: np.full((240, 320, 3), colour, np.uint8))
@@ -193,6 +353,37 @@ BROKEN = {
         "a.jpg: 1 frame, .* 10 ",
     ),
 }
+
+
+def make_socket(path: Path) -> Path:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+    return path
+
+
+def make_pipe(path: Path) -> Path:
+    os.mkfifo(path)
+    return path
+
+
+NO_FILES = {
+    "pipe": (make_pipe, "pipe.*save"),
+    "socket": (make_socket, "socket.*save"),
+    "device": (lambda _: Path("/dev/null"), "device.*record"),
+    "camera": (lambda _: Path("rtsp://camera.example/live"), "address.*download"),
+    "page": (lambda _: Path("https://example.org/clip.mp4"), "address.*download"),
+    "bucket": (lambda _: Path("s3://bucket/clip.mp4"), "address.*download"),
+    "standard input": (lambda _: Path("-"), "standard input.*save"),
+}
+
+
+@pytest.mark.parametrize("case", NO_FILES)
+def test_what_is_no_file_is_named_for_what_it_is(case: str, tmp_path: Path) -> None:
+    build, fields = NO_FILES[case]
+    path = build(tmp_path / "x")
+    name = str(path).replace(":/", "://")
+    with pytest.raises(errors.NotAFileError, match=f"{name}: .*{fields}"):
+        read(path)
 
 
 @pytest.mark.parametrize("case", BROKEN)

@@ -53,6 +53,17 @@ def test_links_under_predictable_names_are_not_followed(tmp_path):
     assert not (tmp_path / "table.csv").is_symlink()
 
 
+def test_a_lock_file_that_is_a_link_is_refused(tmp_path):
+    (tmp_path / ".lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic"), locked(tmp_path / ".lock"):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    with locked(tmp_path / "link") as held:
+        assert held
+
+
 def test_a_folder_is_replaced_whole(tmp_path):
     out = tmp_path / "repository"
     out.mkdir()
