@@ -128,6 +128,7 @@ def lines_of(path: Path) -> list[dict]:
         return [{k: v for k, v in cells.items() if k != "seconds"} for cells in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_and_redoes_nothing(arguments, tmp_path):
     """After a SIGKILL in the second run, the resumed sweep has the figures of an uninterrupted one."""
     chosen = ("--only", "full", "--only", "C2", "--seeds", "1")

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers: OULU-NPU's lists and counts, manifests and clips of videos; problems are reported and do not stop them."""
+"""Readers: OULU-NPU's lists and counts, and clips of videos; problems are reported and do not stop them."""
 
 import contextlib
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from itertools import product
@@ -19,7 +20,6 @@ from eulernet.datasets import (
     Reading,
     Split,
     oulu,
-    read_manifest,
     read_oulu,
     read_oulu_split,
     write_protocols,
@@ -180,6 +180,23 @@ def test_wrong_layout_is_named(make_oulu: Callable[..., Path], tmp_path: Path) -
     assert "holiday.avi" in whole.problems.summary()
 
 
+def test_split_without_entries_says_why(make_oulu: Callable[..., Path]) -> None:
+    root = make_oulu(SMALL_USERS)
+    path = root / "Protocols" / "Protocol_1" / "Dev.txt"
+    path.write_text("\n")
+    reading = read_oulu(root, 1, None, "dev")
+    assert reading.listed == 0
+    with pytest.raises(DatasetError, match=re.escape(str(path))):
+        reading.require()
+    assert read_oulu(root, 2, None, "dev").listed == 1 * 6 * 3 * 3
+    shutil.rmtree(root / "Protocols")
+    for number, video in enumerate((root / "Dev_files").iterdir()):
+        video.rename(video.with_name(f"clip{number}.avi"))
+    for named in (read_oulu(root, 1, None, "dev"), read_oulu_split(root, "dev")):
+        with pytest.raises(DatasetError, match=rf"no usable video: {re.escape(str(root))}/Dev_files: "):
+            named.require()
+
+
 def test_summary_shows_a_few_of_many() -> None:
     problems = Problems()
     for number in range(10):
@@ -196,74 +213,6 @@ def test_summary_shows_a_few_of_many() -> None:
 def test_eyes(tmp_path: Path) -> None:
     (tmp_path / "1_1_01_1.txt").write_text("0,400,800,600,805\n1,401,800,601,805\n")
     np.testing.assert_array_equal(oulu.read_eyes(tmp_path / "1_1_01_1.txt")[1], [1, 401, 800, 601, 805])
-
-
-HEADER = "path,label,instrument,subject,split"
-
-
-def write_manifest(folder: Path, *rows: str, header: str = HEADER) -> Path:
-    path = folder / "videos.csv"
-    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8-sig")
-    for name in ("a.mp4", "b.mp4", "sub/a.mp4"):
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(b"x")
-    return path
-
-
-def test_manifest(tmp_path: Path) -> None:
-    path = write_manifest(
-        tmp_path, "a.mp4,live,,anna,train", 'sub/a.mp4,attack,"mask, latex",bert,test', "b.mp4,attack,,,dev"
-    )
-    reading = read_manifest(path)
-    assert not len(reading.problems), reading.problems.summary()
-    one, two, three = reading.videos
-    assert (one.path, one.label, one.instrument, one.subject) == (tmp_path / "a.mp4", "live", "bona_fide", "anna")
-    assert (two.path, two.instrument, two.split, two.name) == (tmp_path / "sub/a.mp4", "mask, latex", "test", "a")
-    assert (three.instrument, three.phone, three.session) == ("unknown", None, None)
-    assert three.subject not in ("", one.subject, two.subject)
-    assert [each.name for each in read_manifest(path, "dev").videos] == ["b"]
-
-
-@pytest.mark.parametrize(
-    ("row", "kind"),
-    [
-        ("b.mp4,,,bert,train", "missing label"),
-        ("b.mp4,spoof,,bert,train", "missing label"),
-        ("b.mp4", "missing label"),
-        ("b.mp4,live,,bert,validation", "missing split"),
-        ("b.mp4,live,print,bert,train", "label contradicts instrument"),
-        ("b.mp4,attack,bona_fide,bert,train", "label contradicts instrument"),
-        ("c.mp4,live,,bert,train", "missing video"),
-        (",live,,bert,train", "missing video"),
-        ("empty.mp4,live,,bert,train", "unreadable video"),
-        ("a.mp4,live,,bert,train", "listed twice"),
-    ],
-)
-def test_bad_row_is_named_and_the_rest_is_read(row: str, kind: str, tmp_path: Path) -> None:
-    (tmp_path / "empty.mp4").write_bytes(b"")
-    reading = read_manifest(
-        write_manifest(tmp_path, "a.mp4,live,,anna,train", row, "sub/a.mp4,attack,print,cleo,train")
-    )
-    assert [each.subject for each in reading.videos] == ["anna", "cleo"]
-    (problem,) = reading.problems
-    assert problem.kind == kind
-    assert problem.where == f"{tmp_path / 'videos.csv'}:3"
-
-
-def test_subject_in_two_splits_is_named(tmp_path: Path) -> None:
-    reading = read_manifest(write_manifest(tmp_path, "a.mp4,live,,anna,train", "b.mp4,live,,anna,test"), "test")
-    assert len(reading.videos) == 1
-    assert "anna: test, train" in reading.problems.summary()
-
-
-@pytest.mark.parametrize("content", [None, b"", b"path,label\na,live\n", b"\xff\xfe\x00\x01", b"RIFF\x00\x00"])
-def test_manifest_that_is_none(content: bytes | None, tmp_path: Path) -> None:
-    path = tmp_path / "videos.csv"
-    if content is not None:
-        path.write_bytes(content)
-    reading = read_manifest(path)
-    assert not reading.videos
-    assert reading.problems.count("wrong layout") == 1
 
 
 def numbered(number: int) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from eulernet.simulation import demo_clips
+from eulernet.simulation import demo_clips as demo_clips_module
 from eulernet.simulation.demo_clips import CLIPS, FRAMES, SEED
 from eulernet.simulation.simulate_command import simulate
 
@@ -22,17 +22,11 @@ Detect = Callable[[Picture], tuple[NDArray[np.float32], NDArray[np.float32], flo
 
 
 def make(out: Path, *arguments: str) -> Path:
-    done = CliRunner().invoke(demo_clips.demo_clips, ["--out", str(out), *arguments])
+    done = CliRunner().invoke(demo_clips_module.demo_clips, ["--out", str(out), *arguments])
     assert done.exit_code == 0, done.output
     assert [line.split("  ")[0] for line in done.output.splitlines()] == [str(out / f"{name}.mp4") for name in CLIPS]
     assert {path.name for path in out.iterdir()} == {f"{name}.mp4" for name in CLIPS}
     return out
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with the clips, made by the command."""
-    return make(tmp_path_factory.mktemp("clips"))
 
 
 def decode(path: Path) -> list[Picture]:
@@ -41,16 +35,16 @@ def decode(path: Path) -> list[Picture]:
 
 
 @pytest.mark.parametrize("name", CLIPS)
-def test_format(clips: Path, name: str) -> None:
-    with av.open(str(clips / f"{name}.mp4")) as container:
+def test_format(demo_clips: Path, name: str) -> None:
+    with av.open(str(demo_clips / f"{name}.mp4")) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
         assert (stream.width, stream.height, stream.average_rate, stream.frames) == (384, 512, 30, FRAMES)
 
 
 @pytest.mark.parametrize("name", CLIPS)
-def test_the_face_is_found_in_every_frame_and_moves_smoothly(clips: Path, detect: Detect, name: str) -> None:
-    found = [detect(picture) for picture in decode(clips / f"{name}.mp4")]
+def test_the_face_is_found_in_every_frame_and_moves_smoothly(demo_clips: Path, detect: Detect, name: str) -> None:
+    found = [detect(picture) for picture in decode(demo_clips / f"{name}.mp4")]
     assert len(found) == FRAMES
     boxes = np.array([box for box, _, _, _ in found])
     assert min(score for _, _, score, _ in found) > 0.7
@@ -62,7 +56,7 @@ def test_the_face_is_found_in_every_frame_and_moves_smoothly(clips: Path, detect
 
 @pytest.mark.slow
 def test_frames_depend_on_the_seed_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo_clips, "FRAMES", 4)
+    monkeypatch.setattr(demo_clips_module, "FRAMES", 4)
     one, again, other = make(tmp_path / "one"), make(tmp_path / "again"), make(tmp_path / "other", "--seed", "7")
     for name in CLIPS:
         assert (again / f"{name}.mp4").read_bytes() == (one / f"{name}.mp4").read_bytes()

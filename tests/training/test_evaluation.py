@@ -20,9 +20,10 @@ from eulernet.datasets.oulu import FOLDS, protocol_names
 from eulernet.datasets.records import Video
 from eulernet.evaluation import MetricsError, Score, ScoresError, Table, write_scores
 from eulernet.evaluation.bootstrap import interval, resample
+from eulernet.evaluation.completeness import Key
 from eulernet.evaluation.folder import Part, clear, evaluate_folder, parts, read_about, write_about
 from eulernet.evaluation.metrics_command import metrics
-from eulernet.evaluation.protocols import Fold, Key, evaluate_protocol, measure
+from eulernet.evaluation.protocols import Fold, evaluate_protocol, measure
 from eulernet.evaluation.published import PUBLISHED, published
 from eulernet.evaluation.report import (
     SIMULATED_WARNING,
@@ -228,6 +229,11 @@ def test_what_can_not_be_evaluated() -> None:
     live_only = Table.of(presentations({"bona_fide": [0.9]}))
     with pytest.raises(MetricsError, match="fold 2, dev: attacks: no instrument"):
         evaluate_protocol([Fold("1", dev, test), Fold("2", live_only, test)])
+    with pytest.raises(MetricsError, match="fold 1: no dev scores"):
+        evaluate_protocol([Fold("1", None, test)])
+    silent = Table.of(presentations({"bona_fide": [0.9], "print": [None], "mask": [None, None]}))
+    with pytest.raises(MetricsError, match="fold 1, test: attacks: .*2 of 2 mask .*1 of 1 print"):
+        evaluate_protocol([Fold("1", dev, silent)])
     with pytest.raises(MetricsError, match="folds 1, 1"):
         evaluate_protocol([Fold("1", dev, test)] * 2)
     with pytest.raises(MetricsError, match="protocol 7.*1, 2, 3, 4"):

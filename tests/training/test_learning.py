@@ -108,6 +108,7 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others(settings, tmp_
     assert not all(torch.equal(a[name], c[name]) for name in a)
 
 
+@pytest.mark.slow
 def test_goes_on_after_a_kill_as_if_nothing_had_been(settings, tmp_path):
     """A run that resumes after a SIGKILL between two epochs ends with the weights of an uninterrupted run."""
     script = f"""

@@ -66,6 +66,16 @@ def test_empty_cells_have_a_meaning(tmp_path: Path) -> None:
 ROW = "a.avi,a,live,bona_fide,s,1,1,test,0,0.5"
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+@pytest.mark.parametrize(("label", "instrument"), [("real", "live"), ("Bona Fide", ""), ("spoof", "print")])
+def test_table_of_another_system(delimiter: str, label: str, instrument: str, tmp_path: Path) -> None:
+    cells = ["a.avi", "a", label, instrument, "s", "1", "1", "Testing", "0", "0.5"]
+    (tmp_path / "scores.csv").write_text(f"{HEADER.upper().replace(',', delimiter)}{delimiter.join(cells)}\n")
+    (score,) = read_scores(tmp_path / "scores.csv", "test")
+    assert score.video == video("a.avi", instrument if label == "spoof" else "bona_fide", "s", phone=1, session=1)
+    assert score.liveness == 0.5
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -78,7 +88,9 @@ ROW = "a.avi,a,live,bona_fide,s,1,1,test,0,0.5"
         (HEADER + ROW.replace("0.5", "0,5"), r"scores.csv:2: 11 .* 10"),
         (HEADER + ROW.replace("0.5", "nan"), r"scores.csv:2: liveness: nan"),
         (HEADER + ROW.replace("0.5", "high"), r"scores.csv:2: liveness: 'high'"),
-        (HEADER + ROW.replace("live,", "real,"), r"scores.csv:2: label: 'real'.*live or attack"),
+        (HEADER + ROW.replace("live,", "human,"), r"scores.csv:2: label: 'human'.*live or attack"),
+        (HEADER + ROW.replace("live,", "1,"), r"scores.csv:2: label: '1'.*live or attack.*number"),
+        (HEADER.replace(",", ";") + ROW.replace(",", ";").replace("0.5", "0,5"), r"scores.csv:2: liveness: '0,5'"),
         (HEADER + ROW.replace("bona_fide", "print"), r"scores.csv:2: instrument: 'print'"),
         (HEADER + ROW.replace(",1,1,", ",one,1,"), r"scores.csv:2: phone: 'one'"),
         (HEADER + ROW.replace(",1,1,", ",1,1.5,"), r"scores.csv:2: session: '1.5'"),

@@ -45,6 +45,7 @@ def pictures(path):
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
+@pytest.mark.slow
 def test_layout_names_and_lists(tmp_path):
     root = tmp_path / "set"
     made, total = simulate(root, SEED, QUICK, jobs=2)
@@ -86,6 +87,7 @@ def finished(root):
     return [path for path in root.rglob("*.avi") if not path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_leaves_only_whole_files(tmp_path):
     root = tmp_path / "set"
     code = (

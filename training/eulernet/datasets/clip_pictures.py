@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from eulernet_core.clip_geometry import CLIP_FRAMES, CLIP_SPAN, FRAME_INTERVAL, Clip, clip_indices
+from eulernet_core.clip_geometry import CLIP_FRAMES, FRAME_INTERVAL, Clip, timed_clip, timed_span
 from eulernet_core.errors import TooFewFramesError
-from eulernet_core.video import read_clips, read_frames, upright
+from eulernet_core.video import read_clips, read_frames, upright, video_times
 
 Picture = NDArray[np.uint8]  # (H, W, 3), RGB
 PictureClip = Clip[Picture]
@@ -39,9 +39,13 @@ def clip_at(path: Path, start: int) -> PictureClip:
     Raises:
         MediaError: the video can't be read or ends before the clip does.
     """
-    pictures = tuple(islice(picture_frames(path), start, start + CLIP_SPAN, FRAME_INTERVAL))
+    times = video_times(path, _THREADS)
+    indices = timed_clip(times, start)
+    frames = enumerate(islice(picture_frames(path), indices[-1] + 1)) if indices else ()
+    pictures = tuple(picture for number, picture in frames if number in indices)
     if len(pictures) < CLIP_FRAMES:
+        needed = start + timed_span(times)
         raise TooFewFramesError(
-            f"{path}: a clip from frame {start} needs at least {start + CLIP_SPAN} frames; choose an earlier start"
+            f"{path}: a clip from frame {start} needs at least {needed} frames; choose an earlier start"
         )
-    return Clip(0, clip_indices(start), pictures)
+    return Clip(0, indices, pictures)

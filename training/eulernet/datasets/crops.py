@@ -238,7 +238,8 @@ def _problems(entries: list[Entry]) -> Problems:
             problems.add(kind, entry.video.name, what)
         elif entry.clips_without_face:
             total = entry.clips + entry.clips_without_face
-            problems.add("no face in some clips", entry.video.name, f"{entry.clips_without_face} of {total}; left out")
+            what = f"{entry.clips_without_face} of {total} clips; these are left out"
+            problems.add("no face in some clips", entry.video.name, what, kept=True)
     return problems
 
 

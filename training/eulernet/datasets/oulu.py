@@ -124,10 +124,15 @@ def read_oulu(root: Path, protocol: int, fold: int | None, split: Split) -> Read
     if folder is None:
         return reading
     if (root / "Protocols").is_dir():
-        names = _listed(protocol_path(root, protocol, fold, split), reading.problems)
+        source = protocol_path(root, protocol, fold, split)
+        names = _listed(source, reading.problems)
+        remedy = "lists no video; delete Protocols/ to use the rules"
     else:
+        source = folder
         users = {name.user for path in visible_videos(folder) if (name := Name.parse(path.stem))}
         names = protocol_names(protocol, fold, split, users)
+        remedy = "no video is named Phone_Session_User_File, as 1_1_01_1.avi; give a manifest for other names"
+    reading.listed, reading.lacking = len(names), "" if names else f"{source}: {remedy}"
     reading.videos = _present(names, folder, split, reading.problems)
     return reading
 
@@ -145,6 +150,7 @@ def read_oulu_split(root: Path, split: Split) -> Reading:
             reading.problems.add("wrong layout", path, "not named Phone_Session_User_File, as 1_1_01_1.avi; rename it")
         else:
             names.append(name)
+    reading.listed, reading.lacking = len(names), "" if names else f"{folder}: no video in OULU-NPU's naming"
     reading.videos = _present(names, folder, split, reading.problems)
     return reading
 
@@ -192,7 +198,7 @@ def _listed(path: Path, problems: Problems) -> list[Name]:
             kind = INSTRUMENTS[name.file]
             problems.add("label contradicts name", where, f"{label} for {text}, whose file code means {kind}; left out")
         elif text in names:
-            problems.add("listed twice", where, f"{text}; used once")
+            problems.add("listed twice", where, f"{text}; its first line counts, this one is left out")
         else:
             names[text] = name
     return list(names.values())

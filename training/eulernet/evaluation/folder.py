@@ -40,9 +40,11 @@ class Part(NamedTuple):
         return f"{protocol}{'' if self.fold is None else f'fold_{self.fold}_'}{split}.csv"
 
 
-def parts(folder: Path) -> list[Part]:
+def parts(folder: Path, with_dev: bool = True) -> list[Part]:
     """The protocols and folds with tables in a folder, in order.
 
+    Args:
+        with_dev: whether dev tables are needed.
     Raises:
         ScoresError: all tables are missing, or one of a pair.
     """
@@ -55,9 +57,11 @@ def parts(folder: Path) -> list[Part]:
             f"{folder}: no score tables; name them dev.csv and test.csv, or {Part(1).file('dev')} and so on"
         )
     for part in found:
-        for path in (folder / part.file("dev"), folder / part.file("test")):
-            if not path.is_file():
-                raise ScoresError(f"{path}: missing; dev scores give the threshold, test scores the figures")
+        if with_dev and not (folder / part.file("dev")).is_file():
+            remedy = "dev scores give the threshold; add them, or give a threshold with --threshold"
+            raise ScoresError(f"{folder / part.file('dev')}: missing; {remedy}")
+        if not (folder / part.file("test")).is_file():
+            raise ScoresError(f"{folder / part.file('test')}: missing; test scores give the figures")
     return sorted(found, key=lambda part: (part.protocol or 0, part.fold or 0))
 
 
@@ -82,6 +86,8 @@ def read_about(folder: Path) -> About:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         about = About(**content)
+        if about.threshold is not None and not 0.0 <= about.threshold <= 1.0:
+            raise ValueError(f"threshold {about.threshold}")
         return replace(about, notes=tuple(about.notes), facts=dict(about.facts))
     except (OSError, ValueError, TypeError) as error:
         raise ScoresError(
@@ -89,23 +95,32 @@ def read_about(folder: Path) -> About:
         ) from error
 
 
-def evaluate_folder(folder: Path, per: Per = "video", resamples: int = RESAMPLES, seed: int = 0) -> Evaluation:
+def evaluate_folder(
+    folder: Path, per: Per = "video", resamples: int = RESAMPLES, seed: int = 0, threshold: float | None = None
+) -> Evaluation:
     """All figures of all protocols in the folder.
 
     Args:
         per: the presentation, a video or a clip.
         resamples, seed: for the intervals.
+        threshold: lowest liveness with the verdict live; None for about.json's, or from the dev scores.
     Raises:
         ScoresError, MetricsError: a table can't be used.
     """
     by_protocol: dict[int | None, list[Fold]] = {}
-    for part in parts(folder):
-        dev, test = (Table.of(read_scores(folder / part.file(split), split), per) for split in ("dev", "test"))
-        by_protocol.setdefault(part.protocol, []).append(Fold(str(part.fold or 1), dev, test))
-    results = (evaluate_protocol(folds, protocol, resamples, seed) for protocol, folds in by_protocol.items())
     about = read_about(folder)
+    given = about.threshold if threshold is None else threshold
+    for part in parts(folder, with_dev=given is None):
+        dev = _table(folder, part, "dev", per) if (folder / part.file("dev")).is_file() else None
+        fold = Fold(str(part.fold or 1), dev, _table(folder, part, "test", per))
+        by_protocol.setdefault(part.protocol, []).append(fold)
+    results = (evaluate_protocol(folds, protocol, resamples, seed, given) for protocol, folds in by_protocol.items())
     presentation = {"a presentation is": "a video, with the mean of its clips" if per == "video" else "a clip"}
     return Evaluation(replace(about, facts={**about.facts, **presentation}), tuple(results))
+
+
+def _table(folder: Path, part: Part, split: Split, per: Per) -> Table:
+    return Table.of(read_scores(folder / part.file(split), split), per)
 
 
 def _names(folder: Path) -> list[str]:

@@ -40,6 +40,11 @@ def metrics() -> None:
 @click.option("--simulated", is_flag=True, help="Mark every figure as simulated, also without about.json.")
 @resamples_option
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the draws.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="Lowest liveness with the verdict live; dev tables are then not needed.  [about.json's, or from dev scores]",
+)
 def report(
     scores: Path,
     out: Path,
@@ -48,11 +53,12 @@ def report(
     simulated: bool,
     resamples: int,
     seed: int,
+    threshold: float | None,
 ) -> None:
     """Compute APCER, BPCER, ACER, HTER, EER and their intervals from the tables in the folder SCORES.
 
     SCORES has dev.csv and test.csv; or, for OULU-NPU's protocols, protocol_1_dev.csv and protocol_1_test.csv,
-    protocol_3_fold_1_dev.csv and so on. The threshold is at equal error rates of the dev scores.
+    protocol_3_fold_1_dev.csv and so on. The threshold is at equal error rates of the dev scores, or --threshold.
 
     \b
     Exit status: 0 report written, 1 a table can't be used, 2 wrong usage.
@@ -64,7 +70,7 @@ def report(
     from eulernet_core.attack_detection_metrics import MetricsError
 
     try:
-        evaluation = evaluate_folder(scores, per, resamples, seed)
+        evaluation = evaluate_folder(scores, per, resamples, seed, threshold)
     except (ScoresError, MetricsError) as error:
         raise click.ClickException(str(error)) from error
     about = evaluation.about
@@ -125,20 +131,31 @@ def write_and_print(evaluation: "Evaluation", out: Path) -> None:
 
 
 def _print_result(result: "ProtocolResult", simulated: bool) -> None:
-    from eulernet.evaluation.protocols import Key
-    from eulernet.evaluation.report_tables import ABSENT, interval_text, marked, spread_text, value_text
+    from eulernet.evaluation.completeness import INCOMPLETE, Key
+    from eulernet.evaluation.report_tables import (
+        ABSENT,
+        incomplete_note,
+        interval_text,
+        marked,
+        spread_text,
+        value_text,
+    )
     from eulernet_core.attack_detection_metrics import FIGURES
 
     click.echo(marked(result.title, simulated))
     for fold in result.folds:
-        click.echo(f"  {f'fold {fold.name}: ' if len(result.folds) > 1 else ''}threshold {fold.threshold:.6f}")
+        name = f"fold {fold.name}: " if len(result.folds) > 1 else ""
+        click.echo(f"  {name}threshold {fold.threshold:.6f}{', given' if fold.given else ''}")
+    if result.missing:
+        click.echo(f"  {incomplete_note(result)}")
     for name, title in FIGURES.items():
         key, estimate = Key(name), result.summary[Key(name)]
         spread = f" {spread_text(key, estimate):<9}" if estimate.spread is not None else ""
         value = value_text(key, estimate.value)
         limits = interval_text(key, estimate)
         interval = "" if limits == ABSENT else f"   95 %: {limits}"
-        click.echo(f"  {title:<34}{value:>10}{spread}{interval}")
+        mark = f"   {INCOMPLETE}" if estimate.missing else ""
+        click.echo(f"  {title:<34}{value:>10}{spread}{mark}{interval}")
 
 
 def _print_comparison(result: "Comparison", first: Path, other: Path) -> None:

@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter, StrMethodFormatter
 
-from eulernet.evaluation.protocols import Key, ProtocolResult
+from eulernet.evaluation.completeness import INCOMPLETE, Key
+from eulernet.evaluation.protocols import ProtocolResult
 from eulernet.evaluation.report_tables import SIMULATED, marked, slice_values
 from eulernet_core.attack_detection_metrics import Curve, FloatArray, Sample, curve, normal_deviate
 
@@ -70,7 +71,7 @@ def det(result: ProtocolResult, simulated: bool) -> str:
     axes.plot([low, high], [low, high], color="#999999", linewidth=0.8)
     for number, fold in enumerate(result.folds):
         point = _deviate(np.array([fold.test[Key("apcer_pooled")].value, fold.test[Key("bpcer")].value]))
-        label = "at the dev threshold" if number == 0 else None
+        label = "at the threshold" if number == 0 else None
         colour = _style(number)["color"] if len(result.folds) > 1 else COLOURS[0]
         axes.plot(*point, marker="o", color=colour, markersize=7, linestyle="none", label=label, clip_on=False)
     ticks = normal_deviate(np.array(DET_TICKS))
@@ -90,7 +91,7 @@ def histograms(result: ProtocolResult, simulated: bool) -> str:
     groups = {"bona fide": np.concatenate([fold.samples.bona_fide for fold in result.folds])}
     for name in slice_values(result, "instrument"):
         having = [fold.samples.attacks[name] for fold in result.folds if name in fold.samples.attacks]
-        groups[name] = np.concatenate(having)
+        groups[name] = np.concatenate(having) if having else np.empty(0)
     figure = _figure(9.6, 1.0 + 1.15 * len(groups))
     rows = figure.subplots(len(groups), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     edges = np.histogram_bin_edges(np.concatenate(list(groups.values())), BINS, (0.0, 1.0))
@@ -107,7 +108,7 @@ def histograms(result: ProtocolResult, simulated: bool) -> str:
             0.5, 0.86, f"{name}: {len(scores)}", transform=axes.transAxes, ha="center", va="top", fontsize=9
         )
         label.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5})
-    rows[-1].set(xlim=(0, 1), xlabel="liveness; dashed: threshold from dev")
+    rows[-1].set(xlim=(0, 1), xlabel="liveness; dashed: threshold")
     return _svg(figure, result, simulated)
 
 
@@ -121,7 +122,7 @@ def slices(result: ProtocolResult, simulated: bool) -> str:
     panels = figure.subplots(len(groups), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for axes, (by, values) in zip(panels, groups, strict=True):
         _slice_panel(axes, result, by, values)
-    panels[-1].set_xlabel("error rate at the dev threshold; bars: 95 % interval")
+    panels[-1].set_xlabel("error rate at the threshold; bars: 95 % interval")
     panels[0].legend(*_slice_legend(panels), loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=8)
     panels[-1].set_xlim(left=0)
     _percent(panels[-1], "x")
@@ -183,7 +184,8 @@ def _figure(width: float, height: float) -> Figure:
 
 def _svg(figure: Figure, result: ProtocolResult, simulated: bool) -> str:
     """The figure as SVG; equal figures give equal bytes."""
-    figure.suptitle(marked(result.title, simulated), fontsize=11)
+    incomplete = f"; {INCOMPLETE}: {', '.join(result.missing)} without score" if result.missing else ""
+    figure.suptitle(marked(result.title, simulated) + incomplete, fontsize=11)
     if simulated:
         figure.text(0.5, 0.5, SIMULATED.upper(), ha="center", va="center", fontsize=54, rotation=18, alpha=0.07)
     stream = io.StringIO()

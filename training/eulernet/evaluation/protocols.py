@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results of a fold and of a protocol: the threshold from the dev scores, the figures from the test scores.
+"""Results of a fold and of a protocol: the threshold from the dev scores or given, the figures from the test scores.
 
 OULU-NPU's protocols 1 and 2 have one fold, 3 and 4 have six (Boulkenafet et al. 2017). The figures of several folds are
 means, and their spread is the sample standard deviation (divisor n - 1).
@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 
 from eulernet.datasets.records import BONA_FIDE
 from eulernet.evaluation.bootstrap import RESAMPLES, interval, resample
-from eulernet.evaluation.table import IntArray, Table, known, shared_subjects
+from eulernet.evaluation.completeness import Key, Silent, missing_from, together
+from eulernet.evaluation.table import WHOLE, IntArray, Table, known, shared_subjects
 from eulernet_core.attack_detection_metrics import (
     Curve,
     FloatArray,
@@ -34,31 +34,31 @@ from eulernet_core.attack_detection_metrics import (
 
 FOLDS = {1: 1, 2: 1, 3: 6, 4: 6}  # of OULU-NPU, by protocol
 FEW_SUBJECTS = 10
-
-
-class Key(NamedTuple):
-    """Key of a figure of the whole test set, or of a slice by `instrument`, `kind`, `phone` or `session`."""
-
-    figure: str
-    by: str = ""
-    value: str = ""
+Draws = Mapping[Key, FloatArray]  # of each figure
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure; `interval`: 95 %, from resampled subjects; `spread`: over folds, None for one fold."""
+    """
+    Attributes:
+        value: of the figure.
+        interval: 95 %, from resampled subjects; None if there is none.
+        spread: over folds; None for one fold.
+        missing: the classes without any score that the figure should include; with one, it is not complete.
+    """
 
     value: float
     interval: tuple[float, float] | None
     spread: float | None = None
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Fold:
-    """The scores of a fold."""
+    """The scores of a fold; `dev`: None if there are none, then a threshold must be given."""
 
     name: str
-    dev: Table
+    dev: Table | None
     test: Table
 
 
@@ -79,23 +79,28 @@ class Counts:
 class FoldResult:
     """
     Attributes:
-        threshold: of equal error rates of the dev scores; live iff score >= threshold.
-        dev: `eer`, `apcer_pooled` and `bpcer` of the dev scores, the latter two at the threshold.
+        threshold: of equal error rates of the dev scores, or given; live iff score >= threshold.
+        given: whether the threshold was given.
+        dev: `eer`, `apcer_pooled` and `bpcer` of the dev scores, the latter two at the threshold; empty if the dev
+            scores are missing or lack a class.
         test: every figure of attack_detection_metrics.FIGURES, also by slices.
         curve: of the test scores, attacks pooled.
         samples: the test scores by class.
-        dev_counts, test_counts: numbers of presentations.
+        dev_counts, test_counts: numbers of presentations; None without dev scores.
+        silent: by scope, the classes of the test set whose presentations are all unscored.
         warnings: limits of the figures.
     """
 
     name: str
     threshold: float
+    given: bool
     dev: Mapping[Key, Estimate]
     test: Mapping[Key, Estimate]
     curve: Curve
     samples: Sample
-    dev_counts: Counts
+    dev_counts: Counts | None
     test_counts: Counts
+    silent: Silent
     warnings: tuple[str, ...]
 
 
@@ -122,6 +127,16 @@ class ProtocolResult:
         """Title for headings."""
         return f"Protocol {self.protocol}" if self.protocol else "Evaluation"
 
+    @property
+    def silent(self) -> Silent:
+        """By scope, the classes of a fold's test set whose presentations are all unscored."""
+        return together([fold.silent for fold in self.folds])
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The instruments without any score; with one, the figures of attacks are not complete."""
+        return self.silent.get(WHOLE, ())
+
 
 def measure(table: Table, threshold: float) -> dict[Key, float]:
     """Every figure with data in the table. Slices have rates; instruments have APCER, EER and AUC, the latter two with
@@ -143,59 +158,97 @@ def measure(table: Table, threshold: float) -> dict[Key, float]:
 
 
 def evaluate_protocol(
-    folds: Sequence[Fold], protocol: int | None = None, resamples: int = RESAMPLES, seed: int = 0
+    folds: Sequence[Fold],
+    protocol: int | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    threshold: float | None = None,
 ) -> ProtocolResult:
     """The results of all folds and their means.
 
     For the intervals, the thresholds are fixed, because they belong to the system under test, and the test subjects are
     resampled, with the same draws for all folds.
 
+    Args:
+        threshold: of every fold; None for each fold's threshold of equal error rates of the dev scores.
     Raises:
-        MetricsError: `folds` is empty, two folds have one name, or a fold has no bona fide or no attacks.
+        MetricsError: `folds` is empty, two folds have one name, or a fold has no scored bona fide or no scored attacks
+            in test, or in dev without a given threshold.
     """
     names = [fold.name for fold in folds]
     if not names or len(set(names)) < len(names):
         raise MetricsError(f"folds {', '.join(names) or '(none)'}: at least one is needed, with distinct names")
-    dev_samples = [_sample(fold.dev, f"fold {fold.name}, dev") for fold in folds]
-    samples = [_sample(fold.test, f"fold {fold.name}, test") for fold in folds]
-    thresholds = [eer_threshold(sample) for sample in dev_samples]
-    points = [measure(fold.test, threshold) for fold, threshold in zip(folds, thresholds, strict=True)]
+    thresholds = [_dev_threshold(fold) if threshold is None else threshold for fold in folds]
+    for fold in folds:
+        _sample(fold.test, f"fold {fold.name}, test")
     draws = resample([f.test for f in folds], [partial(measure, threshold=t) for t in thresholds], resamples, seed)
-    dev_draws = resample([fold.dev for fold in folds], [_measure_dev] * len(folds), resamples, seed)
+    dev_draws = _dev_draws(folds, resamples, seed)
     results = tuple(
-        FoldResult(
-            name=fold.name,
-            threshold=thresholds[i],
-            dev=_dev_estimates(dev_samples[i], thresholds[i], _interval(dev_draws[i].get(Key("eer")), fold.dev)),
-            test={key: Estimate(v, _interval(draws[i].get(key), fold.test)) for key, v in points[i].items()},
-            curve=curve(samples[i]),
-            samples=samples[i],
-            dev_counts=Counts.of(fold.dev),
-            test_counts=Counts.of(fold.test),
-            warnings=tuple(_fold_warnings(fold)),
-        )
+        _fold_result(fold, thresholds[i], threshold is not None, draws[i], dev_draws.get(fold.name))
         for i, fold in enumerate(folds)
     )
     warnings = (*_protocol_warnings(protocol, len(folds)), *_gathered(results))
-    return ProtocolResult(protocol, results, _summary(points, draws, folds), resamples, seed, warnings)
+    return ProtocolResult(protocol, results, _summary(results, draws, folds), resamples, seed, warnings)
+
+
+def _fold_result(fold: Fold, threshold: float, given: bool, draws: Draws, dev_draws: Draws | None) -> FoldResult:
+    """`dev_draws`: None if the dev scores are missing or lack a class."""
+    dev, test, silent = fold.dev, fold.test, fold.test.silent
+    return FoldResult(
+        name=fold.name,
+        threshold=threshold,
+        given=given,
+        dev={} if dev is None or dev_draws is None else _dev_estimates(dev, threshold, dev_draws),
+        test={
+            key: Estimate(value, _interval(draws.get(key), test), missing=missing_from(silent, key))
+            for key, value in measure(test, threshold).items()
+        },
+        curve=curve(test.sample()),
+        samples=test.sample(),
+        dev_counts=None if dev is None else Counts.of(dev),
+        test_counts=Counts.of(test),
+        silent=silent,
+        warnings=tuple(_fold_warnings(fold, threshold if given else None)),
+    )
+
+
+def _dev_threshold(fold: Fold) -> float:
+    if fold.dev is None:
+        raise MetricsError(f"fold {fold.name}: no dev scores to set the threshold on; add them or give a threshold")
+    return eer_threshold(_sample(fold.dev, f"fold {fold.name}, dev"))
 
 
 def _sample(table: Table, where: str) -> Sample:
     try:
         return table.sample()
     except MetricsError as error:
-        raise MetricsError(f"{where}: {error}") from error
+        without = f"; without score: {_unscored(table)}" if table.unscored else ""
+        raise MetricsError(f"{where}: {error}{without}") from error
 
 
 def _measure_dev(table: Table) -> dict[Key, float]:
     return {Key("eer"): eer(table.sample())} if table.complete() else {}
 
 
-def _dev_estimates(sample: Sample, threshold: float, eer_interval: tuple[float, float] | None) -> dict[Key, Estimate]:
+def _dev_draws(folds: Sequence[Fold], resamples: int, seed: int) -> dict[str, dict[Key, FloatArray]]:
+    """The draws of the dev scores by fold, of the folds whose dev scores have both classes."""
+    devs = {fold.name: fold.dev for fold in folds if fold.dev is not None and fold.dev.complete()}
+    if not devs:
+        return {}
+    drawn = resample(list(devs.values()), [_measure_dev] * len(devs), resamples, seed)
+    return dict(zip(devs, drawn, strict=True))
+
+
+def _dev_estimates(table: Table, threshold: float, draws: Draws) -> dict[Key, Estimate]:
+    sample = table.sample()
+    values = {
+        Key("eer"): eer(sample),
+        Key("apcer_pooled"): apcer(sample.pooled, threshold),
+        Key("bpcer"): bpcer(sample.bona_fide, threshold),
+    }
     return {
-        Key("eer"): Estimate(eer(sample), eer_interval),
-        Key("apcer_pooled"): Estimate(apcer(sample.pooled, threshold), None),
-        Key("bpcer"): Estimate(bpcer(sample.bona_fide, threshold), None),
+        key: Estimate(value, _interval(draws.get(key), table), missing=missing_from(table.silent, key))
+        for key, value in values.items()
     }
 
 
@@ -225,33 +278,39 @@ def _sliced(table: Table, threshold: float, by: str, column: IntArray) -> dict[K
     return found
 
 
-def _summary(
-    points: Sequence[Mapping[Key, float]], draws: Sequence[Mapping[Key, FloatArray]], folds: Sequence[Fold]
-) -> dict[Key, Estimate]:
+def _summary(results: Sequence[FoldResult], draws: Sequence[Draws], folds: Sequence[Fold]) -> dict[Key, Estimate]:
     """Means over the folds that have the figure; draws are used if all of these folds have it."""
     subjects = {name for fold in folds for name in fold.test.subjects}
+    silent = together([result.silent for result in results])
     found = {}
-    for key in dict.fromkeys(key for point in points for key in point):
-        having = [i for i, point in enumerate(points) if key in point]
-        values = np.array([points[i][key] for i in having])
+    for key in dict.fromkeys(key for result in results for key in result.test):
+        having = [i for i, result in enumerate(results) if key in result.test]
+        values = np.array([results[i].test[key].value for i in having])
         drawn = [draws[i].get(key) for i in having]
         complete = [each for each in drawn if each is not None]
         limits = None
         if len(complete) == len(having) and len(subjects) > 1:
             limits = interval(np.asarray(np.mean(complete, axis=0), np.float64))
         spread = float(values.std(ddof=1)) if len(values) > 1 else None
-        found[key] = Estimate(float(values.mean()), limits, spread)
+        found[key] = Estimate(float(values.mean()), limits, spread, missing_from(silent, key))
     return found
 
 
-def _fold_warnings(fold: Fold) -> list[str]:
-    found = [*_table_warnings(fold.dev, "dev"), *_table_warnings(fold.test, "test")]
+def _fold_warnings(fold: Fold, threshold: float | None) -> list[str]:
+    found = _table_warnings(fold.test, "test")
+    if threshold is not None:
+        found.append(
+            f"the threshold {threshold:g} was given, not set on dev scores, so APCER and BPCER are not balanced"
+        )
+    if fold.dev is None:
+        return found
+    found = [*_table_warnings(fold.dev, "dev"), *found]
     both = shared_subjects(fold.dev, fold.test)
     if both:
         examples = ", ".join(both[:3])
         found.append(f"dev and test share {len(both)} subjects ({examples}); the figures are too optimistic")
     kinds = {kind_of(name) for name in fold.test.instruments} - {kind_of(name) for name in fold.dev.instruments}
-    if kinds:
+    if kinds and threshold is None:
         found.append(f"only test has {', '.join(sorted(kinds))} attacks; the threshold was set without them")
     return found
 
@@ -270,6 +329,8 @@ def _table_warnings(table: Table, role: str) -> list[str]:
         found.append(f"{role}: only {subjects} subjects, so the intervals are rough")
     if table.unscored:
         found.append(f"{role}: no score for {_unscored(table)}; the rates do not include them")
+    if WHOLE in table.silent:
+        found.append(f"{role}: not complete: no presentation of {', '.join(table.silent[WHOLE])} has a score")
     return found
 
 

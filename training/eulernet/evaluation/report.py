@@ -16,7 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from eulernet.evaluation import plots
 from eulernet.evaluation.bootstrap import CONFIDENCE
-from eulernet.evaluation.protocols import Estimate, FoldResult, Key, ProtocolResult
+from eulernet.evaluation.completeness import INCOMPLETE, Key, Silent, silent_values
+from eulernet.evaluation.protocols import Estimate, FoldResult, ProtocolResult
 from eulernet.evaluation.published import SOURCE, published
 from eulernet.evaluation.report_tables import RULES, SIMULATED, Grid, grids, marked, overview
 from eulernet_core.attack_detection_metrics import FIGURES, FloatArray
@@ -43,12 +44,14 @@ class About:
         simulated: whether any of the data is simulated.
         facts: other facts for the top of the report, by name.
         notes: limits of the figures, listed with the warnings.
+        threshold: for data without dev scores to set it on; None if dev scores set it.
     """
 
     system: str
     simulated: bool = False
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,7 @@ def to_html(evaluation: Evaluation) -> str:
         rules=RULES,
         simulated_warning=SIMULATED_WARNING,
         simulated_word=SIMULATED,
+        incomplete_word=INCOMPLETE,
     )
 
 
@@ -166,7 +170,9 @@ def _protocol_json(result: ProtocolResult, simulated: bool) -> dict[str, Any]:
         "simulated": simulated,
         "resamples": result.resamples,
         "seed": result.seed,
-        "summary": _estimates(result.summary),
+        "complete": not result.missing,
+        "without_score": _without_score(result.silent),
+        "summary": _estimates(result.summary, result.silent),
         "slides": {"source": SOURCE, "data": "OULU-NPU", "rows": slides} if slides else None,
         "folds": [_fold_json(fold) for fold in result.folds],
     }
@@ -176,8 +182,9 @@ def _fold_json(fold: FoldResult) -> dict[str, Any]:
     return {
         "name": fold.name,
         "threshold": fold.threshold,
-        "dev": {"presentations": asdict(fold.dev_counts), **_estimates(fold.dev)},
-        "test": {"presentations": asdict(fold.test_counts), **_estimates(fold.test)},
+        "threshold_from": "given" if fold.given else "dev",
+        "dev": fold.dev_counts and {"presentations": asdict(fold.dev_counts), **_estimates(fold.dev)},
+        "test": {"presentations": asdict(fold.test_counts), **_estimates(fold.test, fold.silent)},
         "roc": {
             "threshold": _numbers(fold.curve.threshold),
             "apcer": _numbers(fold.curve.apcer),
@@ -190,12 +197,22 @@ def _fold_json(fold: FoldResult) -> dict[str, Any]:
     }
 
 
-def _estimates(estimates: Mapping[Key, Estimate]) -> dict[str, Any]:
-    """`figures` of the whole set, and `slices` by column and value."""
+def _without_score(silent: Silent) -> list[dict[str, Any]]:
+    """The classes whose presentations are all unscored, in the whole test set and in its phones and sessions."""
+    return [{"by": by or None, "value": value or None, "classes": list(names)} for (by, value), names in silent.items()]
+
+
+def _estimates(estimates: Mapping[Key, Estimate], silent: Silent | None = None) -> dict[str, Any]:
+    """`figures` of the whole set, and `slices` by column and value; null for instruments and kinds without a score."""
     found: dict[str, Any] = {"figures": {}, "slices": {}}
+    for by in ("instrument", "kind"):
+        for name in sorted(silent_values(silent or {}, by)):
+            unknown = {"value": None, "low": None, "high": None, "spread": None, "complete": False}
+            found["slices"].setdefault(by, {})[name] = {"apcer": unknown}
     for key, estimate in estimates.items():
         low, high = estimate.interval or (None, None)
         entry = {"value": estimate.value, "low": low, "high": high, "spread": estimate.spread}
+        entry["complete"] = not estimate.missing
         if key.by:
             found["slices"].setdefault(key.by, {}).setdefault(key.value, {})[key.figure] = entry
         else:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eulernet.datasets.records import BONA_FIDE
-from eulernet.evaluation.protocols import Counts, Estimate, Key, ProtocolResult
+from eulernet.evaluation.completeness import INCOMPLETE, Key, silent_values
+from eulernet.evaluation.protocols import Counts, Estimate, ProtocolResult
 from eulernet.evaluation.published import OURS, SOURCE, Rate, published
 from eulernet_core.attack_detection_metrics import FIGURES
 
@@ -16,13 +17,16 @@ ABSENT = "–"
 RULES = (
     "Liveness is higher for bona fide. The verdict is live if the liveness is at least the threshold.",
     "Threshold: the dev scores' operating point with the smallest |APCER − BPCER|, attacks pooled; of equal ones the "
-    "one with the smaller sum, then the higher threshold. It is the middle between two neighbouring dev scores.",
+    "one with the smaller sum, then the higher threshold. It is the middle between two neighbouring dev scores. A "
+    "threshold that was given instead is called so.",
     "APCER: share of an instrument's attacks that are accepted. Highest: of the instruments (ISO/IEC 30107-3), or of "
     "the kinds: print1 and print2 are one kind, print, as in the classes of OULU-NPU's lists.",
     "ACER: mean of the highest APCER and BPCER. HTER: mean of the pooled APCER and BPCER. Papers compare these two; "
     "the standard reports APCER and BPCER separately.",
     "Presentations without a score (for example, no face found) are in none of these rates. A warning gives their "
-    "share: BPNRR of the bona fide, APNRR of an instrument, the non-response rates of ISO/IEC 30107-3.",
+    "share: BPNRR of the bona fide, APNRR of an instrument, the non-response rates of ISO/IEC 30107-3. If no "
+    "presentation of an instrument has a score, its APCER is unknown, and every figure that should include it is "
+    f"{INCOMPLETE}.",
     "BPCER10, 20, 100: the lowest BPCER on the test scores with every instrument's APCER at most 10 %, 5 %, 1 %.",
     "EER: attacks pooled, interpolated linearly between the two nearest operating points. AUC: a tie counts half.",
     "Intervals: 95 %, percentile bootstrap over test subjects with all their videos, at a fixed threshold. An interval "
@@ -67,11 +71,14 @@ def spread_text(key: Key, estimate: Estimate) -> str:
 
 
 def cell(estimates: Mapping[Key, Estimate], key: Key, with_interval: bool = False) -> str:
-    """A figure with its spread, if it has one, and with its interval if `with_interval` is set."""
+    """A figure with its spread, if it has one, and with its interval if `with_interval` is set. It says so if it is not
+    complete."""
     estimate = estimates.get(key)
     if estimate is None:
         return ABSENT
     text = " ".join(filter(None, (value_text(key, estimate.value), spread_text(key, estimate))))
+    if estimate.missing:
+        text += f", {INCOMPLETE}"
     if with_interval and estimate.interval:
         text += f" ({interval_text(key, estimate)})"
     return text
@@ -84,7 +91,10 @@ def overview(protocols: Sequence[ProtocolResult], simulated: bool) -> Grid:
     rows = tuple(
         (each.title, *(cell(each.summary, Key(name)) for name in names), _slides_acer(each)) for each in protocols
     )
-    return Grid(marked("Overview", simulated), header, rows, "Slides' ACER: of EulerNet, on OULU-NPU.")
+    note = " ".join(
+        ("Slides' ACER: of EulerNet, on OULU-NPU.", *dict.fromkeys(map(incomplete_note, protocols)))
+    ).rstrip()
+    return Grid(marked("Overview", simulated), header, rows, note)
 
 
 def grids(result: ProtocolResult, simulated: bool) -> list[Grid]:
@@ -99,9 +109,15 @@ def grids(result: ProtocolResult, simulated: bool) -> list[Grid]:
 
 
 def slice_values(result: ProtocolResult, by: str) -> list[str]:
-    """The instruments, phones or sessions in the test scores, in order."""
-    values = {key.value for key in result.summary if key.by == by}
+    """The instruments, phones or sessions in the test set, scored or not, in order."""
+    values = {key.value for key in result.summary if key.by == by} | silent_values(result.silent, by)
     return sorted(values, key=lambda value: (int(value) if by in ("phone", "session") else 0, value))
+
+
+def incomplete_note(result: ProtocolResult) -> str:
+    """Which instruments the figures lack; empty if they are complete."""
+    names = ", ".join(result.missing)
+    return f"{INCOMPLETE.capitalize()}: no presentation of {names} has a score." if names else ""
 
 
 def _slides_acer(result: ProtocolResult) -> str:
@@ -115,10 +131,11 @@ def _figures(result: ProtocolResult) -> Grid:
     for name, title in FIGURES.items():
         key, estimate = Key(name), result.summary[Key(name)]
         spread = (spread_text(key, estimate),) if several else ()
-        rows.append((title, value_text(key, estimate.value), *spread, interval_text(key, estimate)))
+        mark = f", {INCOMPLETE}" if estimate.missing else ""
+        rows.append((title, value_text(key, estimate.value) + mark, *spread, interval_text(key, estimate)))
     spread_header = ("spread over folds",) if several else ()
     header = ("", "mean over folds" if several else "value", *spread_header, "95 % interval")
-    return Grid("figures", header, tuple(rows))
+    return Grid("figures", header, tuple(rows), incomplete_note(result))
 
 
 def _published(result: ProtocolResult, simulated: bool) -> Grid:
@@ -145,6 +162,7 @@ def _published(result: ProtocolResult, simulated: bool) -> Grid:
     )
     if simulated:
         note += " This run's data is simulated: do not rank its rows among the slides'."
+    note = f"{note} {incomplete_note(result)}".rstrip()
     return Grid("beside the slides", header, tuple(rows), note)
 
 
@@ -158,9 +176,11 @@ def _folds(result: ProtocolResult) -> Grid:
     rows = []
     for fold in result.folds:
         test = (cell(fold.test, Key(name)) for name in names)
-        eer, threshold = cell(fold.dev, Key("eer")), f"{fold.threshold:.6f}"
+        eer = cell(fold.dev, Key("eer"))
+        threshold = f"{fold.threshold:.6f}{', given' if fold.given else ''}"
         rows.append((fold.name, eer, threshold, *test, _counts(fold.test_counts)))
-    return Grid("folds" if len(rows) > 1 else "threshold and test set", header, tuple(rows))
+    title = "folds" if len(rows) > 1 else "threshold and test set"
+    return Grid(title, header, tuple(rows), incomplete_note(result))
 
 
 def _counts(counts: Counts) -> str:
@@ -177,7 +197,7 @@ def _instruments(result: ProtocolResult) -> Grid:
         for value in slice_values(result, by)
         for title in (f"{word}{value}",)
     ]
-    note = "EER and AUC of an instrument: with all bona fide presentations."
+    note = f"EER and AUC of an instrument: with all bona fide presentations. {incomplete_note(result)}".rstrip()
     return Grid("by instrument", ("Instrument", "APCER", "EER", "AUC"), tuple(rows), note)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The score table: a CSV (RFC 4180, UTF-8) with a row per clip, the input of all figures.
+"""The score table: a CSV with a row per clip, the input of all figures.
 
 A clip is identified by its video's path and `start`, the number of its first frame. A row without liveness is an
 unscored presentation, a non-response in ISO/IEC 30107-3.
@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from eulernet.datasets.records import BONA_FIDE, LABELS, SPLITS, Split, Video
+from eulernet.datasets.csv_rows import CsvError, csv_rows
+from eulernet.datasets.records import BONA_FIDE, SPLITS, Split, Video, instrument_of, label_of, label_remedy, split_of
 from eulernet_core.whole_files import write_whole
 
 COLUMNS = ("path", "name", "label", "instrument", "subject", "phone", "session", "split", "start", "liveness")
-UNKNOWN_INSTRUMENT = "unknown"
 _SHOWN = 5  # problems listed in an error
 
 
@@ -107,44 +107,21 @@ def read_scores(path: Path, split: Split | None = None) -> list[Score]:
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """The number of each row's last line, and its cells."""
-    reader = csv.reader(io.StringIO(_content(path), newline=""), strict=True)
     try:
-        header = [cell.strip() for cell in next(reader, [])]
-        missing = [column for column in COLUMNS if column not in header]
-        double = [column for column in COLUMNS if header.count(column) > 1]
-        if missing or double:
-            what = f"no column {', '.join(missing)}" if missing else f"column {', '.join(double)} twice"
-            raise ScoresError(f"{path}:1: {what}; the first line must be {','.join(COLUMNS)}")
-        for row in reader:
-            if not any(cell.strip() for cell in row):
-                continue
-            if len(row) != len(header):
-                raise ScoresError(
-                    f"{path}:{reader.line_num}: {len(row)} cells, the header has {len(header)}; "
-                    "is a comma missing, or one inside a cell without quotes?"
-                )
-            yield reader.line_num, {name: cell.strip() for name, cell in zip(header, row, strict=True)}
-    except csv.Error as error:
-        raise ScoresError(f"{path}:{reader.line_num}: {error}; is a quotation mark missing?") from error
-
-
-def _content(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ScoresError(f"{path}: can't be read ({error.strerror}); give a CSV of scores") from error
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ScoresError(f"{path}:{line}: byte 0x{content[error.start]:02x} is not UTF-8; save as UTF-8") from error
+        for row in csv_rows(path, COLUMNS):
+            if row.fault:
+                raise CsvError(row.line, row.fault)
+            yield row.line, row.cells
+    except CsvError as error:
+        where = path if error.line is None else f"{path}:{error.line}"
+        raise ScoresError(f"{where}: {error.what}") from error
 
 
 def _score(cells: dict[str, str], split: Split | None) -> Score:
-    label = next((each for each in LABELS if each == cells["label"]), None)
+    label = label_of(cells["label"])
     if label is None:
-        raise _CellError("label", f"{cells['label']!r} is unknown; write {' or '.join(LABELS)}")
-    instrument = cells["instrument"] or (BONA_FIDE if label == "live" else UNKNOWN_INSTRUMENT)
+        raise _CellError("label", f"{cells['label']!r} is unknown; {label_remedy(cells['label'])}")
+    instrument = instrument_of(cells["instrument"], label)
     if (instrument == BONA_FIDE) != (label == "live"):
         raise _CellError("instrument", f"{instrument!r} contradicts label {label!r}; {BONA_FIDE!r} is for live only")
     if not cells["path"] and not cells["name"]:
@@ -174,7 +151,7 @@ def _text(number: int | None) -> str:
 
 
 def _split(cell: str, expected: Split | None) -> Split:
-    found = next((each for each in SPLITS if each == cell), None)
+    found = split_of(cell)
     if found is None and (cell or expected is None):
         raise _CellError("split", f"{cell!r} is unknown; write {', '.join(SPLITS)}")
     if found is not None and expected not in (None, found):

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
@@ -18,6 +18,9 @@ from eulernet_core.attack_detection_metrics import FloatArray, MetricsError, Sam
 Per = Literal["video", "clip"]
 IntArray = NDArray[np.int64]
 UNKNOWN = -1  # an unknown phone or session
+# A scope of presentations: all, ("", ""), or one phone or session, such as ("phone", "3").
+Scope = tuple[str, str]
+WHOLE: Scope = ("", "")
 _COLUMNS = ("liveness", "instrument", "subject", "phone", "session")
 
 
@@ -31,6 +34,7 @@ class Table:
         phone, session: int64 (n,), or UNKNOWN.
         instruments, subjects: names in alphabetical order.
         unscored: by class, BONA_FIDE or an instrument, the number of unscored presentations; they have no row.
+        silent: by scope, the classes that have presentations there, all of them unscored; figures can't include them.
     """
 
     liveness: FloatArray
@@ -41,6 +45,7 @@ class Table:
     instruments: tuple[str, ...]
     subjects: tuple[str, ...]
     unscored: Mapping[str, int] = field(default_factory=dict)
+    silent: Mapping[Scope, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, scores: Iterable[Score], per: Per = "video") -> Table:
@@ -62,6 +67,7 @@ class Table:
             instruments=instruments,
             subjects=subjects,
             unscored=Counter(video.instrument for video, liveness in every if liveness is None),
+            silent=_silent(every),
         )
 
     def __len__(self) -> int:
@@ -106,6 +112,17 @@ def _videos(scores: Iterable[Score]) -> list[tuple[Video, float | None]]:
             values.append(score.liveness)
     # Sorted, because the rounding of the mean depends on the order.
     return [(video, float(np.mean(sorted(values))) if values else None) for video, values in clips.values()]
+
+
+def _silent(every: Iterable[tuple[Video, float | None]]) -> dict[Scope, tuple[str, ...]]:
+    scored: dict[Scope, set[str]] = defaultdict(set)
+    unscored: dict[Scope, set[str]] = defaultdict(set)
+    for video, liveness in every:
+        for by, value in (WHOLE, ("phone", video.phone), ("session", video.session)):
+            if value is not None:
+                (unscored if liveness is None else scored)[by, str(value)].add(video.instrument)
+    classes = {scope: tuple(sorted(names - scored[scope])) for scope, names in sorted(unscored.items())}
+    return {scope: names for scope, names in classes.items() if names}
 
 
 def shared_subjects(one: Table, other: Table) -> list[str]:

@@ -94,4 +94,8 @@ def _clips(settings: "Settings", data: Path, split: str, crops: Path, models: Pa
     for problems in (reading.problems, cache.problems):
         if len(problems):
             click.echo(problems.summary(), err=True)
+    usable = {entry.video.instrument for entry in cache.entries if entry.clips}
+    without = ", ".join(sorted({entry.video.instrument for entry in cache.entries} - usable))
+    if without:
+        click.echo(f"{split} set: not complete, no clip of {without} can be used; see the problems above", err=True)
     return ClipDataset(cache, wanted.label)  # type: ignore[arg-type]

@@ -68,8 +68,9 @@ def evaluate(
     {fold} in a path are replaced by the numbers, so that each fold can have another model:
     out/runs/p{protocol}/{fold}/best.pt. In protocols without folds, {fold} is empty.
 
-    The thresholds are set on the dev scores. OUT/scores has the score of every clip; `eulernet metrics report` computes
-    the same figures from it. Figures of simulated data are marked.
+    The thresholds are set on the dev scores. For a manifest without dev rows the threshold is 0.5, and the report says
+    so. OUT/scores has the score of every clip; `eulernet metrics report` computes the same figures from it. Figures of
+    simulated data are marked.
 
     \b
     Exit status: 0 report written, 1 the data or the model is missing or unusable, 2 wrong usage.

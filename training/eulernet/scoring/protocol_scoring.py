@@ -22,10 +22,11 @@ from eulernet.evaluation.scores import Score, write_scores
 from eulernet.scoring.scorers import CropModel, ScorerError, open_checkpoint, open_graph, score_crops, without_time
 from eulernet.scoring.server import PREFIX, Server, open_server
 from eulernet.simulation.origin import is_simulated
-from eulernet_core.weights_label import WEIGHTS_UNTRAINED
+from eulernet_core.weights_label import LIVE_THRESHOLD, WEIGHTS_UNTRAINED
 
 SPLITS: tuple[Split, ...] = ("dev", "test")
 STILL = "every clip repeats its first frame four times, so the figures measure the network without motion"
+KEPT_SHOWN = 5  # problems of kept videos in the report
 _PLACEHOLDER = re.compile(r"\{(.*?)\}")
 
 
@@ -76,16 +77,21 @@ def plan(model: str, data: Path, protocols: Sequence[int], folds: Sequence[int] 
 def score(jobs: Sequence[Job], data: Path, out: Path, settings: Settings) -> Problems:
     """Writes the folder of score tables for `evaluate_folder`. A video without a score has a row with an empty cell.
 
+    A manifest whose dev rows are missing or have one class gives no threshold; LIVE_THRESHOLD is used then.
+
     Returns: the problems of the data set and of scoring.
 
     Raises:
-        DatasetError: a split has no usable video, or the crops or the tables can't be written.
+        DatasetError: a split has no usable video, the test split has one class, or the crops or the tables can't be
+            written.
         FaceModelsError, ScorerError: the models can't be used.
     """
     readings = {(job.part, split): _read(data, job.part, split) for job, split in product(jobs, SPLITS)}
-    videos = {key: reading.require() for key, reading in readings.items()}
+    videos = {key: _required(key, reading, data) for key, reading in readings.items()}
     problems = Problems(list(dict.fromkeys(each for reading in readings.values() for each in reading.problems)))
-    notes = _left_out(problems)
+    without_threshold = next(filter(None, (_without_threshold(videos, job.part) for job in jobs)), "")
+    notes = [without_threshold] if without_threshold else []
+    notes += _doubtful_data(problems)
     notes += [STILL] if settings.still else []
     labels = []
     try:
@@ -96,7 +102,7 @@ def score(jobs: Sequence[Job], data: Path, out: Path, settings: Settings) -> Pro
             keys = list(product(parts, SPLITS))
             scores = _score({video.path: video for key in keys for video in videos[key]}, scorer, settings, problems)
             root = data.parent if data.is_file() else data
-            for part, split in keys:
+            for part, split in filter(videos.get, keys):
                 rows = (row for video in videos[part, split] for row in scores.get(video.path) or [Score(video, None)])
                 write_scores(out / part.file(split), rows, root)
             labels.append(scorer.weights)
@@ -105,7 +111,8 @@ def score(jobs: Sequence[Job], data: Path, out: Path, settings: Settings) -> Pro
         facts = _facts(models, labels) | {"data": data.resolve().name, "clips a video": str(settings.clips)}
         one_per_folder = {video.path.parent: video.path for each in videos.values() for video in each}
         simulated = any(map(is_simulated, one_per_folder.values()))
-        tables.write_about(out, About(f"weights {facts['weights']}", simulated, facts, tuple(notes)))
+        threshold = LIVE_THRESHOLD if without_threshold else None
+        tables.write_about(out, About(f"weights {facts['weights']}", simulated, facts, tuple(notes), threshold))
     except OSError as error:
         raise DatasetError(
             f"{error.filename2 or error.filename or out}: can't be written or read ({error.strerror})"
@@ -171,10 +178,45 @@ def _facts(models: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
     return {"model": name, "weights": ", ".join(f'"{label}"' for label in dict.fromkeys(labels))}
 
 
-def _left_out(problems: Problems) -> list[str]:
-    counts = Counter(each.kind for each in problems)
+def _required(key: tuple[Part, Split], reading: Reading, data: Path) -> list[Video]:
+    """The videos of a split. Only a manifest without a dev row may have none. Raises: DatasetError."""
+    part, split = key
+    if part.protocol is None and split == "dev" and reading.lacking:
+        return []
+    videos = reading.require()
+    lacking = _lacking_class(videos)
+    if split == "test" and lacking:
+        raise DatasetError(
+            f"{data}: the {len(videos)} usable test videos have no {lacking}, and the figures need both classes; "
+            f"add some\n{reading.problems.summary()}".rstrip()
+        )
+    return videos
+
+
+def _without_threshold(videos: Mapping[tuple[Part, Split], Sequence[Video]], part: Part) -> str:
+    """Why a manifest gives no threshold; empty if it does."""
+    lacking = _lacking_class(videos[part, "dev"])
+    if part.protocol is not None or not lacking:
+        return ""
+    return (
+        f"the data has no dev {lacking} to set a threshold on; {LIVE_THRESHOLD} is used, to which `eulernet train` "
+        "calibrates weights.pt (other checkpoints are not calibrated)"
+    )
+
+
+def _lacking_class(videos: Sequence[Video]) -> str:
+    found = {video.live for video in videos}
+    return "" if len(found) == 2 else "attacks" if True in found else "bona fide videos" if found else "videos"
+
+
+def _doubtful_data(problems: Problems) -> list[str]:
+    """What was left out of the data set, and what was kept in spite of a problem."""
+    counts = Counter(each.kind for each in problems if not each.kept)
     listed = ", ".join(f"{kind}: {count}" for kind, count in counts.items())
-    return [f"problems of the data set; the videos concerned are left out: {listed}"] if listed else []
+    notes = [f"problems of the data set; these rows are left out: {listed}"] if listed else []
+    kept = [each for each in problems if each.kept]
+    notes += [f"{each.kind}: {each.what}" for each in kept[:KEPT_SHOWN]]
+    return notes + ([f"and {len(kept) - KEPT_SHOWN} more such problems"] if len(kept) > KEPT_SHOWN else [])
 
 
 def _doubts(model: str, scorer: CropModel | Server, parts: Sequence[Part]) -> list[str]:
