@@ -14,8 +14,8 @@ from eulernet_client import errors
 from eulernet_client.errors import *  # noqa: F403
 
 if TYPE_CHECKING:
+    from eulernet_client._credentials import Tls, Token
     from eulernet_client._result import FrameResult, Health, VideoResult
-    from eulernet_client._transport import Tls
     from eulernet_client.aio import AsyncClient, AsyncStream
     from eulernet_client.client import Client, Stream
     from eulernet_client.sources import find_sources
@@ -30,6 +30,7 @@ __all__ = [
     "Status",
     "Stream",
     "Tls",
+    "Token",
     "VideoResult",
     "find_sources",
 ]
@@ -41,7 +42,8 @@ _HOMES = {
     "Health": "eulernet_client._result",
     "Status": "eulernet_core.status",
     "Stream": "eulernet_client.client",
-    "Tls": "eulernet_client._transport",
+    "Tls": "eulernet_client._credentials",
+    "Token": "eulernet_client._credentials",
     "VideoResult": "eulernet_client._result",
     "find_sources": "eulernet_client.sources",
 }

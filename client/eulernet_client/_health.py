@@ -8,7 +8,8 @@ import time
 import numpy as np
 
 from eulernet_client._result import Health
-from eulernet_client._session import Session, StreamSession
+from eulernet_client._session import Session
+from eulernet_client._stream_session import StreamSession
 from eulernet_client.errors import FrameError, NoFaceError, ServerFailedError, ServerUnavailableError
 from eulernet_core.clip_geometry import CLIP_FRAMES
 from eulernet_core.jpeg import encode_jpeg

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
 
+from eulernet_client._replay import KeptFrame, KeptFrames
 from eulernet_client._result import FrameResult, VideoResult
 from eulernet_client.errors import FrameError, ResponseError, SequenceError, ServerError, StreamLostError
-from eulernet_client.sources import SourceClip, SourceFrame
+from eulernet_client.sources import REPEATED_PICTURES, SourceClip, SourceFrame
 from eulernet_core.clip_geometry import CLIP_FRAMES
-from eulernet_core.limits import LONGEST_SEQUENCE_ID
+from eulernet_core.limits import LONGEST_SEQUENCE_ID, MIN_FACE_PX
 from eulernet_core.status import Status
 from eulernet_core.tensors import (
     CLIP_ENCODED,
@@ -31,10 +33,16 @@ from eulernet_core.tensors import (
     STATUS,
     STREAM_MODEL,
 )
-from eulernet_core.weights_label import WEIGHTS_PARAMETER, WEIGHTS_UNKNOWN
+from eulernet_core.weights_label import IDENTITY_PARAMETER, WEIGHTS_PARAMETER, WEIGHTS_UNKNOWN
 
 # Triton takes no tensor of zero bytes. The server answers one zero byte with UNDECODABLE, as it would an empty file.
 NO_PICTURE = b"\0"
+# What a flag says of a scored frame, and what it means for the score.
+_NOTES = {
+    Status.SEVERAL_FACES: ("several faces", "the most prominent one was scored"),
+    Status.SMALL_FACE: ("a small face", f"a judgement needs {MIN_FACE_PX} px; move closer or use a larger picture"),
+    Status.DEGRADED: ("a blurred or compressed face", "too little detail to judge; use the original recording"),
+}
 _VERSIONS_DIFFER = "client and model repository are of different versions"
 
 
@@ -159,6 +167,7 @@ class SourceScores:
         self._keep_jpegs = keep_jpegs
         self._scored: list[list[FrameResult]] = []
         self._problems: list[FrameError | ResponseError] = []
+        self._notes: Counter[str] = Counter()  # warnings about the clips' frames
         self._latency_s = 0.0
 
     def add(self, clip: SourceClip, answer: Answer) -> None:
@@ -175,10 +184,15 @@ class SourceScores:
         ]
         self._latency_s += answer.latency_s
         problem = clip_problem(self.path, frames)
+        self._notes.update(clip.warnings)
         if problem is None:
             self._scored.append(frames)
         else:
             self._problems.append(problem)
+
+    def refused(self, error: FrameError) -> None:
+        """Adds a clip that was not sent."""
+        self._problems.append(error)
 
     @property
     def scored(self) -> bool:
@@ -196,9 +210,11 @@ class SourceScores:
         frames = tuple(frame for clip in self._scored for frame in clip)
         total = len(self._scored) + len(self._problems)
         warnings = [f"{len(self._problems)} of {total} clips not scored: {error}" for error in self._problems[:1]]
-        several = sum(bool(frame.status & Status.SEVERAL_FACES) for frame in frames)
-        if several:
-            warnings.append(f"several faces in {several} of {len(frames)} frames: the most prominent one was scored")
+        for note, count in self._notes.items():
+            warnings.append(note if count == total else f"{count} of {total} clips: {note}")
+        warnings += _frame_notes(frames)
+        if REPEATED_PICTURES not in self._notes and any(frame.status & Status.REPEATED for frame in frames):
+            warnings.append(REPEATED_PICTURES)
         return VideoResult(
             path=self.path,
             liveness=sum(clip[-1].liveness for clip in self._scored) / len(self._scored),
@@ -209,14 +225,25 @@ class SourceScores:
         )
 
 
+def _frame_notes(frames: Sequence[FrameResult]) -> list[str]:
+    """A warning for each flag that scored frames carry."""
+    counts = {flag: sum(bool(frame.status & flag) for frame in frames) for flag in _NOTES}
+    return [
+        f"{what} in {counts[flag]} of {len(frames)} frames: {meaning}"
+        for flag, (what, meaning) in _NOTES.items()
+        if counts[flag]
+    ]
+
+
 class StreamState:
-    """Order of one stream's frames: START with the first, END with the last, nothing after a loss.
+    """Order of one stream's frames, START with the first and END with the last, and the frames kept for a replay.
 
     Args:
         sequence_id: correlation id, a number from 1 to 2**63 - 1 or a text of up to 128 characters; random by default.
+        replay_bytes: bound of the kept frames. 0: a frame that fails after START loses the stream.
     """
 
-    def __init__(self, sequence_id: int | str | None = None) -> None:
+    def __init__(self, sequence_id: int | str | None = None, replay_bytes: float = 0.0) -> None:
         if sequence_id is None:
             sequence_id = secrets.randbelow(2**63 - 1) + 1
         if isinstance(sequence_id, str) and not 0 < len(sequence_id) <= LONGEST_SEQUENCE_ID:
@@ -224,12 +251,22 @@ class StreamState:
         if isinstance(sequence_id, int) and not 0 < sequence_id < 2**63:
             raise ValueError(f"sequence_id={sequence_id}: give a number from 1 to 2**63 - 1")
         self.sequence_id = sequence_id
+        self.replays = replay_bytes > 0
+        self.kept = KeptFrames(replay_bytes)
         self._frames = 0
-        self._started = self._ended = False
+        self.begun = False  # a frame was answered
+        self.served = False  # the server has the state that belongs to the next frame
+        self._anew = False
+        self._ended = False
         self._loss: BaseException | None = None
 
-    def call(self, jpeg: bytes, last: bool) -> Call:
-        """The request for the next frame.
+    @property
+    def frames(self) -> int:
+        """Number of frames answered so far."""
+        return self._frames
+
+    def check_open(self) -> None:
+        """Raises before a frame of a stream that takes none.
 
         Raises:
             StreamLostError: an earlier frame was lost; `__cause__` is its error.
@@ -239,24 +276,48 @@ class StreamState:
             raise self._lost("an earlier frame was lost") from self._loss
         if self._ended:
             raise SequenceError(f"stream {self.sequence_id}: has ended; open another one")
-        return Call(STREAM_MODEL, ((ENCODED, jpeg),), self.sequence_id, start=not self._started, end=last)
 
-    def answered(self, answer: Answer, last: bool) -> FrameResult:
-        """Takes the response to the latest frame."""
-        self._started = True
-        self._ended = last
+    def call(self, jpeg: bytes, last: bool) -> Call:
+        """The request for the next frame, with START if no server has the state before it."""
+        return Call(STREAM_MODEL, ((ENCODED, jpeg),), self.sequence_id, start=not self.served, end=last)
+
+    def replay_call(self, kept: KeptFrame, *, start: bool) -> Call:
+        """The request for a kept frame."""
+        return Call(STREAM_MODEL, ((ENCODED, kept.jpeg),), self.sequence_id, start=start)
+
+    def rebuilt(self) -> None:
+        """All kept frames were replayed, in order; without any, the next frame starts the stream."""
+        self.served, self._anew = len(self.kept) > 0, False
+
+    def start_anew(self) -> None:
+        """The next frame's request carries START, although frames that count came before it."""
+        self.served, self._anew = False, True
+
+    def answered(self, answer: Answer, jpeg: bytes, last: bool) -> FrameResult:
+        """Takes the response to the latest frame. Raises: ResponseError."""
         index, self._frames = self._frames, self._frames + 1
-        return replace(parse_frame(answer.result), index=index, name=f"frame {index}")
+        self.begun, self.served, self._ended = True, not self.replays, last
+        frame = parse_frame(answer.result)
+        frame = replace(frame, index=index, name=f"frame {index}", started_anew=self._anew)
+        self.served, self._anew = True, False
+        if self.replays:
+            self.kept.add(jpeg, frame)
+        return frame
 
-    def failed(self, error: BaseException) -> bool:
+    def failed(self, error: BaseException, *, final: bool = False) -> bool:
         """Takes the failure of the latest frame. Returns whether the stream is lost.
 
         Until START is answered nothing is lost: the first frame may be sent again. Afterwards the filter may or may not
-        have seen the frame, and would filter a second copy again.
+        have seen the frame, and would filter a second copy again. With kept frames its state is built anew instead.
+
+        Args:
+            error: of the frame.
+            final: kept frames do not help.
         """
-        if self._started:
+        self.served = False
+        if self.begun and (final or not self.replays):
             self._loss = error
-        return self._started
+        return self._loss is not None
 
     def lost(self, error: ServerError) -> StreamLostError:
         """The error to raise in place of one that lost the stream."""
@@ -268,7 +329,7 @@ class StreamState:
         END needs a frame, and the stream's last one was sent without it. One byte that is not a JPEG carries END: the
         server answers UNDECODABLE and leaves the state unchanged.
         """
-        if self._ended or not self._started:
+        if self._ended or not self.begun:
             return None
         self._ended = True
         return Call(STREAM_MODEL, ((ENCODED, NO_PICTURE),), self.sequence_id, end=True)
@@ -279,8 +340,18 @@ class StreamState:
         )
 
 
-def weights_label(config: Any) -> str:
-    """The label in a model configuration (the protobuf response of `get_model_config`)."""
+@dataclass(frozen=True)
+class ServedModel:
+    """The label of a server's weights, and its identity; "unknown" for what it does not report."""
+
+    weights: str = WEIGHTS_UNKNOWN
+    identity: str = WEIGHTS_UNKNOWN
+
+
+def served_model(config: Any) -> ServedModel:
+    """Reads a model configuration (the protobuf response of `get_model_config`)."""
     parameters = config.config.parameters
-    label = parameters[WEIGHTS_PARAMETER].string_value if WEIGHTS_PARAMETER in parameters else ""
-    return label or WEIGHTS_UNKNOWN
+    values = [
+        parameters[name].string_value if name in parameters else "" for name in (WEIGHTS_PARAMETER, IDENTITY_PARAMETER)
+    ]
+    return ServedModel(*(value or WEIGHTS_UNKNOWN for value in values))

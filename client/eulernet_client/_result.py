@@ -38,6 +38,8 @@ class FrameResult:
         name: the frame's name in error messages.
         clip: number of its clip in the source, from 0.
         jpeg: the bytes sent, if `keep_jpegs` was given.
+        started_anew: the stream's server failed, more frames were needed to rebuild its state than the client keeps,
+            and the filter started again at this frame.
     """
 
     index: int
@@ -49,6 +51,7 @@ class FrameResult:
     name: str = ""
     clip: int = 0
     jpeg: bytes | None = field(default=None, repr=False)
+    started_anew: bool = False
 
     def problem(self, path: str = "") -> FrameError | None:
         """The error of a frame that was not scored, or None."""
@@ -82,6 +85,7 @@ class FrameResult:
             "box": list(self.box),
             "frame_count": self.frame_count,
             "status": self.status.label,
+            "started_anew": self.started_anew,
         }
         if location_map:
             row["location_map"] = self.location_map.tolist()

@@ -9,40 +9,42 @@ from __future__ import annotations
 
 import time
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from tenacity import AsyncRetrying
 from tritonclient.utils import InferenceServerException
 
+from eulernet_client._connection import DEFAULT_FRAME_MB, DEFAULT_TIMEOUT_S, DEFAULT_URL, Connection
+from eulernet_client._credentials import Tls, Token
+from eulernet_client._encoded_frames import encoded_frames, refuse_large
+from eulernet_client._identities import Identities
+from eulernet_client._port_probe import PortProbe
 from eulernet_client._requests import (
     Answer,
     Call,
+    ServedModel,
     SourceScores,
-    StreamState,
     clip_call,
     frames_as_clip,
-    weights_label,
+    served_model,
 )
-from eulernet_client._result import FrameResult, VideoResult
-from eulernet_client._transport import (
-    DEFAULT_TIMEOUT_S,
-    DEFAULT_URL,
-    END_TIMEOUT_S,
-    QUERY_TIMEOUT_S,
-    Attempts,
-    Connection,
-    Endpoints,
-    Tls,
-    log,
-    log_failure,
+from eulernet_client._result import VideoResult
+from eulernet_client._server_errors import connection_failed
+from eulernet_client._transport import MAY_RETRY, QUERY_TIMEOUT_S, Attempts, Endpoints, log_failure
+from eulernet_client.errors import (
+    ClientStateError,
+    RequestRefusedError,
+    SequenceError,
+    ServerBusyError,
+    ServerError,
+    ServerUnavailableError,
+    TooLargeError,
 )
-from eulernet_client.errors import RequestRefusedError, ServerError, ServerUnavailableError
 from eulernet_client.sources import SourceClip, iter_clips
-from eulernet_core.tensors import CLIP_MODEL, STREAM_MODEL
+from eulernet_core.tensors import CLIP_MODEL
 from eulernet_core.weights_label import WEIGHTS_UNKNOWN
 
 T = TypeVar("T")
@@ -59,6 +61,9 @@ class Channels(Protocol):
 
     async def next_clip(self, clips: Iterator[SourceClip]) -> SourceClip | None:
         """Reads the next clip; None at the end."""
+
+    async def look(self, probe: PortProbe) -> ServerError | None:
+        """Looks at a server's port; see PortProbe.look."""
 
 
 def run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -77,7 +82,9 @@ class Session:
 
     def __init__(self, connection: Connection, channels: Channels) -> None:
         self.connection, self.channels = connection, channels
-        self._endpoints = Endpoints(connection.urls)
+        self.endpoints = Endpoints(connection.urls)
+        self._identities = Identities(self.endpoints)
+        self._probes = [PortProbe(connection, url) for url in connection.urls]
         self._weights: str | None = None
 
     async def score(self, path: str | Path, clips: int, keep_jpegs: bool) -> VideoResult:
@@ -85,28 +92,38 @@ class Session:
         scores = SourceScores(str(path), keep_jpegs=keep_jpegs)
         reader = iter_clips(path, clips)
         while (clip := await self.channels.next_clip(reader)) is not None:
+            try:
+                refuse_large(scores.path, clip.frames, self.connection.max_frame_bytes)
+            except TooLargeError as error:
+                scores.refused(error)
+                continue
             scores.add(clip, await self.attempt(clip_call(clip.jpegs)))
         return await self._result(scores)
 
     async def score_frames(self, jpegs: Sequence[bytes], name: str, keep_jpegs: bool) -> VideoResult:
         """See Client.score_frames."""
         scores = SourceScores(name, keep_jpegs=keep_jpegs)
-        scores.add(frames_as_clip(jpegs), await self.attempt(clip_call(jpegs)))
+        clip = frames_as_clip(encoded_frames(jpegs))
+        call = clip_call(clip.jpegs)
+        refuse_large(name, clip.frames, self.connection.max_frame_bytes)
+        scores.add(clip, await self.attempt(call))
         return await self._result(scores)
 
     async def weights(self) -> str:
         """See Client.weights."""
         if self._weights is None:
+            known = self._identities.any()
             try:
-                self._weights = weights_label(await self._query("get_model_config", CLIP_MODEL))
+                model = known or served_model(await self._query("get_model_config", CLIP_MODEL))
+                self._weights = model.weights
             except RequestRefusedError:
                 self._weights = WEIGHTS_UNKNOWN
             except ServerError:
                 return WEIGHTS_UNKNOWN
         return self._weights
 
-    async def weights_of(self, endpoint: int) -> str:
-        """Label of one server's weights; "unknown" if it does not report it.
+    async def served_model(self, endpoint: int) -> ServedModel:
+        """Label and identity of one server; "unknown" if it does not report them.
 
         Raises:
             ServerError: it does not answer, or its model is still loading.
@@ -115,9 +132,35 @@ class Session:
             if not await self._ask(endpoint, "is_model_ready", CLIP_MODEL):
                 url = self.connection.urls[endpoint]
                 raise ServerUnavailableError(f"{url}: {CLIP_MODEL} is not ready; see the server's log")
-            return weights_label(await self._ask(endpoint, "get_model_config", CLIP_MODEL))
+            return served_model(await self._ask(endpoint, "get_model_config", CLIP_MODEL))
         except RequestRefusedError:
-            return WEIGHTS_UNKNOWN
+            return ServedModel()
+
+    async def admit(self, endpoint: int) -> ServedModel:
+        """The identity of a server before it gets a request; asks it, unless it is known and can't have changed.
+
+        Raises:
+            MixedServersError: the servers differ.
+            ServerError: it does not answer.
+        """
+        known = self._identities.of(endpoint)
+        if known is not None:
+            return known
+        if self._identities.compared:
+            model = await self.served_model(endpoint)
+            self._identities.learn(endpoint, model)
+            return model
+        found: dict[int, ServedModel] = {}
+        failures: dict[int, ServerError] = {}
+        for each in range(len(self.connection.urls)):
+            try:
+                found[each] = await self.served_model(each)
+            except ServerError as error:
+                failures[each] = error
+        self._identities.compare(found)
+        if endpoint in failures:
+            raise failures[endpoint]
+        return found[endpoint]
 
     async def server_version(self) -> str:
         """See Client.server_version."""
@@ -128,25 +171,27 @@ class Session:
         return bool(await self._query("is_model_ready", model))
 
     async def attempt(self, call: Call) -> Answer:
-        """Sends a request that may be sent again: a clip, or the first frame of a stream.
+        """Sends a clip, which may be sent again.
 
         Raises:
             ServerError: of the last attempt.
         """
         begun = time.monotonic()
         connection = self.connection
-        attempts = Attempts(self._endpoints, connection.timeout_s, call.model, retry=connection.retry)
+        attempts = Attempts(self.endpoints, connection.timeout_s, call.model, retry=connection.retry)
         async for attempt in AsyncRetrying(sleep=self.channels.sleep, **attempts.retrying()):
             with attempt:
                 endpoint, timeout_s = attempts.next()
-                answer = await self.infer(call, endpoint, timeout_s)
+                if len(connection.urls) > 1:
+                    await self.admit(endpoint)
+                answer = await self.infer(call, endpoint, min(timeout_s, attempts.left_s))
         return replace(answer, latency_s=time.monotonic() - begun)
 
     async def infer(self, call: Call, endpoint: int, timeout_s: float) -> Answer:
         """Sends a request once, to one server. Raises: ServerError."""
         begun = time.monotonic()
         result = await self._call(endpoint, "infer", call.arguments(), timeout_s, call.model)
-        self._endpoints.answered(endpoint)
+        self.endpoints.answered(endpoint)
         return Answer(result, endpoint, time.monotonic() - begun)
 
     async def _result(self, scores: SourceScores) -> VideoResult:
@@ -156,7 +201,7 @@ class Session:
 
     async def _query(self, method: str, model: str = "") -> Any:
         """Asks the servers in turn until one answers. Raises: ServerError of the last one."""
-        urls, order = self.connection.urls, self._endpoints.order()
+        urls, order = self.connection.urls, self.endpoints.order()
         for endpoint, next_endpoint in pairwise(order):
             try:
                 return await self._ask(endpoint, method, model)
@@ -171,56 +216,16 @@ class Session:
     async def _call(
         self, endpoint: int, method: str, arguments: Mapping[str, Any], timeout_s: float, model: str = ""
     ) -> Any:
-        given = {**arguments, "client_timeout": timeout_s, "headers": self.connection.headers}
+        given = {**arguments, "client_timeout": timeout_s, "headers": self.connection.metadata()}
         try:
             return await self.channels.call(endpoint, method, given)
         except InferenceServerException as error:
-            raise self._endpoints.failed(endpoint, error, model) from error
-
-
-class StreamSession:
-    """Sends one stream's frames, all to the server that answered the first one. Its calls must not overlap."""
-
-    def __init__(self, session: Session, sequence_id: int | str | None) -> None:
-        self._session = session
-        self.state = StreamState(sequence_id)
-        self._endpoint: int | None = None
-
-    async def score(self, jpeg: bytes, last: bool) -> FrameResult:
-        """See Stream.score."""
-        call = self.state.call(jpeg, last)
-        try:
-            answer = await self._send(call)
-        except BaseException as error:
-            if not self.state.failed(error):
-                raise
-            self._log_loss(error)
-            if isinstance(error, ServerError):
-                raise self.state.lost(error) from error
-            raise
-        return self.state.answered(answer, last)
-
-    async def close(self) -> None:
-        """See Stream.close."""
-        call = self.state.closing_call()
-        if call is not None and self._endpoint is not None:
-            timeout_s = min(self._session.connection.timeout_s, END_TIMEOUT_S)
-            # If END is lost, the server's idle timeout frees the slot.
-            with suppress(ServerError):
-                await self._session.infer(call, self._endpoint, timeout_s)
-
-    async def _send(self, call: Call) -> Answer:
-        if self._endpoint is not None:
-            return await self._session.infer(call, self._endpoint, self._session.connection.timeout_s)
-        answer = await self._session.attempt(call)
-        self._endpoint = answer.endpoint
-        return answer
-
-    def _log_loss(self, error: BaseException) -> None:
-        assert self._endpoint is not None  # a stream is lost after its first frame only
-        server, name = self._session.connection.urls[self._endpoint], type(error).__name__
-        fields = {"event": "stream_lost", "server": server, "model": STREAM_MODEL, "error": name}
-        log.info("%s: %s: %s: stream %s is lost", server, STREAM_MODEL, name, self.state.sequence_id, extra=fields)
+            meaning = self.endpoints.failed(endpoint, error, model)
+            if isinstance(meaning, (*MAY_RETRY, SequenceError)) and not isinstance(meaning, ServerBusyError):
+                self._identities.forget(endpoint)  # it may have restarted with other weights
+            if connection_failed(error):
+                meaning = await self.channels.look(self._probes[endpoint]) or meaning
+            raise meaning from error
 
 
 class ClientBase:
@@ -233,13 +238,28 @@ class ClientBase:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         tls: Tls | None = None,
         headers: Mapping[str, str] | None = None,
+        token: Token | str | None = None,
+        plain_text_token: bool = False,
+        max_frame_mb: float = DEFAULT_FRAME_MB,
         retry: bool = True,
     ) -> None:
-        connection = Connection.make(urls, timeout_s, tls, headers, retry)
+        connection = Connection.make(
+            urls,
+            timeout_s,
+            tls,
+            headers,
+            retry,
+            token=token,
+            plain_text_token=plain_text_token,
+            max_frame_mb=max_frame_mb,
+        )
         self._session = Session(connection, self._open(connection))
 
     def _open(self, connection: Connection) -> Channels:
         raise NotImplementedError
+
+    def __reduce__(self) -> NoReturn:
+        raise ClientStateError(f"{type(self).__name__} can't be pickled or copied; make one in each process")
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -250,15 +270,3 @@ class ClientBase:
     def timeout_s(self) -> float:
         """Time for one call with all its retries."""
         return self._session.connection.timeout_s
-
-
-class StreamBase:
-    """The constructor and the properties of both streams."""
-
-    def __init__(self, client: ClientBase, sequence_id: int | str | None) -> None:
-        self._stream = StreamSession(client._session, sequence_id)
-
-    @property
-    def sequence_id(self) -> int | str:
-        """The correlation id."""
-        return self._stream.state.sequence_id

@@ -11,10 +11,15 @@ from typing import Any
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
+from eulernet_client._channel_guard import ChannelGuard
+from eulernet_client._connection import Connection
 from eulernet_client._health import check
+from eulernet_client._port_probe import PortProbe
+from eulernet_client._replay import DEFAULT_REPLAY_MB
 from eulernet_client._result import FrameResult, Health, VideoResult
-from eulernet_client._session import ClientBase, StreamBase
-from eulernet_client._transport import Connection
+from eulernet_client._session import ClientBase
+from eulernet_client._stream_session import StreamBase
+from eulernet_client.errors import ServerError
 from eulernet_client.sources import SourceClip
 
 DEADLINE_GRACE_S = 2.0
@@ -24,21 +29,32 @@ class _AsyncChannels:
     """Channels on the running event loop. Files are read and decoded in a thread."""
 
     def __init__(self, connection: Connection) -> None:
+        self.guard = ChannelGuard()
         self._connection = connection
         self._clients: dict[int, Any] = {}
 
     async def call(self, endpoint: int, method: str, arguments: Mapping[str, Any]) -> Any:
+        self.guard.check(asyncio.get_running_loop())
         # Opened at first use: gRPC binds a channel to the running loop, and a client may be made outside of one.
         if endpoint not in self._clients:
             url = self._connection.urls[endpoint]
             self._clients[endpoint] = InferenceServerClient(**self._connection.channel(url))
         # gRPC ends a call at its deadline, unless it misses a wake-up of the event loop: then this timer does.
         limit_s = arguments["client_timeout"] + DEADLINE_GRACE_S
+        calling = asyncio.ensure_future(getattr(self._clients[endpoint], method)(**arguments))
         try:
-            return await asyncio.wait_for(getattr(self._clients[endpoint], method)(**arguments), limit_s)
+            return await asyncio.wait_for(calling, limit_s)
         except asyncio.TimeoutError:
             message = f"gRPC gave no result {DEADLINE_GRACE_S:g} s after the deadline"
             raise InferenceServerException(message, "StatusCode.DEADLINE_EXCEEDED") from None
+        except asyncio.CancelledError:
+            # Closing the client cancels its calls, which must not look as if the caller's task was cancelled.
+            if calling.cancelled() and not _is_being_cancelled():
+                self.guard.check_open()
+            raise
+        except Exception:
+            self.guard.check_open()  # gRPC raises errors of its own once the client is closed
+            raise
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -46,10 +62,22 @@ class _AsyncChannels:
     async def next_clip(self, clips: Iterator[SourceClip]) -> SourceClip | None:
         return await asyncio.to_thread(next, clips, None)
 
+    async def look(self, probe: PortProbe) -> ServerError | None:
+        if probe.claim():
+            await asyncio.to_thread(probe.look)
+        return probe.seen()
+
     async def close(self) -> None:
+        may_close = self.guard.close(asyncio.get_running_loop())
         opened, self._clients = self._clients, {}
-        for client in opened.values():
+        for client in opened.values() if may_close else ():
             await client.close()
+
+
+def _is_being_cancelled() -> bool:
+    """Whether somebody cancelled the current task; Python 3.10 can't tell."""
+    task: Any = asyncio.current_task()
+    return bool(task.cancelling()) if hasattr(task, "cancelling") else False
 
 
 class AsyncClient(ClientBase):
@@ -72,9 +100,9 @@ class AsyncClient(ClientBase):
         """Scores one clip of 4 JPEGs; see Client.score_frames."""
         return await self._session.score_frames(jpegs, name, keep_jpegs)
 
-    def stream(self, sequence_id: int | str | None = None) -> AsyncStream:
+    def stream(self, sequence_id: int | str | None = None, *, replay_mb: float = DEFAULT_REPLAY_MB) -> AsyncStream:
         """Opens a live stream; see Client.stream."""
-        return AsyncStream(self, sequence_id)
+        return AsyncStream(self, sequence_id, replay_mb)
 
     async def weights(self) -> str:
         """Label of the served weights; see Client.weights."""
@@ -97,6 +125,7 @@ class AsyncClient(ClientBase):
         await self._channels.close()
 
     async def __aenter__(self) -> AsyncClient:
+        self._channels.guard.check_open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -106,12 +135,14 @@ class AsyncClient(ClientBase):
 class AsyncStream(StreamBase):
     """A live stream; see Stream. Frames that several coroutines send at once go out one by one, in the order given."""
 
-    def __init__(self, client: AsyncClient, sequence_id: int | str | None = None) -> None:
-        super().__init__(client, sequence_id)
+    def __init__(
+        self, client: AsyncClient, sequence_id: int | str | None = None, replay_mb: float = DEFAULT_REPLAY_MB
+    ) -> None:
+        super().__init__(client, sequence_id, replay_mb)
         self._lock = asyncio.Lock()
 
     async def score(self, jpeg: bytes, *, last: bool = False) -> FrameResult:
-        """Scores the next frame; see Stream.score. A cancelled call loses the stream."""
+        """Scores the next frame; see Stream.score. A cancelled frame is left out: the next one begins with a replay."""
         async with self._lock:
             return await self._stream.score(jpeg, last)
 

@@ -11,21 +11,39 @@ from typing import Any
 
 from tritonclient.grpc import InferenceServerClient
 
+from eulernet_client._channel_guard import ChannelGuard
+from eulernet_client._connection import Connection
 from eulernet_client._health import check
+from eulernet_client._port_probe import PortProbe
+from eulernet_client._replay import DEFAULT_REPLAY_MB
 from eulernet_client._result import FrameResult, Health, VideoResult
-from eulernet_client._session import ClientBase, StreamBase, run_blocking
-from eulernet_client._transport import Connection
+from eulernet_client._session import ClientBase, run_blocking
+from eulernet_client._stream_session import StreamBase
+from eulernet_client.errors import ServerError
 from eulernet_client.sources import SourceClip
 
 
 class _BlockingChannels:
-    """Channels whose calls block."""
+    """Channels whose calls block. Each is opened at its first call: until then, the client may be forked."""
 
     def __init__(self, connection: Connection) -> None:
-        self._clients = [InferenceServerClient(**connection.channel(url)) for url in connection.urls]
+        self.guard = ChannelGuard()
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._clients: dict[int, InferenceServerClient] = {}
 
     async def call(self, endpoint: int, method: str, arguments: Mapping[str, Any]) -> Any:
-        return getattr(self._clients[endpoint], method)(**arguments)
+        self.guard.check()
+        try:
+            return getattr(self._client(endpoint), method)(**arguments)
+        except Exception:
+            self.guard.check_open()  # another thread may have closed the client; gRPC then raises errors of its own
+            raise
+
+    async def look(self, probe: PortProbe) -> ServerError | None:
+        if probe.claim():
+            probe.look()
+        return probe.seen()
 
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -34,26 +52,45 @@ class _BlockingChannels:
         return next(clips, None)
 
     def close(self) -> None:
-        for client in self._clients:
-            client.close()
+        if self.guard.close():
+            with self._lock:
+                for client in self._clients.values():
+                    client.close()
+
+    def _client(self, endpoint: int) -> InferenceServerClient:
+        with self._lock:
+            if endpoint not in self._clients:
+                self.guard.check()
+                url = self._connection.urls[endpoint]
+                self._clients[endpoint] = InferenceServerClient(**self._connection.channel(url))
+            return self._clients[endpoint]
 
 
 class Client(ClientBase):
     """Scores videos, folders of JPEGs and live streams on one or several EulerNet servers.
 
-    Clips carry no state: they go to the servers in turn, and again to the next one when a server fails. One client may
-    be used by several threads.
+    Clips carry no state: they go to the servers in turn, and again to the next one when a server fails. Servers that
+    differ in weights or precision are never mixed: calls raise MixedServersError, or leave out a server that became
+    different after the first call.
+
+    One client may be used by several threads. It belongs to the process that makes its first call: `fork` later needs
+    a new client in each process.
 
     Args:
         urls: gRPC address host:port of the server, or several.
-        timeout_s: for one call with all its retries.
+        timeout_s: for one call with all its retries, up to a day.
         tls: certificates for TLS; plain text without it.
-        headers: gRPC headers of every request, such as an access token.
-        retry: send a clip, or the first frame of a stream, again after an error that may pass. With False each is
-            sent once and its error is raised, and `weights` alone asks for the label of the weights.
+        headers: gRPC headers of every request.
+        token: bearer token of every request, as text or as a Token that reads a file or an environment variable.
+        plain_text_token: send the token without TLS to other hosts than this machine.
+        max_frame_mb: size of the largest JPEG that is sent; a larger frame raises TooLargeError. The server has a
+            limit of its own, 16 MB by default.
+        retry: send a clip or a frame again after an error that may pass. With False each is sent once and its error
+            is raised, a stream is never replayed, and `weights` alone asks for the label of the weights.
 
     Raises:
-        ValueError: an address or the timeout is wrong.
+        ValueError, TypeError: an argument is wrong.
+        CredentialsError: a certificate or the token can't be used, or the token would be sent in plain text.
     """
 
     def _open(self, connection: Connection) -> _BlockingChannels:
@@ -89,9 +126,17 @@ class Client(ClientBase):
         """
         return run_blocking(self._session.score_frames(jpegs, name, keep_jpegs))
 
-    def stream(self, sequence_id: int | str | None = None) -> Stream:
-        """Opens a live stream. `sequence_id`: the correlation id; random by default. See Stream."""
-        return Stream(self, sequence_id)
+    def stream(self, sequence_id: int | str | None = None, *, replay_mb: float = DEFAULT_REPLAY_MB) -> Stream:
+        """Opens a live stream; see Stream.
+
+        Args:
+            sequence_id: the correlation id; random by default.
+            replay_mb: memory for the frames that bring the stream back when its server fails; with 0 it is lost then.
+
+        Raises:
+            ValueError: names the argument.
+        """
+        return Stream(self, sequence_id, replay_mb)
 
     def weights(self) -> str:
         """Label of the served weights, asked for once; "unknown" if the server does not report it."""
@@ -118,10 +163,11 @@ class Client(ClientBase):
         return run_blocking(check(self._session))
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Closes the connections. Calls in progress end with ClientStateError, and so do later ones."""
         self._channels.close()
 
     def __enter__(self) -> Client:
+        self._channels.guard.check_open()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -133,18 +179,25 @@ class Stream(StreamBase):
 
     The first frame carries START. `last=True` carries END; without it, leaving the block sends END. A frame that cannot
     be scored is returned with its STATUS and raises nothing: the stream continues.
+
+    When the server fails, or has dropped the stream, the frames since the last start of the filter are sent to another
+    server, or to the same one again, and the scores continue as if nothing had happened. If these frames take more than
+    `replay_mb`, the filter starts anew, and the frame's result has `started_anew`.
     """
 
-    def __init__(self, client: Client, sequence_id: int | str | None = None) -> None:
-        super().__init__(client, sequence_id)
+    def __init__(
+        self, client: Client, sequence_id: int | str | None = None, replay_mb: float = DEFAULT_REPLAY_MB
+    ) -> None:
+        super().__init__(client, sequence_id, replay_mb)
         self._lock = threading.Lock()
 
     def score(self, jpeg: bytes, *, last: bool = False) -> FrameResult:
         """Scores the next frame.
 
         Raises:
-            StreamLostError: play the stream again from its first frame; `__cause__` is the frame's error.
-            ServerError: the first frame was not answered; it may be sent again.
+            ServerError: the frame was not answered; it may be sent again.
+            StreamLostError: without a replay, or where the server came back with other weights: play the stream again
+                from its first frame; `__cause__` is the frame's error.
         """
         with self._lock:
             return run_blocking(self._stream.score(jpeg, last))

@@ -4,6 +4,7 @@
 EulerNetError
 ├── MediaError                  a file or folder, before a request is sent
 │   ├── MissingFileError
+│   ├── NotAFileError           a pipe, a socket, a device or an address
 │   ├── UnreadableFileError
 │   ├── NotAVideoError
 │   │   └── TruncatedVideoError
@@ -20,12 +21,16 @@ EulerNetError
 │   │   └── OtherWeightsError   its scores are another model's
 │   └── BatchStoppedError       start again to continue
 ├── PerfAnalyzerError           Triton's own load tester is missing, or failed
+├── CredentialsError            a certificate, a key or a token can't be used
+├── ClientStateError            a client that is closed, or used in another process or event loop
 └── ServerError
     ├── ServerUnavailableError
-    │   └── ServerBusyError     its queue is full
+    │   ├── ServerBusyError     its queue is full
+    │   └── ConnectionSetupError  another port, TLS on one side only, or a certificate
     ├── RequestTimeoutError
     ├── RequestRefusedError     sending it again would not help
     ├── ServerFailedError       a stage of the ensemble failed
+    ├── MixedServersError       the servers' weights or precisions differ
     ├── ResponseError           a response that breaks the contract
     └── SequenceError           a stream used against its order
         └── StreamLostError     play the stream again from its first frame
@@ -38,6 +43,7 @@ from eulernet_core.errors import (
     EulerNetError,
     MediaError,
     MissingFileError,
+    NotAFileError,
     NotAVideoError,
     TooFewFramesError,
     TruncatedVideoError,
@@ -47,6 +53,9 @@ from eulernet_core.errors import (
 __all__ = [
     "BatchError",
     "BatchStoppedError",
+    "ClientStateError",
+    "ConnectionSetupError",
+    "CredentialsError",
     "EmptyFolderError",
     "EulerNetError",
     "FaceMovedError",
@@ -54,7 +63,9 @@ __all__ = [
     "JournalError",
     "MediaError",
     "MissingFileError",
+    "MixedServersError",
     "NoFaceError",
+    "NotAFileError",
     "NotAVideoError",
     "OtherWeightsError",
     "PerfAnalyzerError",
@@ -100,7 +111,7 @@ class UndecodableError(FrameError):
 
 
 class TooLargeError(FrameError):
-    """The picture is over the server's pixel limit."""
+    """The picture is over the server's limits, or its JPEG is larger than the client sends."""
 
 
 class FaceMovedError(FrameError):
@@ -131,6 +142,14 @@ class PerfAnalyzerError(EulerNetError):
     """perf_analyzer is missing, does not run on this machine, or measured nothing."""
 
 
+class CredentialsError(EulerNetError):
+    """A certificate, a key or a token is missing or not valid, or a token would be sent in plain text."""
+
+
+class ClientStateError(EulerNetError):
+    """The client is closed, or it is used outside of the process or the event loop that it belongs to."""
+
+
 class ServerError(EulerNetError):
     """The server, or the connection to it."""
 
@@ -140,7 +159,11 @@ class ServerUnavailableError(ServerError):
 
 
 class ServerBusyError(ServerUnavailableError):
-    """The server's queue is full."""
+    """The server's queue is full, or all of its streams are taken."""
+
+
+class ConnectionSetupError(ServerUnavailableError):
+    """A port answers, but not to this client: another protocol, TLS on one side only, or a refused certificate."""
 
 
 class RequestTimeoutError(ServerError):
@@ -153,6 +176,10 @@ class RequestRefusedError(ServerError):
 
 class ServerFailedError(ServerError):
     """The server accepted the request and failed."""
+
+
+class MixedServersError(ServerError):
+    """The servers of one client, or a server before and after its restart, differ in weights or precision."""
 
 
 class ResponseError(ServerError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -55,9 +56,14 @@ class SourceFigure:
 
 
 class Report:
-    """Collects results and errors, and writes them as one HTML file."""
+    """Collects results and errors, and writes them as one HTML file.
 
-    def __init__(self) -> None:
+    Args:
+        passed_over: lines about files that are not scored.
+    """
+
+    def __init__(self, passed_over: Sequence[str] = ()) -> None:
+        self._passed_over = list(passed_over)
         self._sources: list[SourceFigure] = []
         self._errors: list[tuple[str, str, str]] = []
 
@@ -89,6 +95,7 @@ class Report:
         return template.render(
             sources=self._sources,
             errors=self._errors,
+            passed_over=self._passed_over,
             weights=weights,
             warning=weights_warning(weights),
             server_version=server_version,

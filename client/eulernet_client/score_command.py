@@ -14,13 +14,11 @@ import click
 from eulernet_client.command_options import connect, server_options
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
     from eulernet_client._result import VideoResult
     from eulernet_client.client import Client
     from eulernet_client.errors import EulerNetError
     from eulernet_client.html_report import Report
+    from eulernet_client.source_search import PassedOver
 
     Row = tuple[str, VideoResult | EulerNetError]
 
@@ -54,8 +52,8 @@ def score(
 ) -> None:
     """Score videos and folders: live or attack.
 
-    A folder stands for the videos in it, and for those in its subfolders. A folder with JPEGs and no video is one
-    source: its files are the frames.
+    A folder stands for the videos in it, and for those in its subfolders. A folder with pictures and no video is one
+    source: its files are the frames. Files and linked folders that are passed over are named after the table.
 
     With --out, archives of any size are scored into a table, with bounded memory. A source that can't be scored gets a
     row with its error. FILE.journal.jsonl beside the table records the scored sources: an interrupted run continues
@@ -83,31 +81,43 @@ def _score_and_print(
     paths: Sequence[str], as_json: bool, report: str | None, clips: int, server: dict[str, Any]
 ) -> None:
     """The command without --out."""
-    from eulernet_client.sources import find_sources
+    from eulernet_client.source_search import passed_over_lines, search_sources
+    from eulernet_client.terminal_output import output_errors, print_results, shown
 
-    sources = [source for path in paths for source in find_sources(path)]
+    found = search_sources(*paths)
+    passed_over = [shown(line) for line in passed_over_lines(found.passed_over)]
     with connect("Client", **server) as client:
         drawn = None
         if report is not None:
             from eulernet_client.html_report import Report
 
-            drawn = Report()
-        version, rows = _score_all(client, sources, clips, drawn)
+            drawn = Report(passed_over)
+        version, rows = _score_all(client, found.sources, clips, drawn)
         weights = _weights(rows) or client.weights()
+    # The report first: a terminal that goes away must not cost it.
+    failure = None if drawn is None or report is None else _written(drawn, report, weights, version)
     if as_json:
-        click.echo(json.dumps(_as_json(weights, rows), indent=2, allow_nan=False))
+        with output_errors():
+            click.echo(json.dumps(_as_json(weights, rows, found.passed_over), indent=2, allow_nan=False))
     else:
-        _print(weights, rows)
-    if drawn is not None and report is not None:
-        try:
-            drawn.write(report, weights=weights, server_version=version)
-        except OSError as error:
-            raise click.ClickException(
-                f"{report}: cannot be written ({error.strerror}); choose another file"
-            ) from error
-        click.echo(f"report: {report}", err=True)
+        print_results(weights, rows)
+        for line in passed_over:
+            click.echo(line, err=True)
+    if failure is not None:
+        raise failure
+    if report is not None:
+        click.echo(f"report: {shown(report)}", err=True)
     if any(isinstance(row, Exception) for _, row in rows):
         sys.exit(1)
+
+
+def _written(drawn: Report, report: str, weights: str, version: str) -> click.ClickException | None:
+    """Writes the report. Returns the error to show after the results, if it can't be written."""
+    try:
+        drawn.write(report, weights=weights, server_version=version)
+    except OSError as error:
+        return click.ClickException(f"{report}: cannot be written ({error.strerror}); choose another file")
+    return None
 
 
 def _score_all(
@@ -157,10 +167,11 @@ def _score_one(
 
 
 def _progress(sources: Sequence[Path]) -> Any:
-    from rich.console import Console
     from rich.progress import track
 
-    console = Console(stderr=True)
+    from eulernet_client.terminal_output import PatientConsole
+
+    console = PatientConsole(stderr=True)
     if not console.is_terminal or len(sources) < 2:
         return sources
     return track(sources, description="scoring", console=console, transient=True)
@@ -171,46 +182,8 @@ def _weights(rows: Sequence[Row]) -> str:
     return ", ".join(labels)
 
 
-def _as_json(weights: str, rows: Sequence[Row]) -> dict[str, Any]:
+def _as_json(weights: str, rows: Sequence[Row], passed_over: Sequence[PassedOver] = ()) -> dict[str, Any]:
     clips = [
         {"path": path, "error": row.to_dict()} if isinstance(row, Exception) else row.to_dict() for path, row in rows
     ]
-    return {"weights": weights, "clips": clips}
-
-
-def _print(weights: str, rows: Sequence[Row]) -> None:
-    from rich.console import Console
-
-    from eulernet_core.weights_label import weights_warning
-
-    console = Console(highlight=False)
-    console.print(f"weights: {weights}", style="yellow" if weights_warning(weights) else None, markup=False)
-    console.print(_table(rows, console))
-
-
-def _shown(text: str) -> str:
-    """The text of a row, which may hold any file's name, without control characters and broken UTF-8."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def _table(rows: Sequence[Row], console: Console) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=False)
-    table.add_column("clip", overflow="fold", ratio=1 if console.width < 100 else None)
-    table.add_column("verdict", no_wrap=True)
-    for heading in ("liveness", "frames", "ms/frame"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for path, row in rows:
-        name = Text(_shown(path))
-        if isinstance(row, Exception):
-            name.append("\n" + _shown(str(row).removeprefix(f"{path}: ")), style="red")
-            table.add_row(name, Text("not scored", style="bold red"), "-", "-", "-")
-            continue
-        for warning in row.warnings:
-            name.append("\n" + _shown(warning), style="yellow")
-        verdict = Text(row.verdict, style="bold green" if row.live else "bold red")
-        table.add_row(name, verdict, f"{row.liveness:.3f}", str(row.frames_used), f"{row.ms_per_frame:.1f}")
-    return table
+    return {"weights": weights, "clips": clips, "passed_over": [each.to_dict() for each in passed_over]}

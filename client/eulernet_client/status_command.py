@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eulernet_client.command_options import connect, server_options
+from eulernet_client.command_options import WAIT_SECONDS, connect, server_options
 
 if TYPE_CHECKING:
     from eulernet_client._result import Health
@@ -21,7 +21,7 @@ POLL_S = 0.5  # between two checks with --wait-s
 
 @click.command()
 @server_options(timeout_s=10.0)
-@click.option("--wait-s", type=click.FloatRange(min=0), default=0, help="Seconds to wait for a healthy server.")
+@click.option("--wait-s", type=WAIT_SECONDS, default=0, help="Seconds to wait for a healthy server.")
 def status(urls: Sequence[str], wait_s: float, **server: Any) -> None:
     """Check the health of the server, with a real inference through both ensembles.
 
@@ -56,9 +56,11 @@ def _healthy(client: Client, deadline: float) -> Health:
 
 
 def _print(health: Health) -> None:
+    from eulernet_client.terminal_output import shown
+
     click.echo(f"healthy: {health.url}")
     click.echo(f"  server   Triton {health.server_version}")
     click.echo(f"  models   {', '.join(health.models)} ready")
-    click.echo(f"  weights  {health.weights}")
+    click.echo(f"  weights  {shown(health.weights)}")
     click.echo(f"  clip     {1000 * health.clip_s:.1f} ms for 4 frames")
     click.echo(f"  stream   {1000 * health.stream_s:.1f} ms a frame")

@@ -17,8 +17,12 @@ from eulernet_loadtest.results import OURS, PERF_ANALYZER, Run
 from eulernet_loadtest.runner import Runner
 
 
-def by_turns(runner: Runner, plans: Sequence[Plan], rounds: int, binary: Path, url: str, out: Path) -> list[Run]:
+def by_turns(
+    runner: Runner, plans: Sequence[Plan], rounds: int, binary: Path, url: str, out: Path, access: Sequence[str] = ()
+) -> list[Run]:
     """Runs each plan with this load tester, then with perf_analyzer, `rounds` times; keeps the CSV files in `out`.
+
+    `access`: perf_analyzer's arguments for TLS and headers.
 
     Raises:
         PerfAnalyzerError: perf_analyzer did not run.
@@ -32,7 +36,7 @@ def by_turns(runner: Runner, plans: Sequence[Plan], rounds: int, binary: Path, u
         for number, plan in product(range(1, rounds + 1), plans):
             runs += runner.run([plan])
             assert plan.concurrency is not None  # perf_analyzer can't pace the frames of an open loop
-            job = Job(plan.mode, plan.concurrency, plan.duration_s, url, data[plan.mode])
+            job = Job(plan.mode, plan.concurrency, plan.duration_s, url, data[plan.mode], tuple(access))
             runs.append(measure(binary, job, out / f"perf_analyzer.{plan.mode.value}.{plan.concurrency}.{number}.csv"))
     return runs
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
+from eulernet_client.command_options import SECONDS, WAIT_SECONDS
 from eulernet_core.clip_geometry import CLIP_FRAMES
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 MODES = click.Choice(["streams", "clips"])
-SECONDS = click.FloatRange(min=0, min_open=True)
 VIDEOS = click.argument("paths", nargs=-1, required=True, metavar="VIDEO...")
 MOST_FRAMES = click.option(
     "--most-frames",
@@ -62,7 +62,7 @@ def run_options(duration_s: float) -> Decorator:
         for option in (
             click.option(
                 "--warm-up-s",
-                type=click.FloatRange(min=0),
+                type=WAIT_SECONDS,
                 default=2.0,
                 show_default=True,
                 help="Seconds of load before the measurement starts.",

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
 from eulernet_client.command_options import connect
+from eulernet_client.terminal_output import PatientConsole
 from eulernet_core.errors import EulerNetError
 from eulernet_loadtest import loadtest_report
 from eulernet_loadtest.results import Machine, Run, Session
@@ -71,16 +71,26 @@ class LoadSession:
             largest=largest,
             machine=self.machine,
         )
-        console = Console(highlight=False)
+        page, failure = _report(session, out)  # first: a terminal that goes away must not cost it
+        console = PatientConsole(highlight=False)
         console.print(table(session.runs))
         for run in session.runs:
             for note in run.notes:
                 console.print(f"{run.load}: {note}", style="yellow", markup=False)
         if largest:
             console.print(largest, style="bold", markup=False)
-        with writable(out):
-            page = loadtest_report.write(session, out)
+        if failure is not None:
+            raise failure
         click.echo(f"report: {page}", err=True)
+
+
+def _report(session: Session, out: Path) -> tuple[Path | None, click.ClickException | None]:
+    """Writes the report. Returns its page, or the error to show after the results."""
+    try:
+        with writable(out):
+            return loadtest_report.write(session, out), None
+    except click.ClickException as error:
+        return None, error
 
 
 @contextmanager

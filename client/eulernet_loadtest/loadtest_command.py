@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eulernet_client.command_options import server_options
-from eulernet_loadtest.load_options import MODES, MOST_FRAMES, SECONDS, VIDEOS, numbers_option, out_option, run_options
+from eulernet_client.command_options import SECONDS, SERVER_OPTIONS, server_options
+from eulernet_loadtest.load_options import MODES, MOST_FRAMES, VIDEOS, numbers_option, out_option, run_options
 
 if TYPE_CHECKING:
     from eulernet_loadtest.plan import Plan
@@ -64,7 +64,7 @@ def loadtest(
 
     Exit status: 0 measured, 1 nothing was scored or the search found nothing, 2 wrong usage.
     """
-    server = {name: given.pop(name) for name in ("urls", "timeout_s", "tls", "tls_ca", "headers")}
+    server = {name: given.pop(name) for name in SERVER_OPTIONS}
     plans = _plans(find_max_streams, **given)
     from eulernet_loadtest.load_session import LoadSession, command_errors
 

@@ -17,10 +17,12 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+from eulernet_client.command_options import request_headers
 from eulernet_client.errors import PerfAnalyzerError
 from eulernet_core.whole_files import replacing, sha256_of
 from eulernet_loadtest.metrics import Latency
@@ -42,24 +44,55 @@ PROXIES = {"http_proxy", "https_proxy", "grpc_proxy", "all_proxy"}
 
 @dataclass(frozen=True)
 class Job:
-    """One call of perf_analyzer. `duration_s`: of all windows; `data`: the real-data JSON."""
+    """One call of perf_analyzer.
+
+    Attributes:
+        duration_s: of all windows.
+        data: the real-data JSON.
+        access: arguments for TLS and headers, which may be secret.
+    """
 
     mode: Mode
     concurrency: int
     duration_s: float
     url: str
     data: Path
+    access: tuple[str, ...] = field(default=(), repr=False)
 
     def arguments(self, csv_path: Path) -> list[str]:
         """The arguments after the program's name; the same on a GPU cluster."""
         return [
-            *("-m", self.mode.model, "-i", "grpc", "-u", self.url),
+            *("-m", self.mode.model, "-i", "grpc", "-u", self.url, *self.access),
             *("--input-data", str(self.data)),
             *("--concurrency-range", str(self.concurrency)),
             *("--measurement-interval", str(round(1000 * self.duration_s / WINDOWS))),
             *("--stability-percentage", str(ANY_SPREAD_PERCENT), "--max-trials", str(WINDOWS)),
             *("-f", str(csv_path)),
         ]
+
+
+def access_arguments(server: dict[str, Any]) -> tuple[str, ...]:
+    """perf_analyzer's arguments for TLS, headers and token.
+
+    Args:
+        server: the values of `eulernet_client.command_options.server_options`.
+
+    Raises:
+        PerfAnalyzerError: perf_analyzer lacks the option.
+    """
+    if server["tls_server_name"]:
+        raise PerfAnalyzerError(
+            "--tls-server-name: perf_analyzer can't check another name; connect by a name in the certificate"
+        )
+    files = {
+        "root-certifications": server["tls_ca"],
+        "certificate-chain": server["tls_cert"],
+        "private-key": server["tls_key"],
+    }
+    found = [f"--ssl-grpc-{name}-file={path}" for name, path in files.items() if path]
+    tls = ["--ssl-grpc-use-ssl"] if found or server["tls"] else []
+    headers = request_headers(server)
+    return (*tls, *found, *(part for key, value in headers.items() for part in ("-H", f"{key}:{value}")))
 
 
 def find(given: Path | None, kept: Path) -> Path:

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from eulernet_loadtest.load_options import MODES, MOST_FRAMES, SECONDS, VIDEOS, numbers_option, out_option, run_options
+from eulernet_client.command_options import SECONDS, SERVER_OPTIONS, server_options
+from eulernet_loadtest.load_options import MODES, MOST_FRAMES, VIDEOS, numbers_option, out_option, run_options
 
 
 @click.command("perf-data")
@@ -37,20 +38,8 @@ def perf_data(paths: Sequence[str], mode: str, most_frames: int, out: Path) -> N
 
 @click.command()
 @VIDEOS
-@click.option(
-    "--url",
-    default="localhost:8001",
-    show_default=True,
-    envvar="EULERNET_URL",
-    metavar="HOST:PORT",
-    help="gRPC address of the server.",
-)
-@click.option(
-    "--timeout-s",
-    type=SECONDS,
-    default=10.0,
-    show_default=True,
-    help="Seconds for one request of this project's load tester.",
+@server_options(
+    timeout_s=10.0, several_urls=False, timeout_help="Seconds for one request of this project's load tester."
 )
 @click.option(
     "--mode", "modes", type=MODES, multiple=True, help="Call to measure; repeat it for both. [default: clips]"
@@ -78,8 +67,6 @@ def perf_data(paths: Sequence[str], mode: str, most_frames: int, out: Path) -> N
 @out_option("out/perf", "Folder for the report and for perf_analyzer's CSV files.")
 def perf(
     paths: Sequence[str],
-    url: str,
-    timeout_s: float,
     modes: Sequence[str],
     concurrency: Sequence[int],
     rounds: int,
@@ -87,9 +74,11 @@ def perf(
     perf_analyzer: Path | None,
     most_frames: int,
     out: Path,
-    **plan: Any,
+    **given: Any,
 ) -> None:
     """Compare Triton's perf_analyzer with `eulernet loadtest`, by turns, on the same pictures and concurrency.
+
+    perf_analyzer gets the headers and the token on its command line, which other users of this machine can read.
 
     Exit status: 0 measured, 1 a tool failed, nothing was scored or (with --agree-percent) the two disagree, 2 usage.
     """
@@ -98,16 +87,18 @@ def perf(
     from eulernet_loadtest.load_session import LoadSession, command_errors
     from eulernet_loadtest.plan import Mode, Plan
 
+    server = {name: given.pop(name) for name in SERVER_OPTIONS}
     with command_errors():
-        session = LoadSession("perf", paths, most_frames, urls=[url], timeout_s=timeout_s)
+        session = LoadSession("perf", paths, most_frames, **server)
+        access = tool.access_arguments(server)
         binary = tool.find(perf_analyzer, Path("out/perf_analyzer"))
         click.echo(f"perf_analyzer: {binary}", err=True)
         plans = [
-            Plan(mode=Mode(mode), concurrency=int(number), **plan)
+            Plan(mode=Mode(mode), concurrency=int(number), **given)
             for mode in modes or ("clips",)
             for number in concurrency
         ]
-        runs = by_turns(session.runner, plans, rounds, binary, url, out)
+        runs = by_turns(session.runner, plans, rounds, binary, server["urls"][0], out, access)
         session.finish(runs, out)
     compared = agreement(runs)
     for line in compared.lines:

@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from eulernet_client.sources import find_sources, jpeg_files
-from eulernet_core.clip_geometry import CLIP_FRAMES, FRAME_INTERVAL, too_few_frames
+from eulernet_client.media_kinds import folder_frames
+from eulernet_client.sources import find_sources, frame_jpeg
+from eulernet_core.clip_geometry import CLIP_FRAMES, FRAME_INTERVAL, FRAME_SPACING_S, too_few_frames
 from eulernet_core.errors import EmptyFolderError, MissingFileError, TooFewFramesError
 from eulernet_core.jpeg import encode_jpeg
-from eulernet_core.video import named_errors, read_frames, upright
+from eulernet_core.video import named_errors, read_frames, read_spaced_frames, upright
 
 DEFAULT_FRAMES = 48  # of one source: at 640x480 about 5 MB
 
 
 @dataclass(frozen=True)
 class Source:
-    """Every 3rd frame of one video or folder, for streams and for clips."""
+    """Frames of one video, 0.1 s apart, or every 3rd of a folder, for streams and for clips."""
 
     path: str
     jpegs: tuple[bytes, ...]
@@ -76,18 +77,19 @@ def _read(path: Path, most_frames: int) -> Source:
 
 
 def _folder(folder: Path, most_frames: int) -> tuple[bytes, ...]:
-    files = jpeg_files(folder)
+    files = folder_frames(folder).files
     if not files:
-        raise EmptyFolderError(f"{folder}: no JPEG and no video in this folder; name a video, or a folder of frames")
+        raise EmptyFolderError(f"{folder}: no picture and no video in this folder; name a video, or a folder of frames")
     chosen = files[::FRAME_INTERVAL][:most_frames]
     if len(chosen) < CLIP_FRAMES:
         raise TooFewFramesError(f"{folder}: {too_few_frames(len(files))}")
-    return tuple(file.read_bytes() for file in chosen)
+    return tuple(frame_jpeg(file, str(folder)) for file in chosen)
 
 
 def _video(path: Path, most_frames: int) -> tuple[bytes, ...]:
-    frames = read_frames(path, lambda frame: encode_jpeg(upright(frame)), every=FRAME_INTERVAL)
+    frames = read_spaced_frames(path, lambda frame: encode_jpeg(upright(frame)))
     jpegs = tuple(islice(frames, most_frames))
     if len(jpegs) < CLIP_FRAMES:
-        raise TooFewFramesError(f"{path}: {too_few_frames(sum(1 for _ in read_frames(path, lambda frame: None)))}")
+        count = sum(1 for _ in read_frames(path, lambda frame: None))
+        raise TooFewFramesError(f"{path}: {count} frames, needs {CLIP_FRAMES} that are {FRAME_SPACING_S:g} s apart")
     return jpegs

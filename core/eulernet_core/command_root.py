@@ -7,6 +7,8 @@ An entry point may say which extra its command needs: `name = "package.module:co
 from __future__ import annotations
 
 import difflib
+import io
+import sys
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -30,6 +32,13 @@ class LazyGroup(click.Group):
     def __init__(self, *args: Any, entry_point_group: str = GROUP, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._entry_points = {point.name: point for point in entry_points(group=entry_point_group)}
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            # A file's name that the terminal can't encode is printed with escapes and loses no result.
+            if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(self._entry_points)

@@ -4,6 +4,7 @@
 EulerNetError
 └── MediaError                  the file or folder, before anything is sent
     ├── MissingFileError
+    ├── NotAFileError           a pipe, a socket, a device or an address
     ├── UnreadableFileError
     ├── NotAVideoError
     │   └── TruncatedVideoError
@@ -30,6 +31,10 @@ class MissingFileError(MediaError):
     """There is nothing at that path."""
 
 
+class NotAFileError(MediaError):
+    """A pipe, a socket, a device or an address, and videos are read from files only."""
+
+
 class UnreadableFileError(MediaError):
     """The operating system refused to read the file."""
 
@@ -43,7 +48,7 @@ class TruncatedVideoError(NotAVideoError):
 
 
 class EmptyFolderError(MediaError):
-    """The folder holds no JPEG."""
+    """The folder holds no frames."""
 
 
 class TooFewFramesError(MediaError):

@@ -83,7 +83,8 @@ def locked(path: Path, waiting: Callable[[], None] = lambda: None, wait: bool = 
     """
     if not path.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o644)
+    # A lock file that is a link would make a file elsewhere.
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -105,7 +105,9 @@ def test_rows_hold_the_scores_of_single_calls(server, mixed, tmp_path, weights_l
             assert row["weights"] == weights_label
             assert row["seconds"] > 0
             assert row["error"] is None
-    assert [rows[name]["status"] for name in ("good.mp4", "half.mp4", "two")] == ["OK", "NO_FACE", "SEVERAL_FACES"]
+    assert not set(rows["good.mp4"]["status"].split("|")) - {"OK", "SMALL_FACE", "DEGRADED"}
+    assert "NO_FACE" in rows["half.mp4"]["status"].split("|")
+    assert "SEVERAL_FACES" in rows["two"]["status"].split("|")
     assert "1 of 2 clips" in rows["half.mp4"]["warnings"][0]
     bad = {name: (row["error_type"], row["status"]) for name, row in rows.items() if row["error"]}
     assert bad == {

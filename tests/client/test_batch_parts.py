@@ -25,6 +25,7 @@ from eulernet_client.batch.score_table import check_table, write_table
 from eulernet_client.batch.table_command import summary_text
 from eulernet_client.errors import JournalError, NoFaceError, OtherWeightsError, TableError
 from eulernet_client.score_command import score
+from eulernet_core.csv_cells import formula_safe
 
 NOWHERE = "127.0.0.1:9"  # the discard port: closed
 
@@ -41,17 +42,36 @@ def rows_of(out):
         return [{name: _from_csv(name, value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
+FORMULAS = ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n=1", "＝1", "＋1", "－1", "＠1"]
+
+
+def test_cells_that_a_spreadsheet_would_run_are_escaped(tmp_path):
+    path = tmp_path / "t.csv"
+    odd = {"liveness": -0.0, "clip_liveness": [-1.0], "box": [-3.5, 0.0, 1.0, 2.0], "warnings": ["=1"]}
+    write_table(path, [row_named(text, weights=text, **odd) for text in FORMULAS])
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for text, row in zip(FORMULAS, rows, strict=True):
+        assert [row["path"], row["weights"]] == [f"'{text}"] * 2
+        assert row["error"].startswith(f"'{text}: ")
+        assert float(row["liveness"]) == 0.0, "a number stays a number"
+        assert [json.loads(row[name]) for name in ("clip_liveness", "box", "warnings")] == [[-1.0], odd["box"], ["=1"]]
+    assert formula_safe("a=1") == "a=1"
+    assert formula_safe("") == ""
+
+
 def _from_csv(name, value):
     if COLUMNS[name] in ("texts", "numbers", "number", "count"):
         return json.loads(value) if value else None
-    return value or None
+    plain = value.removeprefix("'")
+    return (plain if value == formula_safe(plain) else value) or None
 
 
 def row_named(path, **changes):
     return {**error_row(path, NoFaceError(f"{path}: frame 0: no face found"), None, "untrained", 0.1234), **changes}
 
 
-WEIRD = ["plain.mp4", 'a "quoted", name\n.mp4', "esc\x1b[31m.mp4", "Größe/顔.mp4"]
+WEIRD = ["plain.mp4", "-dash.mp4", "=1+1.mp4", "@x.mp4", 'a "quoted", name\n.mp4', "esc\x1b[31m.mp4", "Größe/顔.mp4"]
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
@@ -169,7 +189,10 @@ def test_journal_keeps_the_newest_row_and_drops_withdrawn_ones(tmp_path):
         assert journal.entries["/b\udcff"].mark == "later"
 
 
-@pytest.mark.parametrize("torn", [b"{", b'{"key": "/x", "mark": "m", "fin', b"\0" * 600, b'{"key": "/x"}\n', b"7\n"])
+TORN = [b"{", b'{"key": "/x", "mark": "m", "fin', b"\0" * 600, b'{"key": "/x"}\n', b"7\n", b"\n", b", \n"]
+
+
+@pytest.mark.parametrize("torn", TORN)
 def test_journal_cuts_off_a_broken_end(tmp_path, torn):
     with journal_at(tmp_path / "j") as journal:
         journal.add("/a", scored("/a"))
@@ -204,7 +227,9 @@ def test_journal_of_other_settings_is_refused_and_untouched(tmp_path, changes, k
         ("my notes\n", "j: .*--out"),
         ('{"a": 1}\n', "j: .*--out"),
         ("7", "j: .*--out"),
-        ('{"eulernet_journal": 99, "weights": "", "clips": 1}\n', "j: .*99.* 1; .*--out"),
+        ('{"eulernet_journal": 99, "weights": "", "clips": 1}\n', "j: .*99.* 2 .*--out"),
+        ('{"eulernet_journal": 1, "weights": "untrained", "clips": 1}\n', "j: .*format 1.* 2 .*--out"),
+        ('{"eulernet_journal": 2, "weights": "untrained", "clips": 1}\n', "j: line 1 is damaged.*--out"),
     ],
 )
 def test_another_kind_of_file_is_refused_and_untouched(tmp_path, text, fields):
@@ -212,6 +237,97 @@ def test_another_kind_of_file_is_refused_and_untouched(tmp_path, text, fields):
     with pytest.raises(JournalError, match=fields):
         journal_at(tmp_path / "j")
     assert (tmp_path / "j").read_text() == text
+
+
+def edited(text, number, change):
+    lines = text.splitlines(keepends=True)
+    lines[number - 1 : number] = change(lines[number - 1])
+    return b"".join(lines)
+
+
+CHANGES = {
+    "another score": lambda line: [line.replace(b'"frames": 0', b'"frames": 9')],
+    "another name": lambda line: [line.replace(b'"key": "/', b'"key": "/x')],
+    "another sum": lambda line: [line[:-6] + (b"0000" if line[-6:-2] != b"0000" else b"1111") + line[-2:]],
+    "bytes of zero": lambda line: [b"\0" * len(line)],
+    "half a line": lambda line: [line[: len(line) // 2] + b"\n"],
+    "a missing line": lambda line: [],
+    "a line twice": lambda line: [line, line],
+    "an added line": lambda line: [b'{"void": "/a"}\n', line],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_line_of_a_journal_is_named_and_nothing_is_cut_off(tmp_path, change):
+    path = tmp_path / "j"
+    with journal_at(path) as journal:
+        for name in ("/a", "/b", "/c", "/d"):
+            journal.add(name, scored(name))
+    whole = path.read_bytes()
+    for number in (2, 3):
+        path.write_bytes(edited(whole, number, CHANGES[change]))
+        before = path.read_bytes()
+        assert before != whole
+        at = number + (change == "a line twice")
+        with pytest.raises(JournalError, match=f"j: line {at} is damaged.*head -n {at - 1}"):
+            journal_at(path)
+        assert path.read_bytes() == before
+        path.write_bytes(b"".join(before.splitlines(keepends=True)[: at - 1]))
+        with journal_at(path) as journal:  # the remedy of the message
+            assert len(journal.entries) == at - 2
+
+
+def test_a_changed_last_line_is_not_believed(tmp_path):
+    path = tmp_path / "j"
+    with journal_at(path) as journal:
+        for name in ("/a", "/b"):
+            journal.add(name, scored(name))
+    path.write_bytes(edited(path.read_bytes(), 3, CHANGES["another score"]))
+    with journal_at(path) as journal:
+        assert list(journal.entries) == ["/a"], "the source of the other is scored again"
+
+
+def test_no_flipped_bit_is_believed(tmp_path):
+    path = tmp_path / "j"
+    with journal_at(path) as journal:
+        for name in ("/a", "/b", "/c"):
+            journal.add(name, scored(name))
+        rows = {key: journal.row(key) for key in journal.entries}
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        try:
+            with journal_at(path) as journal:
+                assert "/c" not in journal.entries
+                assert all(journal.row(key) == rows[key] for key in journal.entries)
+        except JournalError:
+            refused += 1
+    assert 0.6 < refused / len(range(0, len(whole), 3)) < 0.8, "the last line is cut off, the others are refused"
+
+
+def test_a_line_of_another_journal_is_not_believed(tmp_path):
+    for name in ("j", "k"):
+        with journal_at(tmp_path / name, weights=name) as journal:
+            for key in ("/a", "/b"):
+                journal.add(key, scored(key))
+    j, k = ((tmp_path / name).read_bytes().splitlines(keepends=True) for name in ("j", "k"))
+    (tmp_path / "j").write_bytes(b"".join([j[0], k[1], j[2]]))
+    with pytest.raises(JournalError, match="line 2"):
+        journal_at(tmp_path / "j", weights="j")
+
+
+def test_only_a_regular_file_is_a_journal(tmp_path):
+    target = tmp_path / "precious"
+    target.write_text("mine\n")
+    (tmp_path / "link").symlink_to(target)
+    (tmp_path / "dangling").symlink_to(tmp_path / "new")
+    os.mkfifo(tmp_path / "pipe")
+    for name, says in (("link", "is a link"), ("dangling", "is a link"), ("pipe", "not a regular"), (".", "directory")):
+        with pytest.raises(JournalError, match=f"{says}.*--out"):
+            journal_at(tmp_path / name)
+    assert target.read_text() == "mine\n"
+    assert not (tmp_path / "new").exists()
 
 
 def test_two_runs_do_not_write_one_journal(tmp_path):
@@ -247,7 +363,7 @@ def test_fingerprints_follow_the_source_and_nothing_else(tmp_path, make):
     video = tmp_path / "v.mp4"
     video.write_bytes(b"x" * 9)
     marks = {fingerprint(folder), fingerprint(video)}
-    for name in ("scores.csv", ".0.jpg", "a.png"):  # a table inside the folder, and files that are not frames
+    for name in ("scores.csv", ".0.jpg", "a.txt"):  # a table inside the folder, and files that are not frames
         (folder / name).write_text("x")
     assert fingerprint(folder) in marks
     (folder / "0.jpg").rename(folder / "a0.jpg")

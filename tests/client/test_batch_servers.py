@@ -5,7 +5,6 @@ import asyncio
 import contextlib
 import json
 import re
-import shutil
 import time
 
 import pytest
@@ -15,7 +14,6 @@ from eulernet_client.batch import Settings, score_batch, weights
 from eulernet_client.batch.archive_run import journal_path
 from eulernet_client.batch.journal import Journal
 from eulernet_client.errors import BatchStoppedError, OtherWeightsError, RequestTimeoutError, ServerUnavailableError
-from eulernet_serving.embedded_server import EmbeddedServer, Ports
 
 pytestmark = pytest.mark.triton
 
@@ -135,21 +133,6 @@ async def test_server_that_hangs_ends_the_run_and_its_failures_are_scored_again(
         seen = Seen()
         summary = await batch(relay.url, sources, out, seen)
     assert (seen.before, seen.count, summary.not_scored) == (0, 22, 0)
-
-
-@pytest.fixture(scope="module")
-def other_server(repository, tmp_path_factory):
-    """The real server whose weights have another label."""
-    folder = tmp_path_factory.mktemp("other")
-    copy = shutil.copytree(repository, folder / "model_repository")
-    config = copy / "antispoof_clip" / "configs" / "cpu.pbtxt"
-    text, found = re.subn(r'(key: "weights" value \{ string_value: ")[^"]*', r"\g<1>other", config.read_text())
-    assert found == 1
-    config.write_text(text)
-    with EmbeddedServer(copy, Ports(0, 0, 0), folder / "server.log") as running:
-        running.wait_ready(120)
-        yield running
-        running.check_running()
 
 
 def test_one_table_does_not_mix_two_models(server, other_server, archive, tmp_path, weights_label):

@@ -18,8 +18,9 @@ from rich.console import Console
 
 from eulernet_client import AsyncClient, Client, FrameResult, Status, VideoResult, errors
 from eulernet_client.command_options import connect
-from eulernet_client.score_command import _as_json, _table, score
+from eulernet_client.score_command import _as_json, score
 from eulernet_client.status_command import status
+from eulernet_client.terminal_output import details, results_table, shown
 from eulernet_core.command_root import main
 
 NOWHERE = "127.0.0.1:9"  # the discard port: closed
@@ -39,6 +40,8 @@ def run(*arguments: str) -> Result:
         (["score", "a.mp4", "--header", "token"], "NAME=VALUE"),
         (["score", "a.mp4", "--report", "no/such/folder/r.html"], "--report"),
         (["status", "--wait-s", "-1"], "--wait-s"),
+        (["status", "--wait-s", "inf"], "--wait-s"),
+        (["status", "--wait-s", "nan"], "--wait-s"),
         (["--no-such-option"], "--no-such-option"),
     ],
 )
@@ -133,7 +136,7 @@ def test_json_rows() -> None:
 def test_table_fits_80_columns_without_colours(path: str) -> None:
     console = Console(width=80, force_terminal=False, highlight=False)
     with console.capture() as captured:
-        console.print(_table(rows(path), console))
+        console.print(results_table(rows(path), console))
     text = captured.get()
     text.encode("utf-8")
     assert "\x1b" not in text
@@ -152,6 +155,126 @@ def test_table_fits_80_columns_without_colours(path: str) -> None:
     assert attack.split() == ["x.mp4", "attack", "0.100", "4", "250.0"]
     (bad,) = (line for line in lines if "not scored" in line)
     assert bad.split() == ["d/empty.mp4", "not", "scored", "-", "-", "-"]
+
+
+NAMES = ["Größe 顔.mp4", "bad\udcff.mp4", "esc\x1b[31m.mp4", "-line\nbreak.mp4"]
+SHOWN = {
+    "ascii": ["Gr\\xf6\\xdfe \\u9854.mp4", "bad\\udcff.mp4", "esc\\x1b[31m.mp4", "-line\\nbreak.mp4"],
+    "latin-1": ["Größe \\u9854.mp4", "bad\\udcff.mp4", "esc\\x1b[31m.mp4", "-line\\nbreak.mp4"],
+    "utf-8": ["Größe 顔.mp4", "bad\\udcff.mp4", "esc\\x1b[31m.mp4", "-line\\nbreak.mp4"],
+}
+
+
+@pytest.mark.parametrize("encoding", SHOWN)
+def test_names_that_can_not_be_printed_stay_readable(encoding: str) -> None:
+    assert [shown(name, encoding) for name in NAMES] == SHOWN[encoding]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "options"),
+    [
+        ("ascii", []),
+        ("latin-1", []),
+        ("utf-8", []),
+        ("ascii", ["--json"]),
+        ("ascii", ["--out", "t.csv"]),
+        ("ascii", ["--report", "r.html"]),
+    ],
+)
+def test_no_terminal_costs_a_result(encoding: str, options: list[str], tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "100"}
+    environment.pop("PYTHONUTF8", None)
+    command = [sys.executable, "-m", "eulernet_client", "score", "--url", NOWHERE, *options, "--", *NAMES]
+    for name in NAMES:
+        (tmp_path / name).touch()
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=60, check=False)
+    text = done.stdout.decode(encoding)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    if options == ["--json"]:
+        assert [row["path"] for row in json.loads(text)["clips"]] == NAMES
+    elif "--out" in options:
+        assert NOWHERE.encode() in done.stderr
+    else:
+        assert all(name in text for name in SHOWN[encoding])
+        assert (tmp_path / "r.html").exists() == bool(options)
+
+
+@pytest.mark.parametrize("width", [30, 59, 60])
+def test_names_and_verdicts_fit_every_width(width: int, tmp_path: Path) -> None:
+    names = ["a-name-that-is-longer-than-thirty-columns.mp4", "b.mp4"]
+    for name in names:
+        (tmp_path / name).touch()
+    command = [sys.executable, "-m", "eulernet_client", "score", "--url", NOWHERE, *names]
+    environment = {**os.environ, "COLUMNS": str(width)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=60, check=False)
+    lines = done.stdout.decode().splitlines()
+    assert max(map(len, lines)) <= width
+    together = "".join("".join(lines).split())
+    assert "b.mp4" in together
+    assert together.count("notscored") == 2
+    assert "file" in together
+    if width < 60:
+        assert lines[1] == "a-name-that-is-longer-than-thirty-columns.mp4"[:width]
+
+
+def test_details_of_a_narrow_terminal() -> None:
+    live, bad, _ = rows("a.mp4")
+    assert details(live, "utf-8").plain == "live 0.900, 4 frames, 3.1 ms/frame\nseveral faces"
+    assert details(bad, "utf-8").plain.startswith("not scored\nframe 45: no face found")
+
+
+@pytest.mark.parametrize("options", [["--json"], ["--report", "r.html"]])
+def test_a_reader_that_goes_away_costs_no_report_and_no_traceback(options: list[str], tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    command = [sys.executable, "-m", "eulernet_client", "score", "--url", NOWHERE, *options, *["empty.mp4"] * 3]
+    receive, send = os.pipe()
+    os.close(receive)
+    done = subprocess.run(command, cwd=tmp_path, stdout=send, stderr=subprocess.PIPE, timeout=60, check=False)
+    os.close(send)
+    assert done.returncode == 1, "a source has no score"
+    assert b"rror" not in done.stderr
+    assert (tmp_path / "r.html").exists() == ("--report" in options)
+
+
+@pytest.mark.parametrize("options", [[], ["--json", "--report", "r.html"]])
+def test_a_full_disk_behind_standard_output_is_named(options: list[str], tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    command = [sys.executable, "-m", "eulernet_client", "score", "--url", NOWHERE, *options, "gone.mp4"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"Error: standard output can't be written (No space left on device)")
+    assert (tmp_path / "r.html").exists() == ("--report" in options)
+
+
+def test_help_is_printed_on_every_terminal() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    command = [sys.executable, "-m", "eulernet_client", "loadtest", "--help"]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"N,N,\\u2026" in done.stdout
+
+
+GOES_ON = """
+import sys
+from eulernet_client.batch.progress import BatchProgress
+from eulernet_client.terminal_output import PatientConsole
+with BatchProgress(PatientConsole(stderr=True), line_every_s=0) as progress:
+    progress.begin(9, 3)
+    for _ in range(6):
+        progress.advance(failed=False)
+sys.exit(7)
+"""
+
+
+def test_a_batch_goes_on_when_the_reader_of_its_progress_goes_away() -> None:
+    receive, send = os.pipe()
+    os.close(receive)
+    done = subprocess.run([sys.executable, "-c", GOES_ON], stderr=send, timeout=60, check=False)
+    os.close(send)
+    assert done.returncode == 7
 
 
 def test_output_in_a_pipe_has_no_colours(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def python(code: str) -> str:
     return done.stdout
 
 
-EXPORTED = "AsyncClient AsyncStream Client FrameResult Health Status Stream Tls VideoResult find_sources"
+EXPORTED = "AsyncClient AsyncStream Client FrameResult Health Status Stream Tls Token VideoResult find_sources"
 
 
 def test_exported_names() -> None:
@@ -62,7 +62,8 @@ def test_both_clients_have_the_same_methods(blocking: type, asynchronous: type) 
 
 def test_both_clients_have_the_same_constructor() -> None:
     assert inspect.signature(Client) == inspect.signature(AsyncClient)
-    assert list(inspect.signature(Client).parameters) == ["urls", "timeout_s", "tls", "headers", "retry"]
+    arguments = "urls timeout_s tls headers token plain_text_token max_frame_mb retry"
+    assert list(inspect.signature(Client).parameters) == arguments.split()
 
 
 def test_examples_use_exported_names_only(root: Path) -> None:

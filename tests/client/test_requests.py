@@ -13,13 +13,14 @@ from tritonclient.grpc._utils import _get_inference_request
 from eulernet_client import Status, errors
 from eulernet_client._requests import (
     Answer,
+    ServedModel,
     SourceScores,
     StreamState,
     clip_call,
     frames_as_clip,
     parse_clip,
     parse_frame,
-    weights_label,
+    served_model,
 )
 from eulernet_client.sources import SourceClip, SourceFrame
 from eulernet_core.clip_geometry import clip_indices
@@ -115,6 +116,23 @@ def test_clip_result(make) -> None:
     assert "several faces in 1 of 4 frames" in warning
 
 
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        (Status.SEVERAL_FACES, "several faces"),
+        (Status.SMALL_FACE, "small face"),
+        (Status.DEGRADED, "compressed"),
+        (Status.REPEATED, "same picture"),
+    ],
+)
+def test_each_flag_of_a_scored_frame_is_a_warning(flag: Status, said: str, make) -> None:
+    scores = SourceScores("a")
+    scores.add(source_clip(), Answer(make.answer([0.5] * 4, [0, flag, flag, 0], COUNTS), 0, 0.1))
+    (warning,) = scores.result("").warnings
+    assert said in warning
+    assert ("2 of 4 frames" in warning) == (flag != Status.REPEATED)
+
+
 @pytest.mark.parametrize(("liveness", "live"), [(0.5, True), (np.nextafter(np.float32(0.5), np.float32(0)), False)])
 def test_live_from_one_half_up(liveness: float, live: bool, make) -> None:
     scores = SourceScores("a")
@@ -147,7 +165,6 @@ def test_several_clips_give_their_mean(make) -> None:
         ([0, 0, 2, 0], [1, 2, 1, 2], errors.FaceMovedError, 51, ""),
         ([0, 0, 24, 0], [1, 2, 2, 3], errors.TooLargeError, 51, ""),
         ([4, 2, 0, 0], [0, 1, 2, 3], errors.NoFaceError, 45, ""),
-        ([64, 0, 0, 0], [0, 1, 2, 3], errors.FrameError, 45, "STATUS 64"),
         ([0, 0, 0, 0], [1, 2, 3, 3], errors.ResponseError, None, "FRAME_COUNT is 3"),
     ],
 )
@@ -191,6 +208,7 @@ def test_result_as_json(make) -> None:
         "box": [40, 30, 200, 190],
         "frame_count": 1,
         "status": "OK",
+        "started_anew": False,
     }
     assert {key: row[key] for key in row if key != "frames"} == {
         "path": "a.mp4",
@@ -222,6 +240,10 @@ def flags(call) -> tuple[bool, bool]:
     return parameters["sequence_start"].bool_param, parameters["sequence_end"].bool_param
 
 
+def frame_answer(make, count: int, status: int = 0) -> Answer:
+    return Answer(make.answer([0.5], [status], [count], stream=True), 0, 0.1)
+
+
 def test_stream_start_and_end(make) -> None:
     state = StreamState(7)
     seen = []
@@ -230,19 +252,18 @@ def test_stream_start_and_end(make) -> None:
         assert call.model == "antispoof"
         assert message(call).parameters["sequence_id"].int64_param == 7
         seen.append(flags(call))
-        frame = state.answered(Answer(make.answer([0.5], [0], [number + 1], stream=True), 0, 0.1), last=number == 2)
+        frame = state.answered(frame_answer(make, number + 1), b"jpeg", last=number == 2)
         assert frame.index == number
     assert seen == [(True, False), (False, False), (False, True)]
     assert state.closing_call() is None, "END was sent"
     with pytest.raises(errors.SequenceError, match="stream 7: "):
-        state.call(b"jpeg", last=False)
+        state.check_open()
 
 
 def test_closing_a_stream_sends_end_with_an_undecodable_byte(make) -> None:
     state = StreamState("door 4")
     assert state.closing_call() is None, "nothing was sent, no slot is held"
-    state.call(b"jpeg", last=False)
-    state.answered(Answer(make.answer([0.5], [0], [1], stream=True), 0, 0.1), last=False)
+    state.answered(frame_answer(make, 1), b"jpeg", last=False)
     call = state.closing_call()
     assert call is not None
     assert flags(call) == (False, True)
@@ -251,32 +272,87 @@ def test_closing_a_stream_sends_end_with_an_undecodable_byte(make) -> None:
     assert state.closing_call() is None, "END is sent once"
 
 
-def test_first_frame_may_be_sent_again_later_ones_may_not(make) -> None:
+@pytest.mark.parametrize("error", [errors.RequestTimeoutError("h:1: no answer in time"), KeyboardInterrupt()])
+def test_without_a_replay_the_first_frame_may_be_sent_again_later_ones_may_not(make, error: BaseException) -> None:
     state = StreamState(9)
-    error = errors.RequestTimeoutError("h:1: no answer in time")
-    state.call(b"0", last=False)
     assert not state.failed(error)
     assert flags(state.call(b"0", last=False)) == (True, False)
-    state.answered(Answer(make.answer([0.5], [0], [1], stream=True), 0, 0.1), last=False)
-    state.call(b"1", last=False)
+    state.answered(frame_answer(make, 1), b"0", last=False)
     assert state.failed(error)
-    lost = state.lost(error)
-    assert type(lost) is errors.StreamLostError
-    assert "stream 9: " in str(lost)
-    assert str(error) in str(lost)
     with pytest.raises(errors.StreamLostError, match="stream 9: ") as caught:
-        state.call(b"2", last=False)
+        state.check_open()
     assert caught.value.__cause__ is error
 
 
-def test_interrupted_frame_loses_the_stream(make) -> None:
-    state = StreamState(9)
-    state.call(b"0", last=False)
-    state.answered(Answer(make.answer([0.5], [0], [1], stream=True), 0, 0.1), last=False)
-    state.call(b"1", last=False)
-    assert state.failed(KeyboardInterrupt())
-    with pytest.raises(errors.StreamLostError):
-        state.call(b"2", last=False)
+def test_the_error_of_a_lost_stream_names_the_cause() -> None:
+    lost = StreamState(9).lost(errors.RequestTimeoutError("h:1: no answer in time"))
+    assert type(lost) is errors.StreamLostError
+    assert "stream 9: " in str(lost)
+    assert "h:1: no answer in time" in str(lost)
+
+
+def played(make, *frames: tuple[bytes, int, int], bound: float = 1e6) -> StreamState:
+    """A stream that keeps frames, after frames with these JPEGs, STATUS and FRAME_COUNT."""
+    state = StreamState(9, bound)
+    for jpeg, status, count in frames:
+        state.answered(frame_answer(make, count, status), jpeg, last=False)
+    return state
+
+
+def kept(state: StreamState) -> list[bytes]:
+    return [each.jpeg for each in state.kept]
+
+
+def test_a_failed_frame_is_replayed_after_the_kept_ones(make) -> None:
+    state = played(make, (b"0", 0, 1), (b"1", 8, 1), (b"2", 0, 2))
+    assert not state.failed(errors.ServerFailedError("x"))
+    calls = [state.replay_call(each, start=number == 0) for number, each in enumerate(state.kept)]
+    assert [message(call).raw_input_contents[0] for call in calls] == [b"0", b"1", b"2"]
+    assert [flags(call) for call in calls] == [(True, False), (False, False), (False, False)]
+    state.rebuilt()
+    assert flags(state.call(b"3", last=True)) == (False, True)
+    assert not state.answered(frame_answer(make, 3), b"3", last=True).started_anew
+
+
+def test_frames_before_a_restart_of_the_filter_are_not_kept(make) -> None:
+    assert kept(played(make, (b"0", 0, 1), (b"1", 2, 1), (b"2", 1, 2), (b"3", 64, 3))) == [b"1", b"2", b"3"]
+    unusable = played(make, (b"0", 0, 1), (b"1", 2 | 8, 0), (b"2", 0, 1))
+    assert kept(unusable) == [b"0", b"1", b"2"], "a face that could not be cropped does not start the filter"
+
+
+def test_frames_without_a_face_are_kept_once_and_never_before_the_first_face(make) -> None:
+    state = played(make, (b"a", 4, 0), (b"b", 4, 0))
+    assert kept(state) == []
+    state.failed(errors.ServerFailedError("x"))
+    state.rebuilt()
+    assert flags(state.call(b"c", last=False)) == (True, False), "START: there is no state to rebuild"
+    state = played(make, (b"a", 4, 0), (b"0", 0, 1), (b"b", 4, 1), (b"c", 4, 1), (b"d", 8, 1), (b"e", 4, 1))
+    assert kept(state) == [b"0", b"b", b"d", b"e"]
+
+
+def test_the_bound_of_the_kept_frames(make) -> None:
+    big = bytes(1000)
+    state = played(make, (big, 0, 1), (big, 0, 2), bound=3000)
+    assert state.kept.complete
+    state.answered(frame_answer(make, 3), big, last=False)
+    assert (state.kept.complete, len(state.kept)) == (False, 0)
+    state.failed(errors.ServerFailedError("x"))
+    state.start_anew()
+    assert flags(state.call(big, last=False)) == (True, False)
+    assert state.answered(frame_answer(make, 1), big, last=False).started_anew
+    assert state.kept.complete, "the new start can be replayed"
+    assert len(state.kept) == 1
+    assert not state.answered(frame_answer(make, 2), big, last=False).started_anew
+    moved = played(make, (big, 0, 1), (big, 0, 2), (big, 0, 3), (big, 2, 1), bound=3000)
+    assert moved.kept.complete, "so can a relocated face"
+
+
+def test_a_broken_response_is_followed_by_a_replay(make) -> None:
+    state = played(make, (b"0", 0, 1))
+    with pytest.raises(errors.ResponseError):
+        state.answered(Answer(make.answer([0.5], [0], [1], stream=True, leave_out="STATUS"), 0, 0.1), b"1", False)
+    assert not state.served
+    assert kept(state) == [b"0"]
 
 
 def test_correlation_ids() -> None:
@@ -295,8 +371,10 @@ def test_frames_from_memory() -> None:
     assert [frame.index for frame in clip.frames] == [0, 1, 2, 3]
 
 
-def test_weights_label() -> None:
+def test_label_and_identity_of_a_server() -> None:
     response = service_pb2.ModelConfigResponse()
-    assert weights_label(response) == "unknown"
+    assert served_model(response) == ServedModel("unknown", "unknown")
     response.config.parameters["weights"].string_value = "oulu-p1-ema"
-    assert weights_label(response) == "oulu-p1-ema"
+    assert served_model(response) == ServedModel("oulu-p1-ema", "unknown")
+    response.config.parameters["identity"].string_value = "1a2b3c4d5e6f7a8b fp32"
+    assert served_model(response) == ServedModel("oulu-p1-ema", "1a2b3c4d5e6f7a8b fp32")

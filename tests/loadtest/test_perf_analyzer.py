@@ -213,6 +213,7 @@ def test_both_tools_measure_the_real_server(
     assert (out / "report.html").read_text().count("<img") >= 5
 
 
+@pytest.mark.slow
 @pytest.mark.triton
 def test_disagreement_fails_the_command(
     server: EmbeddedServer, measured_s: str, faces: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

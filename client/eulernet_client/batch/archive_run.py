@@ -16,7 +16,7 @@ from eulernet_client.batch.journal import Journal, fingerprint
 from eulernet_client.batch.pipeline import Pipeline, Settings
 from eulernet_client.batch.row import Row, Scored
 from eulernet_client.batch.score_table import check_table, write_table
-from eulernet_client.batch.weights import WeightsGuard, served_weights
+from eulernet_client.batch.weights import WeightsGuard, served_model
 from eulernet_client.errors import (
     BatchStoppedError,
     ServerBusyError,
@@ -47,6 +47,7 @@ class Summary:
         weights: label of the weights.
         live, attack, not_scored: number of rows of each kind.
         errors: number of rows by type of error.
+        passed_over: number of files and folders without a row, by reason; filled by the command.
         scored_now: sources of this run, with a score or an error.
         frames_now: frames in their scores.
         seconds: wall-clock time of this run's scoring.
@@ -58,6 +59,7 @@ class Summary:
     attack: int = 0
     not_scored: int = 0
     errors: Counter[str] = field(default_factory=Counter)
+    passed_over: Counter[str] = field(default_factory=Counter)
     scored_now: int = 0
     frames_now: int = 0
     seconds: float = 0.0
@@ -83,12 +85,17 @@ class Summary:
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         rates = {"sources_per_s": self.sources_per_s, "frames_per_s": self.frames_per_s}
-        return {**asdict(self), "errors": dict(self.errors), **rates}
+        return {**asdict(self), "errors": dict(self.errors), "passed_over": dict(self.passed_over), **rates}
 
 
 def journal_path(out: Path) -> Path:
     """The journal of a table: a file beside it."""
     return out.with_name(f"{out.name}.journal.jsonl")
+
+
+def passed_over_path(out: Path) -> Path:
+    """The list of what has no row in a table: a file beside it, a line of JSON for each entry."""
+    return out.with_name(f"{out.name}.passed_over.jsonl")
 
 
 async def score_batch(
@@ -121,11 +128,12 @@ async def score_batch(
     check_table(out)
     if out.exists() and not journal_path(out).exists():
         raise TableError(f"{out}: exists, without a journal beside it to continue; choose another --out")
-    weights = await served_weights(client)
+    model = await served_model(client)
     by_key = {_key(source): source for source in sources}
-    with Journal(journal_path(out), weights=weights, clips=settings.clips) as journal:
+    with Journal(journal_path(out), weights=model.weights, clips=settings.clips) as journal:
         todo = [key for key, source in by_key.items() if not _done(journal, key, source)]
-        batch = _Batch(client, journal, watcher, Summary(str(out), weights), len(todo))
+        guard = WeightsGuard(client, journal, model)
+        batch = _Batch(client, journal, watcher, guard, Summary(str(out), model.weights), len(todo))
         if watcher is not None:
             watcher.begin(len(by_key), len(by_key) - len(todo))
         await batch.run([by_key[key] for key in todo], settings)
@@ -147,11 +155,17 @@ class _Batch:
     """One run: moves rows from the pipeline to the journal until all are done or an error stops the run."""
 
     def __init__(
-        self, client: AsyncClient, journal: Journal, watcher: Watcher | None, summary: Summary, todo: int
+        self,
+        client: AsyncClient,
+        journal: Journal,
+        watcher: Watcher | None,
+        guard: WeightsGuard,
+        summary: Summary,
+        todo: int,
     ) -> None:
         self.summary = summary
         self._client, self._journal, self._watcher, self._todo = client, journal, watcher, todo
-        self._guard = WeightsGuard(client, journal, summary.weights)
+        self._guard = guard
         self._failures = 0  # server errors since the last source that had none
 
     async def run(self, todo: Sequence[Path], settings: Settings) -> None:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Journal of a batch: a file beside the table, with a line of JSON for each finished source.
 
-The first line names the weights and the clips of each source. A line is written by one call and never changed. A run
-that is killed leaves at most one broken line, at the end; opening the journal cuts it off.
+The first line names the weights and the clips of each source. A line is written by one call and never changed. It ends
+with a checksum of itself and of the line before, which finds lines that were changed, lost or added. A run that is
+killed leaves at most one broken line, at the end; opening the journal cuts it off, and its source is scored again.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from eulernet_client.batch.row import Row, Scored
 from eulernet_client.errors import JournalError, OtherWeightsError
-from eulernet_client.sources import JPEG_SUFFIXES
+from eulernet_client.media_kinds import is_frame_name
 
-FORMAT = 1
+FORMAT = 2
 LONGEST_HEAD = 1 << 16  # bytes of the first line; another kind of file may have no line breaks
+SUM_DIGITS = 16
 SYNC_S = 5.0  # a kill loses nothing; a power failure loses up to this many seconds of scores
 
 
@@ -36,21 +39,17 @@ class Entry(NamedTuple):
 
 
 def fingerprint(path: Path) -> str:
-    """Changes with the source: size and modification time of the video, or of all JPEGs of the folder; "" if they can't
-    be read."""
+    """Changes with the source: size and modification time of the video, or of all frames of the folder; "" if they
+    can't be read."""
     try:
         if not path.is_dir():
             return _size_and_time(path.stat())
         with os.scandir(path) as entries:  # half the time of Path.iterdir, for hundreds of frames
-            found = sorted((each.name, _size_and_time(each.stat())) for each in entries if _is_frame(each.name))
+            found = sorted((each.name, _size_and_time(each.stat())) for each in entries if is_frame_name(each.name))
     except OSError:
         return ""
     text = "\n".join(f"{name}\0{about}" for name, about in found)
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-
-
-def _is_frame(name: str) -> bool:
-    return name.lower().endswith(tuple(JPEG_SUFFIXES)) and not name.startswith(".")
 
 
 def _size_and_time(found: os.stat_result) -> str:
@@ -67,7 +66,8 @@ class Journal:
 
     Raises:
         OtherWeightsError: its scores are of other weights.
-        JournalError: another run has it open, it has other settings, it is not a journal, or it can't be opened.
+        JournalError: another run has it open, it has other settings, it is not a journal or a link to one, a line is
+            damaged or was edited, or it can't be opened.
     """
 
     def __init__(self, path: Path, *, weights: str, clips: int) -> None:
@@ -75,10 +75,8 @@ class Journal:
         self.entries: dict[str, Entry] = {}
         self._head = {"eulernet_journal": FORMAT, "weights": weights, "clips": clips}
         self._synced = time.monotonic()
-        try:
-            self._file = path.open("a+b", buffering=0)
-        except OSError as error:
-            raise JournalError(f"{path}: can't be opened ({error.strerror}); choose another --out") from error
+        self._sum = ""
+        self._file = _opened(path)
         try:
             self._lock()
             self._end = self._read()
@@ -132,19 +130,40 @@ class Journal:
 
     def _read(self) -> int:
         """Fills `entries`. Returns the end of the last whole line, in bytes."""
-        with self.path.open("rb") as lines:
+        with os.fdopen(os.dup(self._file.fileno()), "rb") as lines:
+            lines.seek(0)
             first = lines.readline(LONGEST_HEAD)
             if not first:
                 return 0
             self._compare(first)
             end = len(first)
-            for line in lines:
-                try:
-                    self._remember(json.loads(line), end, len(line))
-                except (ValueError, KeyError, TypeError):
+            for number, line in enumerate(lines, 2):
+                if not self._take(line, end):
+                    if lines.readline():
+                        raise self._damaged(number)
                     break
                 end += len(line)
         return end
+
+    def _take(self, line: bytes, offset: int) -> bool:
+        """Remembers a line. Returns whether it is as it was written."""
+        if not line.endswith(b"\n"):
+            return False
+        sum_now = line_sum(self._sum, line[:-_TAIL])
+        if line[-_TAIL:] != _tail(sum_now):
+            return False
+        try:
+            self._remember(json.loads(line), offset, len(line))
+        except (ValueError, KeyError, TypeError):
+            return False
+        self._sum = sum_now
+        return True
+
+    def _damaged(self, number: int) -> JournalError:
+        return JournalError(
+            f"{self.path}: line {number} is damaged or was changed; restore the file, or keep its first {number - 1} "
+            f"lines (head -n {number - 1}) to score the sources of the others again"
+        )
 
     def _remember(self, entry: dict[str, Any], offset: int, length: int) -> None:
         if "void" in entry:
@@ -160,7 +179,9 @@ class Journal:
             raise JournalError(f"{self.path}: not a journal of scores; move it away or choose another --out") from error
         again = f"choose another --out, or delete {self.path} and its table to score everything again"
         if version != FORMAT:
-            raise JournalError(f"{self.path}: format {version}, this version writes {FORMAT}; {again}")
+            raise JournalError(
+                f"{self.path}: a journal of format {version}, this version continues format {FORMAT} only; {again}"
+            )
         if weights != self._head["weights"]:
             raise OtherWeightsError(
                 f"{self.path}: its scores are of the weights {weights!r}, the server has {self._head['weights']!r}; "
@@ -170,10 +191,15 @@ class Journal:
             raise JournalError(
                 f"{self.path}: its scores have --clips {clips}, this run has --clips {self._head['clips']}; {again}"
             )
+        self._sum = line_sum("", first[:-_TAIL])
+        if first[-_TAIL:] != _tail(self._sum):
+            raise JournalError(f"{self.path}: line 1 is damaged or was changed; {again}")
 
     def _append(self, entry: dict[str, Any]) -> None:
         # ASCII, which preserves file names that are not UTF-8.
-        line = json.dumps(entry, allow_nan=False).encode("ascii") + b"\n"
+        body = json.dumps(entry, allow_nan=False).encode("ascii").removesuffix(b"}")
+        total = line_sum(self._sum, body)
+        line = body + _tail(total)
         try:
             if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -185,3 +211,40 @@ class Journal:
                 f"{self.path}: can't be written ({error.strerror}); free some space and start again to continue"
             ) from error
         self._end += len(line)
+        self._sum = total
+
+
+def line_sum(before: str, body: bytes) -> str:
+    """Checksum of a line.
+
+    Args:
+        before: the checksum of the line before; "" for the first one.
+        body: the line up to its checksum.
+    """
+    return hashlib.blake2b(before.encode("ascii") + body, digest_size=SUM_DIGITS // 2).hexdigest()
+
+
+def _tail(total: str) -> bytes:
+    """The end of a line's JSON, with its checksum."""
+    return f', "sum": "{total}"}}\n'.encode("ascii")
+
+
+_TAIL = len(_tail("0" * SUM_DIGITS))
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Opens a journal to read and append. Raises: JournalError."""
+    try:
+        # A link could lead the scores into any file of the user's.
+        handle = os.open(
+            path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o666
+        )
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise JournalError(f"{path}: is a link; remove it, or choose another --out") from error
+        raise JournalError(f"{path}: can't be opened ({error.strerror}); choose another --out") from error
+    file = os.fdopen(handle, "a+b", buffering=0)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        file.close()
+        raise JournalError(f"{path}: not a regular file; remove it, or choose another --out")
+    return file

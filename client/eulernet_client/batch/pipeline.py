@@ -18,10 +18,12 @@ from operator import or_
 from pathlib import Path
 from typing import TypeVar
 
+from eulernet_client._encoded_frames import refuse_large
 from eulernet_client._requests import Answer, SourceScores, clip_call, parse_clip
 from eulernet_client.aio import AsyncClient
 from eulernet_client.batch.journal import fingerprint
 from eulernet_client.batch.row import Scored, error_row, is_final, scored_row
+from eulernet_client.errors import TooLargeError
 from eulernet_client.sources import SourceClip, iter_clips
 from eulernet_core.status import Status
 
@@ -107,6 +109,11 @@ class Pipeline:
             source.seconds += time.monotonic() - begun
             if clip is None:
                 return
+            try:
+                refuse_large(str(source.path), clip.frames, self._client._session.connection.max_frame_bytes)
+            except TooLargeError as error:
+                source.refused.append(error)
+                continue
             await self._room.acquire()
             call = asyncio.create_task(self._send(clip))
             call.add_done_callback(lambda _: self._room.release())
@@ -120,6 +127,9 @@ class Pipeline:
 
     def _result(self, source: _Source, answered: list[tuple[SourceClip, Answer]]) -> Scored:
         scores = SourceScores(str(source.path))
+        for error in source.refused:
+            source.status = (source.status or Status.OK) | Status.TOO_LARGE
+            scores.refused(error)
         for clip, answer in answered:
             source.seconds += answer.latency_s
             flags = [frame.status for frame in parse_clip(answer.result)]
@@ -134,12 +144,19 @@ class Pipeline:
 
 @dataclass
 class _Source:
-    """A source in progress: `seconds` of reading and of waiting for responses, `status` of the frames answered."""
+    """A source in progress.
+
+    Attributes:
+        seconds: of reading and of waiting for responses.
+        status: of the frames answered or refused.
+        refused: errors of the clips that are too large to send.
+    """
 
     path: Path
     mark: str = ""
     seconds: float = 0.0
     status: Status | None = None
+    refused: list[TooLargeError] = field(default_factory=list)
     calls: list[asyncio.Task[tuple[SourceClip, Answer]]] = field(default_factory=list)
 
 

@@ -13,10 +13,11 @@ import json
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TextIO, cast
 
 from eulernet_client.batch.row import COLUMNS, Row
 from eulernet_client.errors import TableError
+from eulernet_core.csv_cells import formula_safe
 from eulernet_core.whole_files import replacing
 
 if TYPE_CHECKING:
@@ -66,24 +67,36 @@ def _text(value: object) -> object:
     return [_text(each) for each in value] if isinstance(value, list) else value
 
 
-def _write_jsonl(path: Path, rows: Iterable[Row]) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
+def _write_jsonl(path: Path, rows: Iterable[Row], mode: Literal["w", "x"] = "w") -> None:
+    with path.open(mode, encoding="utf-8", newline="\n") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _write_csv(path: Path, rows: Iterable[Row]) -> None:
-    """Writes lists as JSON, and None as an empty cell."""
+    """Writes lists as JSON, None as an empty cell, and text that a spreadsheet would run as a formula behind a '."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        # Only with this line end does csv quote a carriage return in a cell; each row is one write.
+        table = csv.DictWriter(_UnixLines(file), COLUMNS, lineterminator="\r\n")
         table.writeheader()
         for row in rows:
-            table.writerow(
-                {
-                    name: json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
-                    for name, value in row.items()
-                }
-            )
+            table.writerow({name: _cell(value) for name, value in row.items()})
+
+
+class _UnixLines:
+    """A file whose rows end with a line feed instead of "\\r\\n"."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        return self._file.write(text.removesuffix("\r\n") + "\n")
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, list):
+        return json.dumps(value, ensure_ascii=False)
+    return formula_safe(value) if isinstance(value, str) else value
 
 
 def _write_parquet(path: Path, rows: Iterable[Row]) -> None:
@@ -91,7 +104,7 @@ def _write_parquet(path: Path, rows: Iterable[Row]) -> None:
 
     lines = path.with_name(f"{path.name}.jsonl")
     try:
-        _write_jsonl(lines, rows)
+        _write_jsonl(lines, rows, "x")  # its name is random, as that of `path`, and must not be taken
         with path.open("wb") as file:
             sink = _Sink(file)
             write_parquet(

@@ -12,13 +12,15 @@ from pathlib import Path
 import click
 
 from eulernet_client.aio import AsyncClient
-from eulernet_client.batch.archive_run import Summary, score_batch
+from eulernet_client.batch.archive_run import Summary, journal_path, passed_over_path, score_batch
 from eulernet_client.batch.pipeline import Settings
 from eulernet_client.batch.progress import BatchProgress
 from eulernet_client.batch.score_table import check_table
 from eulernet_client.errors import EulerNetError, TableError
-from eulernet_client.sources import find_sources
+from eulernet_client.source_search import PassedOver, passed_over_lines, reason_counts, search_sources
+from eulernet_client.terminal_output import PatientConsole, output_errors, shown
 from eulernet_core.weights_label import weights_warning
+from eulernet_core.whole_files import write_whole_text
 
 CONCURRENCY = 8  # clips in flight for each server
 
@@ -39,23 +41,27 @@ def score_to_table(
         as_json: print the summary as JSON.
         client: a client, opened here.
     """
-    from rich.console import Console
-
     try:
         check_table(out)
     except TableError as error:
         raise click.BadParameter(str(error), param_hint="--out") from error
     chosen = {name: value for name, value in given.items() if value is not None}
     settings = Settings(**{"concurrency": CONCURRENCY * len(client.urls), **chosen})
-    sources = [source for path in paths for source in find_sources(path)]
+    found = search_sources(*paths)
     try:
-        with BatchProgress(Console(stderr=True)) as progress:
-            summary = asyncio.run(_score(client, sources, out, settings, progress))
+        with BatchProgress(PatientConsole(stderr=True)) as progress:
+            summary = asyncio.run(_score(client, found.sources, out, settings, progress))
     except EulerNetError as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         raise click.ClickException("interrupted; the scores so far are kept: start again to continue") from None
-    click.echo(json.dumps(summary.to_dict(), indent=2) if as_json else summary_text(summary))
+    passed_over = _passed_over(found.passed_over, out)
+    summary.passed_over = reason_counts(passed_over)
+    with output_errors():
+        if as_json:
+            click.echo(json.dumps(summary.to_dict(), indent=2))
+        else:
+            click.echo("\n".join([summary_text(summary), *passed_over_text(passed_over, out)]))
     if summary.not_scored:
         sys.exit(1)
 
@@ -67,10 +73,28 @@ async def _score(
         return await score_batch(client, sources, out, settings, progress)
 
 
+def _passed_over(passed_over: Sequence[PassedOver], out: Path) -> list[PassedOver]:
+    """What has no row, without the files of the table itself. Writes the list beside the table, if there is any."""
+    own = {path.absolute() for path in (out, journal_path(out), passed_over_path(out))}
+    others = [each for each in passed_over if each.path.absolute() not in own]
+    path = passed_over_path(out)
+    if others:
+        write_whole_text(path, "".join(f"{json.dumps(each.to_dict())}\n" for each in others))
+    else:
+        path.unlink(missing_ok=True)
+    return others
+
+
+def passed_over_text(passed_over: Sequence[PassedOver], out: Path) -> list[str]:
+    """What has no row in the table, as lines of text."""
+    lines = passed_over_lines(passed_over)
+    return [*lines, f"every name: {passed_over_path(out)}"] if lines else []
+
+
 def summary_text(summary: Summary) -> str:
     """The summary as a few lines of text."""
     warning = weights_warning(summary.weights)
-    lines = [f"weights: {summary.weights}" + (f" ({warning})" if warning else "")]
+    lines = [f"weights: {shown(summary.weights)}" + (f" ({warning})" if warning else "")]
     total = summary.live + summary.attack + summary.not_scored
     lines.append(
         f"{summary.out}: {total:,} rows: {summary.live:,} live, {summary.attack:,} attack, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 
+from eulernet_client._requests import ServedModel
 from eulernet_client.aio import AsyncClient
 from eulernet_client.batch.journal import Journal
 from eulernet_client.errors import OtherWeightsError, ServerError
@@ -12,36 +13,41 @@ from eulernet_client.errors import OtherWeightsError, ServerError
 CHECK_S = 30.0
 
 
-async def served_weights(client: AsyncClient) -> str:
-    """The common label of all servers that answer; "unknown" if they do not report it.
+async def served_model(client: AsyncClient) -> ServedModel:
+    """The common label and identity of all servers that answer; "unknown" if they do not report them.
 
     Raises:
-        OtherWeightsError: the labels differ.
+        OtherWeightsError: they differ.
         ServerError: no server answers.
     """
-    labels: dict[str, str] = {}
+    models: dict[str, ServedModel] = {}
     failure: ServerError | None = None
     for number, url in enumerate(client.urls):
         try:
-            labels[url] = await client._session.weights_of(number)
+            models[url] = await client._session.served_model(number)
         except ServerError as error:
             failure = error
-    if not labels and failure is not None:
+    if not models and failure is not None:
         raise failure
-    if len(set(labels.values())) > 1:
-        each = ", ".join(f"{url} has {label!r}" for url, label in labels.items())
+    if len(set(models.values())) > 1:
+        each = ", ".join(f"{url} has {described(model)}" for url, model in models.items())
         raise OtherWeightsError(f"the servers' weights differ ({each}); name servers of one model")
-    return next(iter(labels.values()))
+    return next(iter(models.values()))
+
+
+def described(model: ServedModel) -> str:
+    """The label in quotes, and the identity."""
+    return f"{model.weights!r} ({model.identity})"
 
 
 class WeightsGuard:
     """Asks again every CHECK_S, since servers may be replaced during a long batch.
 
-    When the label has changed, the scores since the last successful check are withdrawn.
+    When label or identity have changed, the scores since the last successful check are withdrawn.
     """
 
-    def __init__(self, client: AsyncClient, journal: Journal, weights: str) -> None:
-        self._client, self._journal, self._weights = client, journal, weights
+    def __init__(self, client: AsyncClient, journal: Journal, model: ServedModel) -> None:
+        self._client, self._journal, self._model = client, journal, model
         self._unsure: list[str] = []
 
     def scored(self, key: str) -> None:
@@ -58,16 +64,16 @@ class WeightsGuard:
         """Raises: OtherWeightsError, after withdrawing the scores that may be of other weights."""
         asked_of, self._unsure = self._unsure, []
         try:
-            now = await served_weights(self._client)
+            now = await served_model(self._client)
         except OtherWeightsError:
             self._journal.void([*asked_of, *self._unsure])
             raise
         except ServerError:
             self._unsure = [*asked_of, *self._unsure]
             return
-        if now != self._weights:
+        if now != self._model:
             self._journal.void([*asked_of, *self._unsure])
             raise OtherWeightsError(
-                f"the server's weights were {self._weights!r} and are now {now!r}; the scores since the last check "
-                "are withdrawn. Choose another --out for the new weights, or start again with the old ones"
+                f"the server's weights were {described(self._model)} and are now {described(now)}; the scores since "
+                "the last check are withdrawn. Choose another --out for the new weights, or start again with the old"
             )

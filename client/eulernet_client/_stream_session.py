@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The logic of a stream, for both clients: its frames go to one server, and are replayed on another when that fails."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import NoReturn
+
+from tenacity import AsyncRetrying
+
+from eulernet_client._encoded_frames import encoded_frame, refuse_large
+from eulernet_client._replay import DEFAULT_REPLAY_MB, MEGABYTE
+from eulernet_client._requests import Answer, StreamState, parse_frame
+from eulernet_client._result import FrameResult
+from eulernet_client._session import ClientBase, Session
+from eulernet_client._transport import END_TIMEOUT_S, Attempts, log
+from eulernet_client.errors import ClientStateError, MixedServersError, ServerError
+from eulernet_client.sources import SourceFrame
+from eulernet_core.tensors import STREAM_MODEL
+
+
+class StreamSession:
+    """Sends one stream's frames, in order. Its calls must not overlap.
+
+    Args:
+        session: of the client.
+        sequence_id: correlation id; random by default.
+        replay_mb: bound of the frames kept for a replay, in MB. 0: none, and a failed frame loses the stream.
+
+    Raises:
+        ValueError: names the argument.
+    """
+
+    def __init__(self, session: Session, sequence_id: int | str | None, replay_mb: float = 0.0) -> None:
+        if not replay_mb >= 0:
+            raise ValueError(f"replay_mb={replay_mb}: give 0 or more")
+        self._session = session
+        self.state = StreamState(sequence_id, replay_mb * MEGABYTE if session.connection.retry else 0.0)
+        self._endpoint: int | None = None  # the server that was sent frames last
+        self._identity = ""  # of the server that began the stream
+        self._fault: BaseException | None = None  # the latest failure
+
+    async def score(self, jpeg: bytes, last: bool) -> FrameResult:
+        """See Stream.score."""
+        jpeg = encoded_frame(jpeg)
+        self._refuse_large(jpeg)
+        self.state.check_open()
+        try:
+            answer = await self._send(jpeg, last)
+        except BaseException as error:
+            self._fault = error
+            differs = isinstance(error, MixedServersError)
+            if not self.state.failed(error, final=differs):
+                raise
+            self._log("stream_lost", "is lost")
+            if differs:
+                self._endpoint = None
+            if isinstance(error, ServerError):
+                raise self.state.lost(error) from error
+            raise
+        return self.state.answered(answer, jpeg, last)
+
+    async def close(self) -> None:
+        """See Stream.close."""
+        call = self.state.closing_call()
+        if call is not None and self._endpoint is not None:
+            timeout_s = min(self._session.connection.timeout_s, END_TIMEOUT_S)
+            # If END is lost, the server's idle timeout frees the slot; so it does when the client is closed already.
+            with suppress(ServerError, ClientStateError):
+                await self._session.infer(call, self._endpoint, timeout_s)
+
+    def _refuse_large(self, jpeg: bytes) -> None:
+        """Refuses a frame before it touches the stream's state. Raises: TooLargeError."""
+        index, name = self.state.frames, f"stream {self.state.sequence_id}"
+        refuse_large(name, [SourceFrame(index, f"frame {index}", jpeg)], self._session.connection.max_frame_bytes)
+
+    async def _send(self, jpeg: bytes, last: bool) -> Answer:
+        state, connection = self.state, self._session.connection
+        attempts = Attempts(
+            self._session.endpoints,
+            connection.timeout_s,
+            STREAM_MODEL,
+            retry=connection.retry and (state.replays or not state.begun),
+            home=self._endpoint if state.served else None,
+            replays=state.replays and state.begun,
+        )
+        async for attempt in AsyncRetrying(sleep=self._session.channels.sleep, **attempts.retrying()):
+            with attempt:
+                answer = await self._attempt(jpeg, last, attempts)
+        return answer
+
+    async def _attempt(self, jpeg: bytes, last: bool, attempts: Attempts) -> Answer:
+        """Sends a frame to the next server, after the frames that the server lacks."""
+        endpoint, timeout_s = attempts.next()
+        state = self.state
+        try:
+            if not (state.served and endpoint == self._endpoint):
+                await self._begin(endpoint, timeout_s, attempts)
+            return await self._session.infer(state.call(jpeg, last), endpoint, min(timeout_s, attempts.left_s))
+        except BaseException as error:
+            self._fault = error
+            if state.replays:
+                state.served = False
+            raise
+
+    async def _begin(self, endpoint: int, timeout_s: float, attempts: Attempts) -> None:
+        """Begins or continues the stream on a server that has no state of it. Raises: ServerError."""
+        urls = self._session.connection.urls
+        if self.state.replays or len(urls) > 1:
+            identity = (await self._session.admit(endpoint)).identity
+            if self.state.begun and identity != self._identity:
+                raise MixedServersError(
+                    f"{urls[endpoint]} has {identity!r}, the stream began with {self._identity!r}: its scores would be "
+                    "of two models"
+                )
+            self._identity = identity
+        self._endpoint = endpoint
+        if not self.state.begun:
+            return
+        if self.state.kept.complete:
+            await self._replay(endpoint, timeout_s, attempts)
+        else:
+            self._start_anew("more frames are needed than are kept")
+
+    async def _replay(self, endpoint: int, timeout_s: float, attempts: Attempts) -> None:
+        """Sends the kept frames; they may take half of the time that is left."""
+        state, enough = self.state, time.monotonic() + attempts.left_s / 2
+        for number, kept in enumerate(state.kept):
+            if time.monotonic() > enough:
+                return self._start_anew(f"only {number} of {len(state.kept)} frames could be replayed in time")
+            call = state.replay_call(kept, start=number == 0)
+            answer = await self._session.infer(call, endpoint, min(timeout_s, attempts.left_s))
+            if parse_frame(answer.result).frame_count != kept.frame_count:
+                return self._start_anew(f"replayed frame {number} was answered otherwise than before")
+        state.rebuilt()
+        self._log("replay", f"goes on after {len(state.kept)} replayed frames", frames=len(state.kept))
+        return None
+
+    def _start_anew(self, reason: str) -> None:
+        self.state.start_anew()
+        self._log("started_anew", f"starts anew: {reason}")
+
+    def _log(self, event: str, text: str, **more: int) -> None:
+        assert self._endpoint is not None  # nothing is lost or replayed before the first answer
+        server, name = self._session.connection.urls[self._endpoint], type(self._fault).__name__
+        fields = {"event": event, "server": server, "model": STREAM_MODEL, "error": name, **more}
+        message = "%s: %s: %s: stream %s %s (%s)"
+        log.info(message, server, STREAM_MODEL, name, self.state.sequence_id, text, event, extra=fields)
+
+
+class StreamBase:
+    """The constructor and the properties of both streams."""
+
+    def __init__(
+        self, client: ClientBase, sequence_id: int | str | None = None, replay_mb: float = DEFAULT_REPLAY_MB
+    ) -> None:
+        self._stream = StreamSession(client._session, sequence_id, replay_mb)
+
+    def __reduce__(self) -> NoReturn:
+        raise ClientStateError(f"{type(self).__name__} can't be pickled or copied; open one in each process")
+
+    @property
+    def sequence_id(self) -> int | str:
+        """The correlation id."""
+        return self._stream.state.sequence_id
