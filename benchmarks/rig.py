@@ -124,7 +124,7 @@ class Rig:
 
     def __init__(self, repository: Path, log: Path) -> None:
         self.repository = repository
-        self.server = EmbeddedServer(repository, Ports(0, 0, 0), log)
+        self.server = EmbeddedServer(repository, Ports(0, 0), log)
         self._stack = ExitStack()
 
     def __enter__(self) -> Rig:

@@ -53,6 +53,7 @@ def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         running.wait_ready(READY_TIMEOUT_S)
         yield running
         running.check_running()
+        running.kill()  # its own way to stop waits 10 s for streams that tests have left open
 
 
 @pytest.fixture(scope="session")
@@ -101,6 +102,7 @@ def tight_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         running.wait_ready(READY_TIMEOUT_S)
         yield running
         running.check_running()
+        running.kill()  # its own way to stop waits 10 s for streams that tests have left open
 
 
 @pytest.fixture(scope="session")

@@ -98,9 +98,16 @@ def variants(jpeg: bytes) -> dict[str, tuple[bytes, str]]:
         "progressive, 640 x 640, 300 empty scans": (empty_scans(640, 300), TOO_LARGE),
         "baseline, 640 x 640, 300 empty scans": (empty_scans(640, 300, progressive=False), TOO_LARGE),
         "baseline, 65500 x 65500": (empty_scans(65500, 1, progressive=False), TOO_LARGE),
+        "scans whose markers a comment divides": (_divided_scans(jpeg), SAME),
         "20 MB of zeros behind the end": (jpeg + bytes(20 << 20), TOO_LARGE),
     }
     return crafted
+
+
+def _divided_scans(jpeg: bytes) -> bytes:
+    """Behind the scan, 300 times half a marker, a comment, and the marker's other half."""
+    divided = b"\xff" + segment(0xFE, b"") + b"\xda\0\x08\1\1\0\0\x3f\0"
+    return jpeg[:-2] + divided * 300 + jpeg[-2:]
 
 
 def _twice_framed(jpeg: bytes) -> bytes:

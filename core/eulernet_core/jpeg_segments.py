@@ -50,7 +50,7 @@ class Segments:
         scans: number of scans.
         orientation: EXIF orientation, 1 to 8; 1 where there is none that follows the standard.
         end: offset behind the end marker, bytes.
-        dropped: the segments (start, end) that no decoder needs: metadata, thumbnails, comments.
+        dropped: the parts (start, end) before the first scan that no decoder needs: metadata, thumbnails, comments.
     """
 
     width: int = 0
@@ -77,7 +77,8 @@ def walk(encoded: npt.NDArray[np.uint8], whole: bool = True) -> Segments:
     found = Segments()
     expected = len(START_OF_IMAGE)
     for marker, start, end in _segments(encoded, data):
-        if start > expected and not found.scans:
+        in_header = not found.scans
+        if in_header and start > expected:
             found.dropped.append((expected, start))  # fill bytes, which not every decoder skips
         expected = end
         if marker in _FRAME_HEADERS:
@@ -87,9 +88,10 @@ def walk(encoded: npt.NDArray[np.uint8], whole: bool = True) -> Segments:
             if not whole:
                 break
         elif marker in _APPLICATION or marker == _COMMENT:
-            if marker == _EXIF and not found.orientation:
+            if marker == _EXIF and in_header and not found.orientation:
                 found.orientation = _orientation(data[start + 4 : end])
-            if marker not in _NEEDED_BY_DECODERS:
+            # Behind a scan nothing is dropped: the bytes on both sides could make a marker together.
+            if marker not in _NEEDED_BY_DECODERS and in_header:
                 found.dropped.append((start, end))
         elif marker == _EOI:
             found.end = end

@@ -7,7 +7,7 @@ from __future__ import annotations
 MAX_ENCODED_BYTES = 16 << 20  # of one frame's JPEG; the client refuses more before it sends it
 MAX_PIXELS = 16_777_216  # height x width, 4096 x 4096: a clip of four costs less than a second of one core
 MAX_PROGRESSIVE_PIXELS = 4_194_304  # of a picture with several scans, whose coefficients are all held in memory
-MAX_SCANS = 64  # each scan of a picture costs a pass over all of it
+MAX_SCANS = 16  # a usual progressive picture has 10; each scan of a picture costs a pass over all of it
 MIN_FACE_WIDTH_PERCENT = 15  # short-range BlazeFace finds faces of this share of the frame's width and up
 FACE_TOO_SMALL = f"the face must be at least {MIN_FACE_WIDTH_PERCENT} % of the frame's width and in full view"
 MAX_STREAMS = 1024  # open streams of a server whose filters have a state

@@ -25,8 +25,12 @@ EMBEDDED, PRODUCTION = "configs/cpu.pbtxt", "config.pbtxt"
 VARIABLES = {
     "EULERNET_URL": "Address host:port of the server, or several with a space between, for every command with `--url`. "
     "`eulernet serve -- COMMAND` sets it for COMMAND.",
+    "EULERNET_TOKEN": "Bearer token that the commands with `--url` send; read for every request.",
+    "EULERNET_TOKEN_FILE": "Path of a file with that token, as `--token-file`; read again when it changes.",
     "EULERNET_LOG_LEVEL": "Level of the served stages' log: `DEBUG`, `INFO` (default), `WARNING` or `ERROR`.",
     "EULERNET_LOG_FORMAT": "Format of the served stages' log: `text` (default) or `json`.",
+    "EULERNET_CONTROL_FOLDER": "Folder in which a file `draining` makes the served stages refuse new streams. "
+    "`eulernet serve` sets it for its stages.",
     "EULERNET_KEY": "Key of the closed APIs on a GPU node, in the command from `eulernet repository --target gpu`.",
     "XDG_CACHE_HOME": "Parent of the cache folder `eulernet`, which keeps the face models. Default: `~/.cache`.",
 }

@@ -10,7 +10,7 @@ import eulernet_client.errors
 import eulernet_core.errors
 from docs.generate.markdown import escaped, table
 from eulernet_core.errors import EulerNetError
-from eulernet_core.status import Status
+from eulernet_core.status import NOT_SCORED, Status
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
@@ -36,7 +36,8 @@ A command that meets one of these prints its message and ends with exit status 1
 """
 _STATUS = """## STATUS flags
 
-Every frame's response has a STATUS, a sum of these flags. A STATUS below {limit} means that the frame was scored.
+Every frame's response has a STATUS, a sum of these flags. The frame was scored if `STATUS & {not_scored} == 0`.
+The other flags are notes about a scored frame.
 A frame that was not scored leaves the filter's state unchanged and has LIVENESS 0.
 It is a response and not an error, because an error would also discard the frame's START or END flag.
 """
@@ -47,7 +48,10 @@ STATUS_MEANINGS = {
     Status.RELOCATED: "the detector found the face elsewhere; the filter restarted at this frame",
     Status.NO_FACE: "no face found; see the limits of the face's size in [how it works](../how_it_works.md#limits)",
     Status.UNDECODABLE: "not a complete JPEG, or a JPEG that cannot be decoded",
-    Status.TOO_LARGE: "more pixels than `max_pixels` of the locating stage; nothing was decoded",
+    Status.TOO_LARGE: "too many bytes, pixels or scans ([limits](../how_it_works.md#limits)); nothing was decoded",
+    Status.SMALL_FACE: "scored, but the face has too few pixels to judge; see [quality](../quality.md)",
+    Status.DEGRADED: "scored, but the face is too blurred or too compressed to judge; see [quality](../quality.md)",
+    Status.REPEATED: "scored; the picture is the same as the frame before, so it shows nothing new over time",
 }
 STATUS_ERRORS = {
     Status.NO_FACE: "NoFaceError",
@@ -101,7 +105,7 @@ def error_page(errors: list[type[EulerNetError]]) -> str:
     parts = [
         _INTRODUCTION + f"\n```text\n{tree}\n```",
         table(["exception", "base", "meaning"], rows),
-        _STATUS.format(limit=int(Status.NO_FACE)),
+        _STATUS.format(not_scored=int(NOT_SCORED)),
         table(["value", "flag", "meaning", "exception of the clip"], flags),
         _OTHERS,
         table(

@@ -192,6 +192,7 @@ def command(videos: Path, out: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "benchmarks.peers", "--videos", str(videos), "--out", str(out), *short, *options]
 
 
+@pytest.mark.slow
 @pytest.mark.triton
 @pytest.mark.skipif(find_spec("fastapi") is None, reason="FastAPI is not installed: pip install -e '.[bench]'")
 def test_a_short_run_of_real_servers(tmp_path: Path):

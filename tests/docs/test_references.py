@@ -59,7 +59,7 @@ def test_command_reference_has_every_command_and_option(point, command_sections)
 def test_command_reference_shows_defaults_and_limits(command_sections):
     row = next(line for line in command_sections["eulernet score"].splitlines() if "--timeout-s" in line)
     assert "default: 30.0" in row
-    assert re.search(r"--http-port[^\n]*default: 8000", command_sections["eulernet serve"])
+    assert re.search(r"--grpc-port[^\n]*default: 8001", command_sections["eulernet serve"])
 
 
 def test_command_reference_has_nothing_else(command_sections):

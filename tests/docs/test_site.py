@@ -37,7 +37,7 @@ def test_the_site_builds(tmp_path):
     build(site)
     names = {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
     expected = {"index", "quick_start", "how_it_works", "client", "operations", "gpu", "training", "architecture"}
-    expected |= {"throughput", "peers", "scaling", "tuning", "model_card", "plugin", "contributing"}
+    expected |= {"throughput", "peers", "scaling", "quality", "tuning", "model_card", "plugin", "contributing"}
     expected |= {"reference/commands", "reference/configuration", "reference/errors"}
     assert {f"{name}.html" for name in expected} <= names
     assert "DIIRFGate" in (site / "plugin.html").read_text()

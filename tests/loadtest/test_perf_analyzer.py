@@ -180,6 +180,7 @@ def test_agreement_is_judged_at_the_worst_load() -> None:
         agreement(runs[:1])
 
 
+@pytest.mark.slow
 @pytest.mark.triton
 def test_both_tools_measure_the_real_server(
     server: EmbeddedServer, measured_s: str, faces: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

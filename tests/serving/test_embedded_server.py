@@ -25,7 +25,10 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.triton
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGINT, signal.SIGHUP))],
+)
 def test_signal_stops_everything(repository, tmp_path, number):
     serving = Serving("--repository", str(repository), "--log", "log/server.log", cwd=tmp_path)
     running = serving.wait_ready()
@@ -63,6 +66,7 @@ def test_command_runs_beside_the_server(repository, tmp_path, code, expected):
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(300)"
 
 
+@pytest.mark.slow
 @pytest.mark.triton
 def test_command_that_will_not_go_is_made_to(repository, tmp_path):
     serving = Serving("--repository", str(repository), "--", sys.executable, "-c", DEAF, cwd=tmp_path)
@@ -77,6 +81,7 @@ def test_command_that_will_not_go_is_made_to(repository, tmp_path):
     assert serving.leftovers() == set()
 
 
+@pytest.mark.slow
 @pytest.mark.triton
 def test_command_goes_when_its_parent_is_killed(repository, tmp_path):
     script = "import time; print('up', flush=True); time.sleep(300)"
