@@ -98,7 +98,7 @@ def _fuzzed(
     """The content of fuzz.json."""
     found = guided(out / "guided", guided_runs, settings.seed, GUIDED_LIMIT_S)
     if not found.installed:
-        say("atheris is not installed: the coverage-guided part is left out")
+        say("atheris is not installed (pip install '.[fuzz]'): the coverage-guided part is left out")
     say(f"coverage-guided: {len(found.inputs)} inputs, {len(found.failures)} failures")
     measured = measure_costs(repository, out / "costs.log", out / "costly") if costs else []
     for cost in measured:

@@ -262,6 +262,7 @@ def test_one_bad_video_does_not_stop_the_rest(run: Run, videos: Path, tmp_path: 
     assert not (tmp_path / "made" / "none.png").exists()
 
 
+@pytest.mark.slow
 def test_untrained_network_and_simulated_videos_are_named_so(run: Run, videos: Path, tmp_path: Path) -> None:
     folder = tmp_path / "Test_files"
     folder.mkdir()

@@ -155,6 +155,7 @@ def test_weights_of_another_protocol_are_named(evaluated: tuple[Result, Path], r
     assert re.search("protocol 1.*protocol 3", warning)
 
 
+@pytest.mark.slow
 def test_each_fold_has_its_own_model(run, runs: Path, oulu: Path, evaluated, tmp_path: Path) -> None:
     model = f"{runs}/p{{protocol}}/{{fold}}/best.pt"
     done = run(model, oulu, tmp_path / "out", "--protocol", "1", "--protocol", "3", "--fold", "1", "--fold", "2")

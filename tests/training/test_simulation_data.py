@@ -116,6 +116,7 @@ def test_a_killed_run_goes_on_and_leaves_only_whole_files(tmp_path):
     assert all(path.read_bytes() == data for path, data in whole.items())
 
 
+@pytest.mark.slow
 def test_the_served_detector_finds_the_faces_and_the_eyes_are_where_the_file_says(videos, detect):
     for file, path in videos.items():
         eyes = read_eyes(path.with_suffix(".txt"))
