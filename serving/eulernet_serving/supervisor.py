@@ -186,7 +186,7 @@ class Supervisor:
             self._prober.every(None)
             self._kill()
         if action is Action.START:
-            with contextlib.suppress(ServerError, TritonMissingError):
+            with contextlib.suppress(ServerError, TritonMissingError, OSError):
                 self._start()
             self._prober.every(IMPATIENT_S)
         if action is Action.DRAIN:
@@ -208,7 +208,7 @@ class Supervisor:
         )
         try:
             server.__enter__()
-        except (ServerError, TritonMissingError) as error:
+        except (ServerError, TritonMissingError, OSError) as error:
             _LOG.error("tritonserver could not be started: %s", error)
             raise
         assert server.pid is not None
