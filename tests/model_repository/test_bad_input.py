@@ -264,7 +264,7 @@ def test_crafted_pictures(raw, encode, portrait, name):
         expected = raw.clip([plain] * 4)
         np.testing.assert_array_equal(answer.liveness, expected.liveness)
         np.testing.assert_array_equal(answer.box, expected.box)
-        assert answer.status.tolist() == expected.status.tolist()
+        assert (answer.status & ~REPEATED).tolist() == (expected.status & ~REPEATED).tolist()
     elif right == TURNED:
         turned = encode(np.rot90(portrait))
         for_itself = raw.clip([variants(turned)[name][0]] * 4)
