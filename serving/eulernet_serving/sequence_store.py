@@ -27,7 +27,7 @@ class SequenceLostError(Exception):
 
 
 class TooManySequencesError(Exception):
-    """A sequence begins where the model, or its caller, has as many as it may have."""
+    """A sequence without a state, where the model or its caller has as many as it may have."""
 
 
 @dataclass(frozen=True)
@@ -85,18 +85,16 @@ class SequenceStore(Generic[State]):
 
         Raises:
             SequenceLostError: there is nothing to continue.
-            TooManySequencesError: a sequence begins and there is no place for it.
+            TooManySequencesError: the sequence has no state yet and there is no place for one.
         """
         with self._lock:
             self._expire()
             known = self._find(correlation_id)
-            if start:
-                if known is None:
-                    self._admit(caller)
-                return self._new()
-            if known is None:
+            if known is None and not start:
                 raise SequenceLostError(correlation_id)
-            return self._new() if known.state is None else known.state
+            # Also a sequence that goes on: at its first usable frame it takes a place.
+            self._admit(correlation_id, known, caller if known is None or start else known.caller)
+            return self._new() if known is None or start or known.state is None else known.state
 
     def put(self, correlation_id: CorrelationId, state: State | None, start: bool, end: bool, caller: str = "") -> None:
         """Keeps the state after this frame, unless the sequence ended with it; None: it has none yet."""
@@ -108,11 +106,12 @@ class SequenceStore(Generic[State]):
                 caller = known.caller
             self._insert(correlation_id, _Sequence(state, caller, self._clock()))
 
-    def _admit(self, caller: str) -> None:
+    def _admit(self, correlation_id: CorrelationId, known: _Sequence[State] | None, caller: str) -> None:
         most, most_of_caller = self._limits.max_sequences, self._limits.max_sequences_per_caller
-        if len(self._with_state) >= most:
+        if (known is None or known.state is None) and len(self._with_state) >= most:
             raise TooManySequencesError(f"{most} streams are open, the most of this server; try another one, or later")
-        if caller and most_of_caller and self._of_caller[caller] >= most_of_caller:
+        counted = known is not None and known.caller == caller and correlation_id not in self._remembered
+        if caller and most_of_caller and self._of_caller[caller] - counted >= most_of_caller:
             raise TooManySequencesError(f"{most_of_caller} streams are open, the most of one caller; end some first")
 
     def _find(self, correlation_id: CorrelationId) -> _Sequence[State] | None:

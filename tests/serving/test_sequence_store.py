@@ -143,3 +143,21 @@ def test_the_caller_of_a_stream_is_the_one_that_began_it(clock: Clock) -> None:
         store.take(2, True, "a")
     begin(store, 1, 1, "b")  # a reused id ends the older sequence
     begin(store, 2, 1, "a")
+
+
+def test_sequences_that_began_without_a_state_do_not_pass_the_limits(clock: Clock) -> None:
+    """Opened in any number, each needs a place when its first usable frame comes, late or with another START."""
+    store = make(clock, most=2, of_caller=1)
+    for key in range(5):
+        begin(store, key, None)
+    begin(store, 10, None, "a")
+    clock.now_s = HOLDS_S + 0.1
+    begin(store, 11, 1, "a")
+    for start in (False, True):
+        with pytest.raises(TooManySequencesError):
+            store.take(10, start, "a")
+    begin(store, 0)
+    for start in (False, True):
+        with pytest.raises(TooManySequencesError):
+            store.take(1, start)
+    assert store.take(0, start=False) == 1
