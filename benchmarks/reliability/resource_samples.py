@@ -9,15 +9,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from types import TracebackType
 
+import numpy as np
 import psutil
 
 INTERVAL_S = 1.0
 ALLOWED_GROWTH = 0.05
 MEMORY, DESCRIPTORS, THREADS = "memory", "descriptors", "threads"
 SHARED_MEMORY, TEMPORARY_FILES = "shared memory", "temporary files"
+# A leak raises a value's low, middle and high levels. An allocator that keeps freed blocks for a while moves a process
+# between a few levels, which changes a median alone.
+LEVELS = (10, 50, 90)  # percentiles of a window
 # A growth is counted from this much on: one thread more of ten is no leak. Bytes, or a number.
 LEAST_GROWTH = {MEMORY: 2 << 20, DESCRIPTORS: 3, THREADS: 3, SHARED_MEMORY: 1 << 20, TEMPORARY_FILES: 1}
 Sample = tuple[float, Mapping[str, float]]  # seconds since the start, and "PROCESS WHAT" to its value
@@ -25,7 +28,10 @@ Sample = tuple[float, Mapping[str, float]]  # seconds since the start, and "PROC
 
 @dataclass(frozen=True)
 class Growth:
-    """One value in two windows, as medians. `share`: of the first; `leak`: over ALLOWED_GROWTH and LEAST_GROWTH."""
+    """One value in two windows: the one of LEVELS that grew least.
+
+    share: of the first; leak: over ALLOWED_GROWTH and LEAST_GROWTH.
+    """
 
     name: str
     first: float
@@ -90,14 +96,18 @@ def _allocated(path: Path) -> int:
 
 def growth(samples: Sequence[Sample], name: str, first: tuple[float, float], last: tuple[float, float]) -> Growth:
     """Compares a value in two windows of seconds since the start. Raises: ValueError for a window without samples."""
-    before, after = _median(samples, name, first), _median(samples, name, last)
-    share = (after - before) / before if before else float(after > 0)
+    levels = zip(_levels(samples, name, first), _levels(samples, name, last), strict=True)
+    share, before, after = min((_share(before, after), before, after) for before, after in levels)
     what = next(each for each in LEAST_GROWTH if name.endswith(each))
     return Growth(name, before, after, share, share > ALLOWED_GROWTH and after - before >= LEAST_GROWTH[what])
 
 
-def _median(samples: Sequence[Sample], name: str, window: tuple[float, float]) -> float:
+def _share(before: float, after: float) -> float:
+    return (after - before) / before if before else float(after > 0)
+
+
+def _levels(samples: Sequence[Sample], name: str, window: tuple[float, float]) -> list[float]:
     found = [values[name] for at_s, values in samples if window[0] <= at_s < window[1] and name in values]
     if not found:
         raise ValueError(f"{name}: no samples between {window[0]:.0f} and {window[1]:.0f} s; measure for longer")
-    return float(median(found))
+    return [float(each) for each in np.percentile(found, LEVELS)]

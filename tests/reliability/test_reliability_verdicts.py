@@ -138,6 +138,15 @@ def test_growth_counts_from_a_share_and_an_amount_on(name, before, after, leak):
     assert any(name.endswith(each) for each in LEAST_GROWTH)
 
 
+def test_freed_memory_that_an_allocator_keeps_for_a_while_is_no_leak():
+    name, freed, kept = "face_locate memory", 28e6, 38e6
+    often_freed = [freed, freed, freed, kept, kept]
+    often_kept = [freed, kept, kept, kept, kept]
+    assert not growth(samples(name, often_freed + often_kept), name, (0, 5), (5, 10)).leak
+    leaking = [each * 1.1 for each in often_freed]
+    assert growth(samples(name, often_freed + leaking), name, (0, 5), (5, 10)).leak
+
+
 def test_a_window_without_samples_is_an_error():
     with pytest.raises(ValueError, match="client memory"):
         growth(samples("client memory", [1.0]), "client memory", (0, 1), (5, 6))
