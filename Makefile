@@ -32,7 +32,7 @@ scaling: .venv/bench.stamp ## measure how the server scales; writes docs/scaling
 tuning: .venv/bench.stamp ## measure the effect of single settings; writes docs/tuning.md (idle machine)
 	$(BIN)/python -m benchmarks.tuning --out out/tuning --docs docs
 
-fuzz: .venv/test.stamp ## attack the server beside good callers, 20 minutes; writes docs/reliability.md
+fuzz: .venv/fuzz.stamp ## attack the server beside good callers, 20 minutes; writes docs/reliability.md
 	$(BIN)/python -m benchmarks.reliability fuzz --inputs 10000 --seed 1 --out out/reliability --docs docs
 
 leaks: .venv/test.stamp ## mixed load with faults, sampled for 10 minutes; writes docs/reliability.md
@@ -94,4 +94,8 @@ clean: ## remove .venv and out
 
 .venv/test.stamp: .venv/serve.stamp
 	$(PIP) --editable '.[test]'
+	touch $@
+
+.venv/fuzz.stamp: .venv/test.stamp
+	$(PIP) --editable '.[test,fuzz]'
 	touch $@
