@@ -69,7 +69,8 @@ class Neighbours:
         process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         if process.stdout.readline().strip() != "ready":
-            process.kill()
+            with process:  # closes its pipes
+                process.kill()
             raise RuntimeError(f"the good callers got no answers: {' '.join(self._command)}")
         self._process = process
         return self

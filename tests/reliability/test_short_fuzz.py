@@ -35,14 +35,18 @@ def test_nothing_that_one_caller_sends_costs_another_anything(repository, tmp_pa
     assert (tmp_path / "reliability.md").is_file()
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_noticed_and_the_latest_inputs_are_saved(repository, tmp_path):
     with SupervisedServer(repository, tmp_path) as server:
 
         def kill_one() -> None:
-            time.sleep(4)
+            records = tmp_path / "neighbours.jsonl"
+            while not (records.is_file() and records.stat().st_size):  # good callers run, and the attack begins
+                time.sleep(0.1)
+            time.sleep(1)
             os.kill(server.pids()["clip_locate"], signal.SIGKILL)
 
-        killer = threading.Thread(target=kill_one)
+        killer = threading.Thread(target=kill_one, daemon=True)
         killer.start()
         attack = fuzz(server, Settings(100_000, 2, 60, 0), [], tmp_path)
         killer.join()

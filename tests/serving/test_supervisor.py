@@ -120,6 +120,7 @@ def test_killed_stage_is_noticed_and_replaced(serving, scratch):
     assert "eulernet (process" in log
 
 
+@pytest.mark.slow
 def test_stopped_server_is_noticed_and_replaced(serving):
     assert DEATH_S / 2 < disturb(serving, SERVER, signal.SIGSTOP) < STOP_S
 

@@ -251,6 +251,7 @@ def test_a_run_that_fails_is_named(arguments, recipe, tmp_path):
     assert read_rows(tmp_path / "wild.csv") == []
 
 
+@pytest.mark.slow
 def test_folds_are_trained_and_tabled(arguments, tmp_path):
     done = invoke(arguments("folds", "--protocols", "3", "--runs", "1"))
     assert done.exit_code == 0, done.output

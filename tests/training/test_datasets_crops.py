@@ -347,6 +347,7 @@ def test_clips_without_landmarks_count_in_evaluation_only(
     assert not evaluated[0][1].any()
 
 
+@pytest.mark.slow
 def test_data_set_goes_to_loader_processes(cache: CropCache) -> None:
     dataset = ClipDataset(cache)
     dataset[0]
