@@ -25,6 +25,7 @@ from benchmarks.reliability.supervised_server import SUPERVISOR, SupervisedServe
 from benchmarks.reliability.wire import Wire, clip_request
 from eulernet_core.clip_geometry import CLIP_FRAMES
 from eulernet_core.tensors import CLIP_NETWORK_MODEL, STEP_NETWORK_MODEL
+from eulernet_serving.backend_folder import backend_folders
 from eulernet_serving.process_watch import SERVER
 
 CLIENT = "client"
@@ -47,6 +48,7 @@ def find_leaks(repository: Path, minutes: float, seed: int, out: Path) -> dict[s
     Raises: NotServingError; ValueError where the run is too short for its windows.
     """
     whole_s = 60 * minutes
+    folders = backend_folders()
     server = SupervisedServer(repository, out)
     with server:
         with Neighbours(server.endpoints.url, out / "neighbours_leaks.jsonl", retry=True, careless=True) as good:
@@ -67,6 +69,7 @@ def find_leaks(repository: Path, minutes: float, seed: int, out: Path) -> dict[s
             "processes": server.survivors,
             "shared memory": [each.name for each in server.shared_memory()],
             "temporary files": [each.name for each in server.scratch.iterdir()],
+            "Triton's folders": [each.name for each in backend_folders() - folders],
             "exit status": exit_status,
         }
     windows = {name: _seconds(window, whole_s) for name, window in _windows(names).items()}

@@ -24,6 +24,7 @@ from eulernet_loadtest.traffic import Source, Traffic
 AT_ONCE = 16  # streams opened or closed in parallel
 SAMPLE_S = 0.5
 LATE_S = 1.0
+METRIC_S = 1.5  # after which the server's metric shows the open streams; it is set each second
 
 
 class _Stream:
@@ -71,6 +72,7 @@ def hold_open(
                 begin_s = time.monotonic()
                 await _all([each.frame for each in opened])
                 opening_s = time.monotonic() - begin_s
+                await asyncio.sleep(METRIC_S)
                 return *await _in_turn(opened, plan, rate_hz, sample), opening_s
             finally:
                 await _all([each.close for each in opened])

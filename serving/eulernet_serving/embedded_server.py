@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 
 from eulernet_core.limits import CALLER_HEADER
+from eulernet_serving.backend_folder import BackendFolder
 from eulernet_serving.child_launcher import launched
 from eulernet_serving.inference_probe import probe
 from eulernet_serving.shared_memory import SHARED_MEMORY, shared_memory_shortage
@@ -120,6 +121,7 @@ class EmbeddedServer:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             if not self._append:
                 self.log.write_bytes(b"")
+            stack.callback(BackendFolder().remove)
             output = stack.enter_context(self.log.open("ab"))  # after a rotation by copying it goes on at the start
             self._process = subprocess.Popen(
                 launched(self._arguments(triton), private=True),  # shared memory holds pictures

@@ -130,11 +130,14 @@ class Supervisor:
         phase = self._policy.phase
         if phase is Phase.WAITING:
             return Observation(stop_signals=stop_signals)
+        self._judge()
         faults = self._faults(now_s)
+        if faults:
+            for way in self._ways:  # first, so that whoever reads the log finds /readyz to agree with it
+                way.ready = False
         for fault in faults:
             fields = {"stage": fault.process, "pid": fault.pid, "fault": fault.kind, "cause": fault.cause}
             _LOG.error("%s", fault, extra=fields)
-        self._judge()
         readings = None
         if phase is Phase.DRAINING:
             readings = read_metrics(HOST, self.ports.metrics, DRAIN_METRICS_TIMEOUT_S)

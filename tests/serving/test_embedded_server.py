@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from eulernet_serving import triton_wheel as triton
+from eulernet_serving.backend_folder import backend_folders
 from eulernet_serving.cpu_repository import RepositoryError, assemble
 from eulernet_serving.embedded_server import HOST, EmbeddedServer, Ports, ServerError
 from eulernet_serving.inference_probe import probe
@@ -30,15 +31,18 @@ ROOT = Path(__file__).parents[2]
     [signal.SIGTERM, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGINT, signal.SIGHUP))],
 )
 def test_signal_stops_everything(repository, tmp_path, number):
+    before = backend_folders()
     serving = Serving("--repository", str(repository), "--log", "log/server.log", cwd=tmp_path)
     running = serving.wait_ready()
     assert shared_memory(running)
+    assert backend_folders() - before
     serving.process.send_signal(number)
     status, _, err = serving.end()
     assert status == 0
     assert err.endswith("stopped\n")
     assert serving.leftovers() == set()
     assert not shared_memory(running)
+    assert not backend_folders() - before
     assert "Started GRPCInferenceService" in (tmp_path / "log" / "server.log").read_text()
 
 

@@ -16,6 +16,7 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from eulernet_core.status import Status
+from eulernet_serving.backend_folder import backend_folders
 from eulernet_serving.embedded_server import HOST
 from eulernet_serving.inference_probe import probe, probe_ways
 from eulernet_serving.process_watch import SERVER
@@ -40,6 +41,7 @@ def serving(repository, tmp_path_factory, scratch):
     """A supervised server that may be restarted often; in the end nothing of it is left."""
     limits = ["--max-restarts", "100", "--drain-timeout-s", "0", "--stall-timeout-s", "45"]
     arguments = ["--repository", str(repository), *limits]
+    folders = backend_folders()
     running = Serving(*arguments, cwd=tmp_path_factory.mktemp("supervised"), scratch=scratch)
     try:
         running.wait_ready()
@@ -50,6 +52,7 @@ def serving(repository, tmp_path_factory, scratch):
         assert running.leftovers() == set()
         assert not shared_memory(pids)
         assert list(scratch.iterdir()) == []
+        assert not backend_folders() - folders
     finally:
         running.process.kill()
 
