@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ONNX function body of `eulernet::DIIRFGate`: a whole FCAM (SEKE 2022 slides) in standard operators.
 
-TensorRT replaces the node by the plugin of that name, which computes it in one pass over memory; every other runtime
-runs this body. Like DIIRF's body it is unrolled over T.
+TensorRT replaces the node by the plugin of that name and version, which computes it in one pass over memory; every
+other runtime runs this body. Like DIIRF's body it is unrolled over T.
 """
 
 from onnx import FunctionProto, NodeProto, TensorProto, helper
 
 from eulernet.diirf import ONNX_DOMAIN, PLUGIN_ATTRIBUTES
 from eulernet.network import RELOCATED, RESTART_PERIOD, UNUSABLE, USE_PERIOD
-from eulernet_build.diirf_function import OPSET, coefficient_nodes, frame_nodes, integers
+from eulernet_build.diirf_function import OPSET, frame_nodes, integers
 
 GATE_OP = "DIIRFGate"
+GATE_ATTRIBUTES = {**PLUGIN_ATTRIBUTES, "plugin_version": "2"}
+COEFFICIENTS = ["b0", "b1", "b2", "a1", "a2", "s1", "s2"]  # columns of the input `coefficients`
 INPUTS = ["x", "weight", "h1", "h2", "coefficients", "status"]
 OUTPUTS = ["y", "h1_out", "h2_out"]
 _STATUS_LIMITS = {
     "use_period": USE_PERIOD,
     "unusable_from": UNUSABLE,
-    "restart_period": RESTART_PERIOD,
-    "relocated_from": RELOCATED,
+    "start_period": RESTART_PERIOD,
+    "start_from": RELOCATED,
 }
 
 
@@ -26,11 +28,12 @@ def diirf_gate_function(frames: int) -> FunctionProto:
     """The body for sequences of T = `frames` adjacent frames.
 
     Inputs: x float or half (N * T, C, H, W), weight float (K, C), h1 and h2 float (N, K, H, W), coefficients float
-    (K, 5) = b0, b1, b2, a1, a2, status int32 (N, T).
+    (K, 7) = b0, b1, b2, a1, a2, s1, s2, status int32 (N, T).
     Outputs: y like x, h1_out and h2_out float (N, K, H, W). Map k gates the k-th run of C / K consecutive channels.
 
-    All arithmetic is in float for every type of x. At a frame with RELOCATED, usable or not, h1 and h2 become zero
-    first. An unusable frame is gated like any other and does not enter h1 and h2.
+    All arithmetic is in float for every type of x. At a start, a frame with the bit of RELOCATED, usable or not, h1 and
+    h2 first become s1 and s2 times the compressed map of this frame. An unusable frame is gated like any other and does
+    not enter h1 and h2.
     """
     if frames < 1:
         raise ValueError(f"{GATE_OP} over {frames} frames: needs at least 1")
@@ -41,7 +44,7 @@ def diirf_gate_function(frames: int) -> FunctionProto:
         outputs=OUTPUTS,
         nodes=[*_shapes(frames), *_compression(frames), *_filter(frames), *_gating(frames)],
         opset_imports=[helper.make_opsetid("", OPSET)],
-        attributes=list(PLUGIN_ATTRIBUTES),
+        attributes=list(GATE_ATTRIBUTES),
     )
 
 
@@ -74,19 +77,20 @@ def _compression(frames: int) -> list[NodeProto]:
 
 
 def _filter(frames: int) -> list[NodeProto]:
-    """x0, x1, … to y0, y1, …; the status of a frame decides whether it uses and updates the state."""
+    """x0, x1, … to y0, y1, …; the status of a frame decides whether it replaces and updates the state."""
     node = helper.make_node
     nodes = [
-        *coefficient_nodes(),
-        node("Constant", [], ["zero"], value=helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0])),
+        integers("per_channel", [1, -1, 1, 1]),
+        node("Split", ["coefficients"], [f"{c}_column" for c in COEFFICIENTS], axis=1, num_outputs=len(COEFFICIENTS)),
+        *(node("Reshape", [f"{c}_column", "per_channel"], [c]) for c in COEFFICIENTS),
         *(
             node("Constant", [], [name], value=helper.make_tensor(name, TensorProto.INT32, [], [value]))
             for name, value in _STATUS_LIMITS.items()
         ),
         node("Mod", ["status", "use_period"], ["flags_of_use"]),
         node("Less", ["flags_of_use", "unusable_from"], ["usable"]),
-        node("Mod", ["status", "restart_period"], ["flags_of_restart"]),
-        node("GreaterOrEqual", ["flags_of_restart", "relocated_from"], ["restart"]),
+        node("Mod", ["status", "start_period"], ["flags_of_start"]),
+        node("GreaterOrEqual", ["flags_of_start", "start_from"], ["start"]),
         integers("pixel_axes", [2, 3]),
     ]
     h1, h2 = "h1", "h2"
@@ -94,12 +98,14 @@ def _filter(frames: int) -> list[NodeProto]:
         last = t == frames - 1
         next1, next2 = ("h1_out", "h2_out") if last else (f"h1_{t}", f"h2_{t}")
         nodes.append(integers(f"frame{t}", [t]))
-        for name in ("usable", "restart"):
+        for name in ("usable", "start"):
             nodes.append(node("Gather", [name, f"frame{t}"], [f"{name}{t}_flat"], axis=1))
             nodes.append(node("Unsqueeze", [f"{name}{t}_flat", "pixel_axes"], [f"{name}{t}"]))
         nodes += [
-            node("Where", [f"restart{t}", "zero", h1], [f"h1_before{t}"]),
-            node("Where", [f"restart{t}", "zero", h2], [f"h2_before{t}"]),
+            node("Mul", ["s1", f"x{t}"], [f"s1x{t}"]),
+            node("Mul", ["s2", f"x{t}"], [f"s2x{t}"]),
+            node("Where", [f"start{t}", f"s1x{t}", h1], [f"h1_before{t}"]),
+            node("Where", [f"start{t}", f"s2x{t}", h2], [f"h2_before{t}"]),
             *frame_nodes(t, f"h1_before{t}", f"h2_before{t}", f"h1_new{t}", f"h2_new{t}"),
             node("Where", [f"usable{t}", f"h1_new{t}", f"h1_before{t}"], [next1]),
             node("Where", [f"usable{t}", f"h2_new{t}", f"h2_before{t}"], [next2]),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from onnx import ModelProto
+from onnx.helper import tensor_dtype_to_np_dtype
 
 from eulernet.learning.checkpoint import load
 from eulernet.network import EulerNet
@@ -98,7 +99,7 @@ def check_forms(step: ModelProto, clip_golden: TensorMap) -> float:
     state = {
         value.name: np.zeros(
             [len(faces), *(d.dim_value for d in value.type.tensor_type.shape.dim[1:])],
-            dtype=np.int32 if value.name == step.graph.input[-1].name else np.float32,
+            dtype=tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type),
         )
         for value in step.graph.input
         if value.name not in NETWORK_INPUTS

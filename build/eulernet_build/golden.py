@@ -93,10 +93,13 @@ def _smooth(pictures: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _state(zero: np.ndarray[Any, Any], index: int) -> np.ndarray[Any, Any]:
-    """State of a running sequence in the shape of `zero`: counts, or smooth maps between -0.5 and 0.5."""
+    """State of a running sequence in the shape of `zero`: counts, a picture, or smooth maps between -0.5 and 0.5."""
     if zero.dtype == np.int32:
         return np.arange(5, 5 + zero.size, dtype=np.int32).reshape(zero.shape)
     n, k, y, x = np.indices(zero.shape)
     wave = (y * (k + 1) + x * (index + 1)) * 64 // zero.shape[-1] + 7 * n
+    if zero.dtype == np.uint8:
+        picture: np.ndarray[Any, Any] = 64 + 4 * np.abs(wave % 64 - 32)
+        return picture.astype(np.uint8)
     maps: np.ndarray[Any, Any] = (np.abs(wave % 64 - 32) - 16) / 32
     return maps.astype(np.float32)

@@ -63,13 +63,18 @@ def passed_on(face: Tensor, status: Tensor, face_box: Tensor) -> tuple[Tensor, T
 
 
 class _FixedDIIRF(nn.Module):
-    """DIIRF with precomputed coefficients (K, 5)."""
+    """DIIRF with precomputed coefficients (K, 5) and start (K, 2)."""
 
     coefficients: Tensor
+    first: Tensor
 
-    def __init__(self, coefficients: Tensor) -> None:
+    def __init__(self, coefficients: Tensor, start: Tensor) -> None:
         super().__init__()
         self.register_buffer("coefficients", coefficients)
+        self.register_buffer("first", start)
+
+    def start(self) -> Tensor:
+        return self.first
 
     def forward(self, x: Tensor, h1: Tensor, h2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return biquad(x, h1, h2, self.coefficients)
@@ -97,7 +102,7 @@ def step_graph(network: EulerNet, weights: str) -> ModelProto:
         **dict(zip(state_names(network, "in"), network.initial_state(EXAMPLE_BATCH), strict=True)),
     }
     outputs = [*NETWORK_OUTPUTS, *state_names(network, "out")]
-    traced = _trace(StepGraph(frozen(network)), inputs, outputs)
+    traced = trace(StepGraph(frozen(network)), inputs, outputs)
     return _finish(traced, STEP_NETWORK_MODEL, network, weights, frames=1)
 
 
@@ -113,7 +118,7 @@ def clip_graph(network: EulerNet, weights: str) -> ModelProto:
         STATUS: torch.zeros(EXAMPLE_BATCH, CLIP_FRAMES, dtype=torch.int32),
         FACE_BOX: torch.zeros(EXAMPLE_BATCH, CLIP_FRAMES, 4),
     }
-    traced = _trace(ClipGraph(frozen(network)), inputs, NETWORK_OUTPUTS)
+    traced = trace(ClipGraph(frozen(network)), inputs, NETWORK_OUTPUTS)
     return _finish(traced, CLIP_NETWORK_MODEL, network, weights, frames=CLIP_FRAMES)
 
 
@@ -127,8 +132,9 @@ def frozen(network: EulerNet) -> EulerNet:
         if isinstance(module, ConvBN):
             _fold_batch_norm(module)
         elif isinstance(module, FCAM):
-            coefficients = copy.deepcopy(module.filter).double().coefficients().detach().float()
-            module.filter = _FixedDIIRF(coefficients)  # type: ignore[assignment]
+            exact = copy.deepcopy(module.filter).double()
+            fixed = (each.detach().float() for each in (exact.coefficients(), exact.start()))
+            module.filter = _FixedDIIRF(*fixed)  # type: ignore[assignment]
     return copied.requires_grad_(False)
 
 
@@ -152,10 +158,12 @@ def _fold_batch_norm(block: ConvBN) -> None:
     block.bn = nn.Identity()
 
 
-def _trace(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> ModelProto:
-    """Runs torch's exporter with a dynamic first dimension `N`."""
+def trace(
+    module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], any_frames: bool = False
+) -> ModelProto:
+    """Runs torch's exporter with a dynamic first dimension `N`; with `any_frames` also a dynamic second one, `T`."""
     batch = torch.export.Dim("N", min=1)
-    axes = [{0: batch} for _ in inputs]
+    axes = [{0: batch, **({1: torch.export.Dim("T", min=1)} if any_frames else {})} for _ in inputs]
     shapes = (*axes[:3], tuple(axes[3:])) if isinstance(module, StepGraph) else tuple(axes)  # *state is one argument
     registration = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = registration.level
@@ -185,7 +193,7 @@ def _trace(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[st
 
 def _finish(model: ModelProto, name: str, network: EulerNet, weights: str, frames: int) -> ModelProto:
     """Cleans a traced graph, adds DIIRF's body and the metadata, and checks the result."""
-    _strip(model)
+    strip(model)
     model.graph.name = name
     _rename(model, frames)
     del model.functions[:], model.opset_import[:], model.metadata_props[:]
@@ -208,7 +216,7 @@ def _finish(model: ModelProto, name: str, network: EulerNet, weights: str, frame
     return model
 
 
-def _strip(model: ModelProto) -> None:
+def strip(model: ModelProto) -> None:
     """Removes the exporter's debugging notes: stack traces with this machine's paths, traced expressions."""
     graph = model.graph
     for item in [graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info]:

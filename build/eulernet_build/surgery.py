@@ -5,9 +5,10 @@ Finds an FCAM by the operators and connections of its nodes, never by their name
 
     features   x ─ Conv 1x1 ─ Reshape [─ Slice t] ─ DIIRF t [─ Concat] ─ Reshape ─ Sigmoid
                ─ Unsqueeze ─ Expand ─ Reshape ─ Mul with x: y
-    state      h ─ Where(restart t, 0, h): before ─ DIIRF t ─ Where(usable t, new h, before) ─ h of frame t + 1
+    state      h ─ Where(start t, s * map t, h): before ─ DIIRF t ─ Where(usable t, new h, before) ─ h of frame t + 1
 
-usable is STATUS % 32 < 4, restart is STATUS % 4 >= 2, as in `eulernet.network`. Graphs with T = 1 lack the nodes in
+map t is frame t of the compressed maps; s has a constant for each map, and the constant 0 may replace the product.
+usable is status % 32 < 4, start is status % 4 >= 2, as in `eulernet.network`. Graphs with T = 1 lack the nodes in
 brackets.
 """
 
@@ -21,10 +22,10 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from eulernet.diirf import ONNX_DOMAIN, ONNX_OP, PLUGIN_ATTRIBUTES
+from eulernet.diirf import ONNX_DOMAIN, ONNX_OP
 from eulernet.network import RELOCATED, RESTART_PERIOD, UNUSABLE, USE_PERIOD
 from eulernet_build.diirf_function import DOMAIN_VERSION, OPSET
-from eulernet_build.diirf_gate_function import GATE_OP, diirf_gate_function
+from eulernet_build.diirf_gate_function import GATE_ATTRIBUTES, GATE_OP, diirf_gate_function
 from eulernet_build.parity import Tensors, compare, onnxruntime_runner
 from eulernet_core.tensors import STATUS
 
@@ -44,8 +45,8 @@ class Chain:
     Attributes:
         x: (N * T, C, H, W).
         weight: (K, C).
-        coefficients: (K, 5).
-        status: (N, T).
+        coefficients: (K, 7).
+        status: (N, T); its bit 2 is a start.
         before: h1 and h2 before the first frame, each (N, K, H, W).
         after: h1 and h2 after the last frame; None if nothing reads it.
         y: like x.
@@ -60,6 +61,16 @@ class Chain:
     after: tuple[gs.Tensor | None, gs.Tensor | None]
     y: gs.Tensor
     frames: int
+
+
+@dataclass(frozen=True)
+class _State:
+    """h1 or h2 of a chain: before the first frame, after the last (None if nothing reads it), status, and s (K,)."""
+
+    before: gs.Tensor
+    after: gs.Tensor | None
+    status: gs.Tensor
+    start: NDArray[np.float32]
 
 
 def fuse(model: ModelProto) -> ModelProto:
@@ -175,17 +186,17 @@ def _chain(filters: Sequence[gs.Node]) -> Chain:
         raise SurgeryError(f"node {ordered[0].name}: {what}, expected {maps} and ({maps}, 5); {EXPORTED}")
     if any(node.inputs[3] is not ordered[0].inputs[3] for node in ordered):
         raise SurgeryError(f"node {ordered[0].name}: its coefficients differ between frames; {EXPORTED}")
-    states = [_states(ordered, end) for end in (1, 2)]
-    statuses = {id(status): status for *_, status in states}
+    states = [_states(ordered, end, maps) for end in (1, 2)]
+    statuses = {id(state.status): state.status for state in states}
     if len(statuses) > 1:
         raise SurgeryError(f"node {ordered[0].name}: h1 and h2 use different statuses; {EXPORTED}")
     return Chain(
         x=conv.inputs[0],
         weight=weight,
-        coefficients=coefficients,
+        coefficients=np.column_stack([coefficients, *(state.start for state in states)]),
         status=next(iter(statuses.values())),
-        before=(states[0][0], states[1][0]),
-        after=(states[0][1], states[1][1]),
+        before=(states[0].before, states[1].before),
+        after=(states[0].after, states[1].after),
         y=_gated(ordered, conv.inputs[0], weight.shape),
         frames=frames,
     )
@@ -223,37 +234,59 @@ def _compression(conv: gs.Node) -> NDArray[np.float32]:
     return weight[:, :, 0, 0]
 
 
-def _states(filters: Sequence[gs.Node], end: int) -> tuple[gs.Tensor, gs.Tensor | None, gs.Tensor]:
+def _states(filters: Sequence[gs.Node], end: int, maps: int) -> _State:
     """Follows a state through the frames.
 
     Args:
         filters: the DIIRF nodes in the order of their frames.
         end: 1 for h1, 2 for h2.
-    Returns: the state before the first frame, the state after the last (None if nothing reads it), and STATUS.
+        maps: K.
     """
     first = held = _producer(filters[0].inputs[end], "Where").inputs[2]
-    statuses = []
+    statuses, starts = [], []
     after: gs.Tensor | None = None
     for t, node in enumerate(filters):
         dropped = _producer(node.inputs[end], "Where")
-        if np.any(_constant(dropped.inputs[1], "the state of a restart")) or dropped.inputs[2] is not held:
-            raise SurgeryError(f"node {dropped.name}: does not select 0 or the state of frame {t - 1}; {EXPORTED}")
-        statuses.append(_status(dropped.inputs[0], t, restart=True))
+        if dropped.inputs[2] is not held:
+            raise SurgeryError(f"node {dropped.name}: does not select a start or frame {t - 1}'s state; {EXPORTED}")
+        starts.append(_start(dropped.inputs[1], _framed(node), t, maps))
+        statuses.append(_status(dropped.inputs[0], t, start=True))
         readers = node.outputs[end].outputs if len(node.outputs) > end else []
         if not readers and t == len(filters) - 1:
             break
         kept = _reader(node.outputs[end], "Where")
         if kept.inputs[1] is not node.outputs[end] or kept.inputs[2] is not dropped.outputs[0]:
             raise SurgeryError(f"node {kept.name}: does not select the new or the old state of frame {t}; {EXPORTED}")
-        statuses.append(_status(kept.inputs[0], t, restart=False))
+        statuses.append(_status(kept.inputs[0], t, start=False))
         after = held = kept.outputs[0]
     if any(status is not statuses[0] for status in statuses):
         raise SurgeryError(f"node {filters[0].name}: its frames use different statuses; {EXPORTED}")
-    return first, after if readers else None, statuses[0]
+    if any(not np.array_equal(start, starts[0]) for start in starts):
+        raise SurgeryError(f"node {filters[0].name}: its frames start from different states; {EXPORTED}")
+    return _State(first, after if readers else None, statuses[0], starts[0])
 
 
-def _status(condition: gs.Tensor, t: int, restart: bool) -> gs.Tensor:
-    """The tensor STATUS behind a condition (N, 1, 1, 1) of frame t. Raises: SurgeryError."""
+def _start(value: gs.Tensor, framed: gs.Node, t: int, maps: int) -> NDArray[np.float32]:
+    """s (K,) of the state s * map t that a start at frame t selects. Raises: SurgeryError."""
+    if isinstance(value, gs.Constant):
+        if np.any(value.values):
+            raise SurgeryError(f"tensor {value.name}: a start from a constant other than 0; {EXPORTED}")
+        return np.zeros(maps, np.float32)
+    product = _producer(value, "Mul")
+    factors = sorted(product.inputs, key=lambda each: isinstance(each, gs.Constant))
+    column = _constant(factors[1], "the factor of a start")
+    if column.shape not in [(maps, 1, 1), (1, maps, 1, 1)]:
+        raise SurgeryError(f"node {product.name}: factor {column.shape}, expected ({maps}, 1, 1); {EXPORTED}")
+    picked = _producer(factors[0], "Gather")
+    index = _constant(picked.inputs[1], "the index of a frame")
+    whole = picked.inputs[0] is framed.outputs[0] and picked.attrs.get("axis") == 1
+    if not whole or index.shape != () or int(index) != t:
+        raise SurgeryError(f"node {picked.name}: does not select frame {t} of the compressed maps; {EXPORTED}")
+    return column.astype(np.float32).ravel()
+
+
+def _status(condition: gs.Tensor, t: int, start: bool) -> gs.Tensor:
+    """The status tensor behind a condition (N, 1, 1, 1) of frame t. Raises: SurgeryError."""
     axes = 0
     node = _producer(condition, "Unsqueeze", "Gather")
     while node.op == "Unsqueeze":
@@ -263,17 +296,17 @@ def _status(condition: gs.Tensor, t: int, restart: bool) -> gs.Tensor:
     frame = _constant(node.inputs[1], "the index of a frame")
     if axes != 3 or node.attrs.get("axis") != 1 or frame.size != 1 or int(frame.item()) != t:
         raise SurgeryError(f"node {node.name}: does not select the status of frame {t}; {EXPORTED}")
-    if restart:
+    if start:
         return _compared(_producer(node.inputs[0], "GreaterOrEqual"), RELOCATED, RESTART_PERIOD)
     return _compared(_producer(node.inputs[0], "Less"), UNUSABLE, USE_PERIOD)
 
 
 def _compared(node: gs.Node, limit: int, period: int) -> gs.Tensor:
-    """The tensor whose remainder a node compares with `limit`. Raises: SurgeryError for other numbers."""
-    if _constant(node.inputs[1], "a limit of STATUS").item() != limit:
+    """The status whose remainder a node compares with `limit`. Raises: SurgeryError for other numbers."""
+    if _constant(node.inputs[1], "a limit of the status").item() != limit:
         raise SurgeryError(f"node {node.name}: does not compare with {limit}; {EXPORTED}")
     remainder = _producer(node.inputs[0], "Mod")
-    if _constant(remainder.inputs[1], "a period of STATUS").item() != period or remainder.attrs.get("fmod", 0):
+    if _constant(remainder.inputs[1], "a period of the status").item() != period or remainder.attrs.get("fmod", 0):
         raise SurgeryError(f"node {remainder.name}: does not divide by {period}; {EXPORTED}")
     return remainder.inputs[0]
 
@@ -314,7 +347,7 @@ def _replace(graph: gs.Graph, chain: Chain, name: str) -> None:
     weight = gs.Constant(f"{name}.weight", np.ascontiguousarray(chain.weight))
     coefficients = gs.Constant(f"{name}.coefficients", chain.coefficients)
     inputs = [chain.x, weight, *chain.before, coefficients, chain.status]
-    attributes = dict(PLUGIN_ATTRIBUTES)
+    attributes = dict(GATE_ATTRIBUTES)
     graph.nodes.append(gs.Node(GATE_OP, name, attributes, inputs=inputs, outputs=outputs, domain=ONNX_DOMAIN))
 
 

@@ -22,7 +22,7 @@ struct Registration
                 eulernet::log_error(name, "load", "TensorRT has no plugin registry");
             }
             // libeulernet_plugins.so may have registered the same kernels already; then the registry keeps those.
-            else if (registry->getCreator(name, eulernet::kVersion, eulernet::kNamespace) == nullptr
+            else if (registry->getCreator(name, creator->getPluginVersion(), eulernet::kNamespace) == nullptr
                 && !registry->registerCreator(*creator, eulernet::kNamespace))
             {
                 eulernet::log_error(name, "load", "TensorRT refused the registration");

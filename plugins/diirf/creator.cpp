@@ -85,7 +85,7 @@ public:
 
     const nvinfer1::AsciiChar* getPluginVersion() const noexcept override
     {
-        return kVersion;
+        return op_.version;
     }
 
     const nvinfer1::AsciiChar* getPluginNamespace() const noexcept override

@@ -2,6 +2,7 @@
 // eulernet::DIIRF: the temporal filter alone.
 #include <iterator>
 
+#include "biquad.cuh"
 #include "kernels_c.h"
 #include "ops.h"
 
@@ -41,7 +42,7 @@ void check_sizes(const Op& op, const Sizes& in)
         }
     }
     check_equal(op, in, X, 2, COEFFICIENTS, 0);
-    check_coefficients(op, in, COEFFICIENTS);
+    check_columns(op, in, COEFFICIENTS, kCoefficients);
 }
 
 int launch(const Sizes& in, int dtype, bool, const void* const* inputs, void* const* outputs, cudaStream_t stream)
@@ -54,6 +55,6 @@ int launch(const Sizes& in, int dtype, bool, const void* const* inputs, void* co
 
 } // namespace
 
-const Op kDiirf{"DIIRF", kInputs, int(std::size(kInputs)), H1, channels_last, check_sizes, launch};
+const Op kDiirf{"DIIRF", "1", kInputs, int(std::size(kInputs)), H1, channels_last, check_sizes, launch};
 
 } // namespace eulernet

@@ -68,12 +68,12 @@ int planar_of(const GateArguments& a, Launch&& launch)
     return launch_units(launch, gate_planar_kernel<T, K, Groups>, tiles, kGateThreads / kWarp, kGateThreads, a);
 }
 
-template <class T, int K, int S, class Launch>
+template <class T, int K, int S, int R, class Launch>
 int interleaved_of(const GateArguments& a, Launch&& launch)
 {
-    constexpr int pixels = Interleaved<T, K, S>::kPixels;
+    constexpr int pixels = Interleaved<T, K, S, R>::kPixels;
     const Offset tiles = Offset(a.n) * ((a.pixels + pixels - 1) / pixels);
-    return launch_units(launch, gate_interleaved_kernel<T, K, S>, tiles, kGateThreads / kWarp, kGateThreads, a);
+    return launch_units(launch, gate_interleaved_kernel<T, K, S, R>, tiles, kGateThreads / kWarp, kGateThreads, a);
 }
 
 // Returns -1 if no one-pass kernel supports the tensors.
@@ -88,12 +88,17 @@ int one_pass_of(const GateArguments& a, bool channels_last, Launch&& launch)
     const int channels = a.c / K; // per map
     if (channels_last)
     {
-        const int parts = channels % run == 0 ? channels / run : std::numeric_limits<int>::max();
-        return parts <= 1 ? interleaved_of<T, K, 1>(a, launch)
-            : parts <= 2  ? interleaved_of<T, K, 2>(a, launch)
-            : parts <= 4  ? interleaved_of<T, K, 4>(a, launch)
-            : parts <= 8  ? interleaved_of<T, K, 8>(a, launch)
-                          : -1;
+        if (channels % run != 0)
+        {
+            return channels == 4 ? interleaved_of<T, K, 1, 4>(a, launch)
+                : channels == 12 ? interleaved_of<T, K, 4, 4>(a, launch)
+                                 : -1;
+        }
+        return channels <= run    ? interleaved_of<T, K, 1, run>(a, launch)
+            : channels <= 2 * run ? interleaved_of<T, K, 2, run>(a, launch)
+            : channels <= 4 * run ? interleaved_of<T, K, 4, run>(a, launch)
+            : channels <= 8 * run ? interleaved_of<T, K, 8, run>(a, launch)
+                                  : -1;
     }
     if (a.pixels % run != 0 || !aligned(a.h1) || !aligned(a.h2) || !aligned(a.h1_out) || !aligned(a.h2_out))
     {

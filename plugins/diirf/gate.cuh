@@ -75,7 +75,7 @@ __device__ __forceinline__ void read_weights(const float* from, int count, float
 // Replaces compressed[i] by the gate of the lane's i-th pixel.
 template <int N>
 __device__ __forceinline__ void filter_pixels(
-    const Coefficients<float>& filter, float* compressed, int status, States<N>& states)
+    const GateCoefficients<float>& filter, float* compressed, int status, States<N>& states)
 {
 #pragma unroll
     for (int i = 0; i < N; ++i)
@@ -84,14 +84,14 @@ __device__ __forceinline__ void filter_pixels(
     }
 }
 
-template <class T>
-__device__ __forceinline__ Run<T> gated(Run<T>& run, const float (&gates)[Run<T>::kSize])
+template <class T, int N>
+__device__ __forceinline__ Run<T, N> gated(Run<T, N>& run, const float (&gates)[N])
 {
-    float values[Run<T>::kSize];
+    float values[N];
     forget_floats(run);
     widen(run, values);
 #pragma unroll
-    for (int i = 0; i < Run<T>::kSize; ++i)
+    for (int i = 0; i < N; ++i)
     {
         values[i] *= gates[i];
     }

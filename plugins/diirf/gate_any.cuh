@@ -22,7 +22,7 @@ __device__ __forceinline__ float any_gate(const GateArguments& a, int n, int t, 
 {
     const Offset at = (Offset(n) * a.k + map) * a.pixels + pixel;
     State<float> state = state_before(a, t, at);
-    const auto filter = Coefficients<float>::of(a.coefficients + map * kCoefficients);
+    const auto filter = GateCoefficients<float>::of(a.coefficients + map * kGateCoefficients);
     const float gate = gate_of_frame(filter, compressed, a.status_of(n * a.t + t), state);
     a.h1_out[at] = state.h1;
     a.h2_out[at] = state.h2;

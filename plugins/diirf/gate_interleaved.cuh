@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // DIIRFGate over NHWC: one pass over memory, no shared memory, no barrier.
-// K * S neighbouring lanes hold one pixel, each 16 bytes of its channels; lane k * S + s holds the s-th part of the run
-// of channels that map k gates. A lane loads this part of S pixels (M times, to keep enough loads in flight). The sums
-// of all of them are reduced over the lanes; then a lane owns map k of the s-th pixel, so that each value is filtered
-// once and states are read and written in whole sectors.
+// K * S neighbouring lanes hold one pixel, each R of its channels: 16 bytes, or 8 where a map has 4 or 12 channels of
+// halves. Lane k * S + s holds the s-th part of the run of channels that map k gates. A lane loads this part of S
+// pixels M times, to keep enough loads in flight. The sums of all of them are reduced over the lanes; then a lane owns
+// map k of the s-th pixel, so that each value is filtered once and states are read and written in whole sectors.
 #ifndef EULERNET_GATE_INTERLEAVED_CUH
 #define EULERNET_GATE_INTERLEAVED_CUH
 
@@ -12,15 +12,17 @@
 namespace eulernet
 {
 
-template <class T, int K, int S>
+constexpr int kInFlightBytes = 64; // per lane and frame, at least
+
+template <class T, int K, int S, int R>
 struct Interleaved
 {
-    static constexpr int kRun = kRunBytes / int(sizeof(T)); // channels per lane
-    static constexpr int kLanes = K * S;                    // per pixel
-    static constexpr int kTimes = S < 4 ? 4 / S : 1;        // M
-    static constexpr int kStep = kWarp / K;                 // pixels per warp and repetition
-    static constexpr int kPixels = kStep * kTimes;          // per warp
-    static constexpr int kLoads = S * kTimes;               // per lane
+    static constexpr int kWanted = kInFlightBytes / (R * int(sizeof(T))); // loads
+    static constexpr int kLanes = K * S;                                  // per pixel
+    static constexpr int kTimes = S < kWanted ? kWanted / S : 1;          // M
+    static constexpr int kStep = kWarp / K;                               // pixels per warp and repetition
+    static constexpr int kPixels = kStep * kTimes;                        // per warp
+    static constexpr int kLoads = S * kTimes;                             // per lane
 
     // Distance in pixels from load 0 to load r. The lane of part r / M owns that pixel.
     __host__ __device__ static constexpr int further(int r)
@@ -30,21 +32,21 @@ struct Interleaved
 };
 
 // sums[k * Loads + r]: map k over the lane's channels of its r-th pixel.
-template <class T, int K, int Loads>
+template <class T, int K, int R, int Loads>
 __device__ __forceinline__ void interleaved_sums(
-    const Run<T> (&data)[Loads], const float (&weight)[K][Run<T>::kSize], float (&sums)[K * Loads])
+    const Run<T, R> (&data)[Loads], const float (&weight)[K][R], float (&sums)[K * Loads])
 {
 #pragma unroll
     for (int r = 0; r < Loads; ++r)
     {
-        float values[Run<T>::kSize];
+        float values[R];
         widen(data[r], values);
 #pragma unroll
         for (int k = 0; k < K; ++k)
         {
             float sum = 0.0f;
 #pragma unroll
-            for (int j = 0; j < Run<T>::kSize; ++j)
+            for (int j = 0; j < R; ++j)
             {
                 sum += weight[k][j] * values[j];
             }
@@ -53,11 +55,11 @@ __device__ __forceinline__ void interleaved_sums(
     }
 }
 
-// Needs: K divides c; kRun divides c / K, which is at most S * kRun; x and y are aligned to 16 bytes.
-template <class T, int K, int S>
+// Needs: K divides c; R divides c / K, which is at most S * R; x and y are aligned to 16 bytes.
+template <class T, int K, int S, int R>
 __global__ void __launch_bounds__(kGateThreads, kGateBlocks) gate_interleaved_kernel(GateArguments a)
 {
-    using I = Interleaved<T, K, S>;
+    using I = Interleaved<T, K, S, R>;
     const int lane = threadIdx.x % kWarp, map = lane % I::kLanes / S, part = lane % S;
     const int tiles = (a.pixels + I::kPixels - 1) / I::kPixels; // of one frame
     const unsigned tile = blockIdx.x * unsigned(kGateThreads / kWarp) + threadIdx.x / kWarp;
@@ -67,15 +69,15 @@ __global__ void __launch_bounds__(kGateThreads, kGateBlocks) gate_interleaved_ke
         return;
     }
     const int pixel = int(tile % tiles) * I::kPixels + lane / I::kLanes * S; // of load 0
-    const int run = a.c / K, channel = map * run + part * I::kRun;
-    const bool used = part * I::kRun < run;
-    float weight[K][I::kRun];
+    const int run = a.c / K, channel = map * run + part * R;
+    const bool used = part * R < run;
+    float weight[K][R];
 #pragma unroll
     for (int k = 0; k < K; ++k)
     {
-        read_weights(a.weight + k * a.c + channel, used ? I::kRun : 0, weight[k]);
+        read_weights(a.weight + k * a.c + channel, used ? R : 0, weight[k]);
     }
-    const auto filter = Coefficients<float>::of(a.coefficients + map * kCoefficients);
+    const auto filter = GateCoefficients<float>::of(a.coefficients + map * kGateCoefficients);
     const int own = pixel + part; // and every kStep-th pixel from there
     const Offset state = (Offset(n) * K + map) * a.pixels + own;
     States<I::kTimes> states = {};
@@ -87,12 +89,12 @@ __global__ void __launch_bounds__(kGateThreads, kGateBlocks) gate_interleaved_ke
 
     for (int t = 0; t < a.t; ++t, x += frame, y += frame)
     {
-        Run<T> data[I::kLoads];
+        Run<T, R> data[I::kLoads];
 #pragma unroll
         for (int r = 0; r < I::kLoads; ++r)
         {
             const bool here = used && pixel + I::further(r) < a.pixels;
-            data[r] = here ? load<I::kRun>(x + Offset(I::further(r)) * a.c) : zeros<T>();
+            data[r] = here ? load<R>(x + Offset(I::further(r)) * a.c) : zeros<T, R>();
         }
         float sums[K * I::kLoads];
         interleaved_sums(data, weight, sums);
@@ -102,10 +104,10 @@ __global__ void __launch_bounds__(kGateThreads, kGateBlocks) gate_interleaved_ke
         for (int r = 0; r < I::kLoads; ++r)
         {
             const int m = r % I::kTimes, owner = lane - part + r / I::kTimes;
-            float gates[I::kRun];
+            float gates[R];
             gates[0] = S == 1 ? sums[m] : __shfl_sync(kAllLanes, sums[m], owner);
 #pragma unroll
-            for (int j = 1; j < I::kRun; ++j)
+            for (int j = 1; j < R; ++j)
             {
                 gates[j] = gates[0];
             }

@@ -4,6 +4,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "biquad.cuh"
 #include "kernels_c.h"
 #include "ops.h"
 
@@ -56,7 +57,7 @@ void check_sizes(const Op& op, const Sizes& in)
         throw std::invalid_argument("weight has " + std::to_string(maps) + " rows (maps), which must divide its "
             + std::to_string(channels) + " columns (channels)");
     }
-    check_coefficients(op, in, COEFFICIENTS);
+    check_columns(op, in, COEFFICIENTS, kGateCoefficients);
     const int64_t rows = in[X].d[0], sequences = in[STATUS].d[0], frames = in[STATUS].d[1];
     if (rows >= 0 && sequences >= 0 && frames >= 0 && rows != sequences * frames)
     {
@@ -79,6 +80,6 @@ int launch(const Sizes& in, int dtype, bool channels_last, const void* const* in
 
 } // namespace
 
-const Op kDiirfGate{"DIIRFGate", kInputs, int(std::size(kInputs)), H1, channels_last, check_sizes, launch};
+const Op kDiirfGate{"DIIRFGate", "2", kInputs, int(std::size(kInputs)), H1, channels_last, check_sizes, launch};
 
 } // namespace eulernet

@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(kGateThreads, kGateBlocks) gate_planar_kernel(
     {
         read_weights(a.weight + k * a.c + first, count, weight[k]);
     }
-    const auto filter = Coefficients<float>::of(a.coefficients + map * kCoefficients);
+    const auto filter = GateCoefficients<float>::of(a.coefficients + map * kGateCoefficients);
     const Offset state = (Offset(n) * K + map) * a.pixels + pixel + part * P::kOwn;
     States<P::kOwn> states = {};
     if (inside)

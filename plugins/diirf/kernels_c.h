@@ -28,9 +28,11 @@ EULERNET_API int eulernet_diirf(const void* x, const float* h1, const float* h2,
 
 /* The whole FCAM: compress over the channels, filter over time, sigmoid, multiply with x.
  * x, y: (n * t, c, h, w) of type `dtype`, the frames of a sequence adjacent; in memory NCHW, or NHWC if channels_last
- * is not 0. weight: fp32 (k, c), k a divisor of c; states and coefficients as above.
- * status: int32 (n, t), flags of a frame, or NULL if every frame is usable: with bit 2 the state becomes zero before
- * the frame; with a bit of 28 the frame does not enter the state; all other bits are ignored. */
+ * is not 0. weight: fp32 (k, c), k a divisor of c; states as above;
+ * coefficients: fp32 (k, 7), columns b0, b1, b2, a1, a2, s1, s2.
+ * status: int32 (n, t), flags of a frame, or NULL if every frame is usable and none is a start: with bit 2 the state
+ * becomes h1 = s1 x, h2 = s2 x before the frame is filtered, x its compressed map; with a bit of 28 the frame does not
+ * enter the state; all other bits are ignored. */
 EULERNET_API int eulernet_diirf_gate(const void* x, const float* weight, const float* h1, const float* h2,
     const float* coefficients, const int* status, void* y, float* h1_out, float* h2_out, int n, int t, int c, int k,
     int h, int w, int dtype, int channels_last, void* stream);

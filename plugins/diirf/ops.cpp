@@ -5,8 +5,6 @@
 #include <stdexcept>
 #include <string>
 
-#include "biquad.cuh"
-
 namespace eulernet
 {
 
@@ -21,13 +19,13 @@ void check_equal(const Op& op, const Sizes& in, int a, int a_axis, int b, int b_
     }
 }
 
-void check_coefficients(const Op& op, const Sizes& in, int input)
+void check_columns(const Op& op, const Sizes& in, int input, int columns)
 {
-    const int64_t columns = in[input].d[1];
-    if (columns >= 0 && columns != kCoefficients)
+    const int64_t found = in[input].d[1];
+    if (found >= 0 && found != columns)
     {
-        throw std::invalid_argument(std::string(op.inputs[input].name) + " has " + std::to_string(columns)
-            + " columns, needs " + std::to_string(kCoefficients));
+        throw std::invalid_argument(std::string(op.inputs[input].name) + " has " + std::to_string(found)
+            + " columns, needs " + std::to_string(columns));
     }
 }
 

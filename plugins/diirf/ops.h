@@ -31,6 +31,7 @@ struct Input
 struct Op
 {
     const char* name;
+    const char* version; // changes with the meaning of the tensors; a plan and a graph name the version they need
     const Input* inputs; // x first
     int input_count;
     int first_state; // position of h1; h2 follows
@@ -49,15 +50,15 @@ struct Op
 // x (N, T, K, H, W), h1 and h2 (N, K, H, W), coefficients (K, 5).
 extern const Op kDiirf;
 
-// The whole FCAM. x (N * T, C, H, W), weight (K, C), h1 and h2 (N, K, H, W), coefficients (K, 5), status int32 (N, T).
+// The whole FCAM. x (N * T, C, H, W), weight (K, C), h1 and h2 (N, K, H, W), coefficients (K, 7), status int32 (N, T).
 // T is the last size of status.
 extern const Op kDiirfGate;
 
 // Throws std::invalid_argument with both names and sizes unless two sizes are equal or one is not known yet.
 void check_equal(const Op& op, const Sizes& in, int a, int a_axis, int b, int b_axis);
 
-// Throws std::invalid_argument unless the input `coefficients` has its five columns.
-void check_coefficients(const Op& op, const Sizes& in, int input);
+// Throws std::invalid_argument unless an input of rank 2 has `columns` columns, or their number is not known yet.
+void check_columns(const Op& op, const Sizes& in, int input, int columns);
 
 } // namespace eulernet
 

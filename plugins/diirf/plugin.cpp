@@ -104,7 +104,7 @@ const nvinfer1::AsciiChar* Plugin::getPluginName() const noexcept
 
 const nvinfer1::AsciiChar* Plugin::getPluginVersion() const noexcept
 {
-    return kVersion;
+    return op_.version;
 }
 
 const nvinfer1::AsciiChar* Plugin::getPluginNamespace() const noexcept

@@ -9,7 +9,6 @@ namespace eulernet
 {
 
 constexpr const char* kNamespace = "eulernet";
-constexpr const char* kVersion = "1";
 
 // Every plan contains it; a plan with another version is refused instead of misread.
 constexpr int kSerializationVersion = 1;

@@ -44,7 +44,7 @@ void reference_diirf_gate(const float* x, const float* weight, const float* h1, 
     for (int i = 0; i < n * k; ++i)
     {
         const int map = i % k;
-        const auto filter = Coefficients<Real>::of(coefficients + map * kCoefficients);
+        const auto filter = GateCoefficients<Real>::of(coefficients + map * kGateCoefficients);
         for (int p = 0; p < pixels; ++p)
         {
             const std::size_t at = std::size_t(i) * pixels + p; // (N, K, H, W)

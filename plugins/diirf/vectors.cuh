@@ -134,10 +134,10 @@ __host__ __device__ __forceinline__ void forget_floats([[maybe_unused]] Run<T, N
 #endif
 }
 
-template <class T>
-__host__ __device__ __forceinline__ Run<T> zeros()
+template <class T, int N = kRunBytes / int(sizeof(T))>
+__host__ __device__ __forceinline__ Run<T, N> zeros()
 {
-    float floats[sizeof(Run<T>) / sizeof(T)] = {};
+    float floats[N] = {};
     return narrow<T>(floats);
 }
 

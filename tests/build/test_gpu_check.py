@@ -44,16 +44,15 @@ def test_the_reference_gate_agrees_with_fcam(status):
     module = FCAM(case.c, case.k).double()
     with torch.no_grad():
         module.compress.weight.copy_(torch.from_numpy(given["weight"])[:, :, None, None])
-    fixed = torch.from_numpy(given["coefficients"])
-    module.filter.coefficients = lambda: fixed
-    flags = torch.from_numpy(given["status"]) if status else None
-    usable = None if flags is None else (flags & NOT_SCORED) == 0
-    restart = None if flags is None else (flags & Status.RELOCATED) != 0
+    filters, starts = torch.from_numpy(given["coefficients"]).split([5, 2], dim=1)
+    module.filter.coefficients, module.filter.start = lambda: filters, lambda: starts
+    flags = torch.from_numpy(given["status"]) if status else torch.zeros(case.n, case.t, dtype=torch.int32)
+    usable, start = (flags & NOT_SCORED) == 0, (flags & Status.RELOCATED) != 0
     x, h1, h2 = (torch.from_numpy(given[name]) for name in ("x", "h1", "h2"))
     with torch.no_grad():
-        expected = module(x, h1, h2, usable, restart)
+        gated, _, *states = module(x, h1, h2, usable, start)
     got = correctness.expected(case, given)
-    for name, want in zip(got, expected, strict=True):
+    for name, want in zip(got, (gated, *states), strict=True):
         np.testing.assert_allclose(got[name], want.numpy(), rtol=1e-12, atol=1e-12, err_msg=name)
 
 
@@ -86,14 +85,14 @@ def test_inputs_are_exact_in_their_type_and_filters_are_stable():
         given = cases.inputs(replace(GATE, dtype=dtype))
         held = torch.from_numpy(given["x"]).to(plain.DTYPES[dtype]).double().numpy()
         np.testing.assert_array_equal(held, given["x"])
-        a1, a2 = given["coefficients"][:, 3:].T
+        a1, a2 = given["coefficients"][:, 3:5].T
         assert (np.abs(a2) < 1).all()
         assert (np.abs(a1) < 1 + a2).all()
         assert kinds(given["status"]) == set(itertools.product((False, True), repeat=2))
 
 
 def kinds(status):
-    """Whether a frame is scored, and whether the filter restarts."""
+    """Whether a frame is scored, and whether it is a start."""
     return {(not each & NOT_SCORED, bool(each & Status.RELOCATED)) for each in status.ravel().tolist()}
 
 
@@ -152,8 +151,14 @@ def swap_maps(case, given, outputs):
     right(case, {**given, "weight": given["weight"].flip(0)}, outputs)
 
 
-def forget_restart(case, given, outputs):
+def forget_start(case, given, outputs):
     right(case, {**given, "status": given["status"] & ~Status.RELOCATED}, outputs)
+
+
+def start_from_zero(case, given, outputs):
+    coefficients = given["coefficients"].clone()
+    coefficients[:, 5:] = 0.0
+    right(case, {**given, "coefficients": coefficients}, outputs)
 
 
 def half_state(case, given, outputs):
@@ -180,7 +185,8 @@ def unwritten_last(case, given, outputs):
         (with_fault(lambda c, g, o: o["h1_out"].copy_(g["h1"])), "h1_out: error"),
         (with_fault(lambda c, g, o: o["y"].mul_(1 + 1e-5)), "y: error"),
         (ignore_status, "error"),
-        (forget_restart, "error"),
+        (forget_start, "error"),
+        (start_from_zero, "error"),
         (swap_maps, "error"),
         (half_state, "h1_out: error"),
         (with_fault(lambda c, g, o: o.pop("h1_out")), "h1_out: missing"),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Graph surgery: fused graphs give the exported graphs' outputs, and graphs without the pattern are refused."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -8,27 +9,26 @@ import onnx
 import onnx_graphsurgeon as gs
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import helper, numpy_helper
 
-from eulernet.fcam import FCAM
-from eulernet_build.diirf_gate_function import INPUTS, OUTPUTS, diirf_gate_function
+from eulernet.network import NetworkConfig, create
 from eulernet_build.export import CLIP_FOLDER, STEP_FOLDER
-from eulernet_build.parity import TOLERANCE, Tensors, check_runtimes, compare, onnxruntime_runner, openvino_runner
+from eulernet_build.graphs import clip_graph, step_graph
+from eulernet_build.parity import ParityError, check_runtimes, compare, onnxruntime_runner
 from eulernet_build.surgery import SurgeryError, check_fused, exported, fuse, imported, random_inputs
 from eulernet_core.shipped import model_repository
-from eulernet_core.status import NOT_SCORED, Status
 
 REPOSITORY = model_repository()
 FOLDERS = {"step": STEP_FOLDER, "clip": CLIP_FOLDER}
-RUNNERS = {"ONNX Runtime": onnxruntime_runner, "OpenVINO": openvino_runner}
-CHANNELS, MAPS, HEIGHT, WIDTH = 6, 3, 5, 7
-FEW = ~(Status.NO_FACE | Status.TOO_LARGE)  # leaves UNDECODABLE, so that half of random frames are usable
+STARTED = {"started step": "step", "started clip": "clip"}
+FORMS = [*FOLDERS, *STARTED]
 
 
 @pytest.fixture(scope="module")
 def graphs() -> dict[str, onnx.ModelProto]:
-    """The committed graphs by form."""
-    return {form: onnx.load(REPOSITORY / folder / "model.onnx") for form, folder in FOLDERS.items()}
+    """The committed graphs by form, also with starts from `start`."""
+    committed = {form: onnx.load(REPOSITORY / folder / "model.onnx") for form, folder in FOLDERS.items()}
+    return committed | {form: changed(committed[other], start_from_frames) for form, other in STARTED.items()}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,36 @@ def changed(model: onnx.ModelProto, change: Callable[[gs.Graph], object]) -> onn
     return exported(graph, model)
 
 
-@pytest.mark.parametrize("form", FOLDERS)
+def start(level: int, end: int) -> np.ndarray:
+    """s1 or s2 (`end` 1 or 2) of a level's four maps, so small that the scores of noise stay away from 0."""
+    return (np.linspace(-0.3, -0.1, 4) * (level + 1) / end).astype(np.float32)
+
+
+def start_from_frames(graph: gs.Graph) -> None:
+    """Filters start from `start` times the compressed map of the frame."""
+    levels: list[gs.Node] = []
+    for i, node in enumerate(find_all(graph, "DIIRF")):
+        before, frame = node.inputs[0].inputs[0], 0
+        if before.op == "Slice":
+            before, frame = before.inputs[0].inputs[0], int(before.inputs[1].values.item())
+        if before not in levels:
+            levels.append(before)
+        picked = gs.Variable(f"picked{i}", np.float32)
+        index = gs.Constant(f"frame{i}", np.array(frame))
+        graph.nodes.append(gs.Node("Gather", f"pick{i}", {"axis": 1}, [before.outputs[0], index], [picked]))
+        for end in (1, 2):
+            factor = gs.Constant(f"start{i}.{end}", start(levels.index(before), end)[:, None, None])
+            first = gs.Variable(f"first{i}.{end}", np.float32)
+            graph.nodes.append(gs.Node("Mul", f"start{i}.{end}", {}, [factor, picked], [first]))
+            # Not in place: h1 and h2 may share the choice of a first frame, where both are 0 in any case.
+            condition, _, held = node.inputs[end].inputs[0].inputs
+            node.inputs[end] = gs.Variable(f"before{i}.{end}", np.float32)
+            graph.nodes.append(gs.Node("Where", f"begin{i}.{end}", {}, [condition, first, held], [node.inputs[end]]))
+            for kept in node.outputs[end].outputs if len(node.outputs) > end else []:
+                kept.inputs[2] = node.inputs[end]
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_each_fcam_is_one_node(graphs, fused, form: str) -> None:
     before, after = graphs[form], fused[form]
     gates = [node for node in after.graph.node if node.domain == "eulernet"]
@@ -52,23 +81,56 @@ def test_each_fcam_is_one_node(graphs, fused, form: str) -> None:
     assert [(function.domain, function.name) for function in after.functions] == [("eulernet", "DIIRFGate")]
     for node in gates:
         attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
-        assert attributes == {"plugin_namespace": b"eulernet", "plugin_version": b"1"}
+        assert attributes == {"plugin_namespace": b"eulernet", "plugin_version": b"2"}
     assert len({node.name for node in gates}) == 3
-    left = {node.op_type for node in after.graph.node}
-    slices = [sum(node.op_type == "Slice" for node in each.graph.node) for each in (before, after)]
-    assert slices[0] - slices[1] == {"step": 0, "clip": 12}[form]  # one for each frame of each filter
-    assert not {"Expand", "Gather"} & left - ({"Expand"} if form == "clip" else {"Gather"})
+    counts = [Counter(node.op_type for node in each.graph.node) for each in (before, after)]
+    removed = {op: counts[0][op] - counts[1][op] for op in ("DIIRF", "Slice", "Sigmoid")}
+    filters, slices = (12, 12) if "clip" in form else (3, 0)
+    assert removed == {"DIIRF": filters, "Slice": slices, "Sigmoid": 3}
     assert list(after.graph.input) == list(before.graph.input)
     assert list(after.graph.output) == list(before.graph.output)
     assert list(after.metadata_props) == list(before.metadata_props)
     assert {each.domain: each.version for each in after.opset_import} == {"": 18, "eulernet": 1}
 
 
-def test_states_are_wired(fused) -> None:
-    gates = [node for node in fused["step"].graph.node if node.op_type == "DIIRFGate"]
+@pytest.mark.parametrize("form", ["step", "started step"])
+def test_states_are_wired(fused, form: str) -> None:
+    gates = [node for node in fused[form].graph.node if node.op_type == "DIIRFGate"]
     assert [list(node.input[2:4]) for node in gates] == [[f"s{2 * i}_in", f"s{2 * i + 1}_in"] for i in range(3)]
     assert [list(node.output[1:]) for node in gates] == [[f"s{2 * i}_out", f"s{2 * i + 1}_out"] for i in range(3)]
-    assert {node.input[5] for node in gates} == {"STATUS"}
+    assert len({node.input[5] for node in gates}) == 1
+
+
+def gate_coefficients(model: onnx.ModelProto) -> list[np.ndarray]:
+    """The columns of each DIIRFGate's coefficients."""
+    values = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    return [values[node.input[4]].T for node in model.graph.node if node.op_type == "DIIRFGate"]
+
+
+@pytest.mark.parametrize("form", STARTED)
+def test_coefficients_hold_the_start(graphs, fused, form: str) -> None:
+    for level, (columns, plain) in enumerate(
+        zip(gate_coefficients(fused[form]), gate_coefficients(fused[STARTED[form]]), strict=True)
+    ):
+        np.testing.assert_array_equal(columns[:5], plain[:5])
+        np.testing.assert_array_equal(columns[5:], [start(level, 1), start(level, 2)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("export", [step_graph, clip_graph])
+def test_the_graph_of_a_differential_network_is_fused(export: Callable[..., onnx.ModelProto]) -> None:
+    network = create(5, NetworkConfig(widths=(8, 16, 48, 96), image_size=64, frame_difference=True, differential=True))
+    network.scale.fill_(100.0)  # shows small differences
+    with torch.no_grad():
+        for fcam in network.fcams:
+            fcam.filter.r.copy_(torch.linspace(-0.9, 0.8, len(fcam.filter.r)))
+            fcam.compress.weight.mul_(4.0)
+    graph = export(network, "test")
+    model = fuse(graph)
+    for b0, b1, b2, _, _, s1, s2 in gate_coefficients(model):
+        np.testing.assert_array_equal([s1, s2], [-b0, b2])
+        np.testing.assert_allclose(b1, -b0 - b2, atol=1e-7)
+    assert check_fused(graph, model, "differential graph") <= 1e-5
 
 
 @pytest.mark.parametrize("form", FOLDERS)
@@ -77,7 +139,7 @@ def test_the_golden_case_holds_in_every_runtime(fused, form: str) -> None:
         check_runtimes(fused[form], dict(golden), f"fused {form} graph")
 
 
-@pytest.mark.parametrize("form", FOLDERS)
+@pytest.mark.parametrize("form", FORMS)
 def test_random_inputs_with_every_status_agree(graphs, fused, form: str) -> None:
     inputs = random_inputs(graphs[form])
     assert set((inputs["STATUS"] % 32).ravel().tolist()) == set(range(32))
@@ -89,6 +151,19 @@ def test_random_inputs_with_every_status_agree(graphs, fused, form: str) -> None
     assert np.abs(run(usable)["LIVENESS"] - run(inputs)["LIVENESS"]).max() > 1e-3
 
 
+@pytest.mark.parametrize("form", STARTED)
+def test_the_outputs_depend_on_the_start(graphs, fused, form: str) -> None:
+    """Else the test above would not see a wrong one."""
+    from_zero = onnx.ModelProto.FromString(fused[form].SerializeToString())
+    for each in from_zero.graph.initializer:
+        if each.name.endswith("gate.coefficients"):
+            values = numpy_helper.to_array(each).copy()
+            values[:, 5:] = 0.0
+            each.CopyFrom(numpy_helper.from_array(values, each.name))
+    with pytest.raises(ParityError):
+        check_fused(graphs[form], from_zero, form)
+
+
 def test_surgery_does_not_change_its_input(graphs, fused) -> None:
     before = graphs["step"].SerializeToString(deterministic=True)
     again = fuse(graphs["step"])
@@ -96,7 +171,7 @@ def test_surgery_does_not_change_its_input(graphs, fused) -> None:
     assert again.SerializeToString(deterministic=True) == fused["step"].SerializeToString(deterministic=True)
 
 
-@pytest.mark.parametrize("form", FOLDERS)
+@pytest.mark.parametrize("form", FORMS)
 def test_fusion_ignores_names(graphs, form: str) -> None:
     def rename(graph: gs.Graph) -> None:
         ends = {id(each) for each in (*graph.inputs, *graph.outputs)}
@@ -127,15 +202,19 @@ def test_constants_are_folded(graphs) -> None:
     assert check_fused(graphs["step"], folded, "folded graph") <= 1e-5
 
 
-@pytest.mark.parametrize("form", FOLDERS)
+@pytest.mark.parametrize("form", FORMS)
 def test_a_graph_without_the_pattern_is_refused(fused, form: str) -> None:
     message = "eulernet::DIIRF in graph eulernet.*eulernet export"
     with pytest.raises(SurgeryError, match=message):
         fuse(fused[form])
 
 
+def find_all(graph: gs.Graph, op: str) -> list[gs.Node]:
+    return [node for node in graph.nodes if node.op == op]
+
+
 def find(graph: gs.Graph, op: str, index: int = 0) -> gs.Node:
-    return [node for node in graph.nodes if node.op == op][index]
+    return find_all(graph, op)[index]
 
 
 def filtered(graph: gs.Graph) -> gs.Node:
@@ -175,25 +254,76 @@ def look_wider(graph: gs.Graph) -> None:
     conv.attrs["kernel_shape"], conv.attrs["pads"] = [3, 3], [1, 1, 1, 1]
 
 
+def begun(graph: gs.Graph, index: int = 0) -> gs.Node:
+    """The choice between a start and h1 before a filter."""
+    return find(graph, "DIIRF", index).inputs[1].inputs[0]
+
+
+def kept(graph: gs.Graph) -> gs.Node:
+    """The choice between the new and the old h1 after the first filter."""
+    return filtered(graph).outputs[1].outputs[0]
+
+
+def comparison(chosen: gs.Node) -> gs.Node:
+    """The test of the status behind a choice."""
+    node = chosen.inputs[0].inputs[0]
+    while node.op not in ("Less", "GreaterOrEqual"):
+        node = node.inputs[0].inputs[0]
+    return node
+
+
+def first_map(graph: gs.Graph, index: int = 0) -> tuple[gs.Node, int, int]:
+    """The product of a start, and the positions of its constant and of its map."""
+    node = begun(graph, index).inputs[1].inputs[0]
+    constant = next(i for i, each in enumerate(node.inputs) if isinstance(each, gs.Constant))
+    return node, constant, 1 - constant
+
+
 def limit(graph: gs.Graph) -> None:
-    find(graph, "Less").inputs[1] = gs.Constant("eight", np.array(8, np.int32))
+    comparison(kept(graph)).inputs[1] = gs.Constant("eight", np.array(8, np.int32))
 
 
 def keep_other_flags(graph: gs.Graph) -> None:
-    find(graph, "Less").inputs[0].inputs[0].inputs[1] = gs.Constant("sixteen", np.array(16, np.int32))
+    comparison(kept(graph)).inputs[0].inputs[0].inputs[1] = gs.Constant("sixteen", np.array(16, np.int32))
 
 
 def divide_as_c_does(graph: gs.Graph) -> None:
-    find(graph, "GreaterOrEqual").inputs[0].inputs[0].attrs["fmod"] = 1
+    comparison(begun(graph)).inputs[0].inputs[0].attrs["fmod"] = 1
 
 
-def restart_from_one(graph: gs.Graph) -> None:
-    filtered(graph).inputs[1].inputs[0].inputs[1] = gs.Constant("one", np.array(1, np.float32))
+def start_from_one(graph: gs.Graph) -> None:
+    begun(graph).inputs[1] = gs.Constant("one", np.array(1, np.float32))
+
+
+def start_from_the_features(graph: gs.Graph) -> None:
+    product, _, map_input = first_map(graph)
+    product.inputs[map_input] = find(graph, "Conv", 2).outputs[0]
+
+
+def start_from_another_frame(graph: gs.Graph) -> None:
+    product, _, map_input = first_map(graph, 1)
+    other, _, other_input = first_map(graph)
+    product.inputs[map_input] = other.inputs[other_input]
+
+
+def start_from_a_smaller_state(graph: gs.Graph) -> None:
+    product, constant, _ = first_map(graph, 1)
+    product.inputs[constant] = gs.Constant("half", product.inputs[constant].values / 2)
+
+
+def start_by_column(graph: gs.Graph) -> None:
+    product, constant, _ = first_map(graph)
+    product.inputs[constant] = gs.Constant("row", np.ones((1, 1, 64), np.float32))
+
+
+def cross_the_states(graph: gs.Graph) -> None:
+    first, second = (each.inputs[0] for each in find(graph, "DIIRF", 1).inputs[1:3])
+    first.inputs[2], second.inputs[2] = second.inputs[2], first.inputs[2]
 
 
 def swap_the_states(graph: gs.Graph) -> None:
-    kept = filtered(graph).outputs[1].outputs[0]
-    kept.inputs[1], kept.inputs[2] = kept.inputs[2], kept.inputs[1]
+    node = kept(graph)
+    node.inputs[1], node.inputs[2] = node.inputs[2], node.inputs[1]
 
 
 def choose_coefficients(graph: gs.Graph) -> None:
@@ -230,7 +360,12 @@ def skip_a_frame(graph: gs.Graph) -> None:
         ("step", limit, ": .* with 4;"),
         ("step", keep_other_flags, ": .* by 32;"),
         ("step", divide_as_c_does, ": .* by 4;"),
-        ("step", restart_from_one, ": .*state of frame -1;"),
+        ("step", start_from_one, ": a start from a constant other than 0;"),
+        ("started step", start_from_the_features, ": .*expected Gather;"),
+        ("started step", start_by_column, r": factor \(1, 1, 64\), expected \(4, 1, 1\);"),
+        ("started clip", start_from_another_frame, ": does not select frame 1 of the compressed maps;"),
+        ("started clip", start_from_a_smaller_state, ": its frames start from different states;"),
+        ("clip", cross_the_states, ": does not select a start or frame 0's state;"),
         ("step", swap_the_states, ": .*state of frame 0;"),
         ("step", choose_coefficients, "COEFFICIENTS: .*constant"),
         ("step", show_the_gate, ": .* outside "),
@@ -242,81 +377,3 @@ def skip_a_frame(graph: gs.Graph) -> None:
 def test_a_deviation_from_the_pattern_is_refused(graphs, form: str, damage: Callable, message: str) -> None:
     with pytest.raises(SurgeryError, match=message):
         fuse(changed(graphs[form], damage))
-
-
-def one_gate(frames: int, data_type: int = TensorProto.FLOAT) -> onnx.ModelProto:
-    """A DIIRFGate alone in a graph."""
-    features, state = ["M", CHANNELS, HEIGHT, WIDTH], ["N", MAPS, HEIGHT, WIDTH]
-    inputs = [features, [MAPS, CHANNELS], state, state, [MAPS, 5], ["N", frames]]
-    types = [data_type, *[TensorProto.FLOAT] * 4, TensorProto.INT32]
-    node = helper.make_node(
-        "DIIRFGate", INPUTS, OUTPUTS, domain="eulernet", plugin_namespace="eulernet", plugin_version="1"
-    )
-    graph = helper.make_graph(
-        [node],
-        "one_gate",
-        [helper.make_tensor_value_info(*each) for each in zip(INPUTS, types, inputs, strict=True)],
-        [
-            helper.make_tensor_value_info(name, kind, shape)
-            for name, kind, shape in zip(OUTPUTS, types[:1] + types[2:4], [features, state, state], strict=True)
-        ],
-    )
-    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("eulernet", 1)]
-    model = helper.make_model(graph, functions=[diirf_gate_function(frames)], opset_imports=opsets, ir_version=10)
-    onnx.checker.check_model(model, full_check=True)
-    return model
-
-
-def fcam_case(frames: int, n: int) -> tuple[Tensors, Tensors]:
-    """Random inputs of a DIIRFGate with every kind of status, and the outputs of PyTorch's FCAM."""
-    generator = torch.Generator().manual_seed(10 * frames + n)
-    module = FCAM(CHANNELS, MAPS)
-    with torch.no_grad():
-        module.compress.weight.copy_(torch.randn(MAPS, CHANNELS, 1, 1, generator=generator))
-        module.filter.b.copy_(torch.randn(MAPS, 3, generator=generator))
-        module.filter.p.copy_(torch.randn(MAPS, 2, generator=generator))
-    x = torch.randn(n * frames, CHANNELS, HEIGHT, WIDTH, generator=generator)
-    h1, h2 = (torch.randn(n, MAPS, HEIGHT, WIDTH, generator=generator) for _ in range(2))
-    status = torch.randint(0, 256, (n, frames), generator=generator, dtype=torch.int32) & FEW
-    with torch.no_grad():
-        outputs = module(x, h1, h2, (status & NOT_SCORED) == 0, (status & Status.RELOCATED) != 0)
-        weight, coefficients = module.compress.weight[:, :, 0, 0], module.filter.coefficients()
-    given = (x, weight, h1, h2, coefficients, status)
-    return (
-        {name: tensor.detach().numpy() for name, tensor in zip(INPUTS, given, strict=True)},
-        {name: tensor.numpy() for name, tensor in zip(OUTPUTS, outputs, strict=True)},
-    )
-
-
-@pytest.mark.parametrize("n", [1, 5])
-@pytest.mark.parametrize("frames", [1, 4])
-@pytest.mark.parametrize("runtime", RUNNERS)
-def test_the_body_is_fcam(runtime: str, frames: int, n: int) -> None:
-    inputs, expected = fcam_case(frames, n)
-    assert compare(expected, RUNNERS[runtime](one_gate(frames))(inputs), runtime) <= TOLERANCE
-
-
-def test_half_features_are_computed_in_float() -> None:
-    inputs, _ = fcam_case(frames=4, n=2)
-    half = inputs["x"].astype(np.float16)
-    expected = onnxruntime_runner(one_gate(4))({**inputs, "x": half.astype(np.float32)})
-    actual = onnxruntime_runner(one_gate(4, TensorProto.FLOAT16))({**inputs, "x": half})
-    assert actual["y"].dtype == np.float16
-    np.testing.assert_array_equal(actual["y"], expected["y"].astype(np.float16))
-    for name in OUTPUTS[1:]:
-        np.testing.assert_array_equal(actual[name], expected[name])
-
-
-def test_a_nan_stays_in_its_pixel() -> None:
-    inputs, expected = fcam_case(frames=1, n=2)
-    inputs["x"][0, 2, 3, 4] = np.nan
-    actual = onnxruntime_runner(one_gate(1))(inputs)
-    assert np.argwhere(np.isnan(actual["y"]).any(axis=1)).tolist() == [[0, 3, 4]]
-    rest = np.ones_like(expected["y"], bool)
-    rest[0, :, 3, 4] = False
-    np.testing.assert_allclose(actual["y"][rest], expected["y"][rest], atol=1e-5)
-
-
-def test_no_frames_are_refused() -> None:
-    with pytest.raises(ValueError, match="DIIRFGate.* 0 frames"):
-        diirf_gate_function(0)

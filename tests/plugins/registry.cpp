@@ -40,9 +40,11 @@ public:
     void run(const Op& op)
     {
         op_ = &op;
-        creator_ = static_cast<IPluginCreatorV3One*>(registry_.getCreator(op.name, "1", kNamespace));
-        expect("found under its namespace", creator_ != nullptr);
-        expect("not found under another", registry_.getCreator(op.name, "1", "") == nullptr);
+        creator_ = static_cast<IPluginCreatorV3One*>(registry_.getCreator(op.name, op.version, kNamespace));
+        expect("found under its namespace and version", creator_ != nullptr);
+        expect("not found under another namespace", registry_.getCreator(op.name, op.version, "") == nullptr);
+        const char* other = op.version[0] == '1' ? "2" : "1";
+        expect("not found under another version", registry_.getCreator(op.name, other, kNamespace) == nullptr);
         if (creator_ == nullptr)
         {
             return;
@@ -119,7 +121,8 @@ private:
         const auto said = core == nullptr
             ? std::string()
             : std::string(core->getPluginNamespace()) + "::" + core->getPluginName() + " " + core->getPluginVersion();
-        expect("says who it is", said == std::string(kNamespace) + "::" + op_->name + " 1", said);
+        const auto name = std::string(kNamespace) + "::" + op_->name + " " + op_->version;
+        expect("says who it is", said == name, said);
         build_ = static_cast<IPluginV3OneBuild*>(plugin.getCapabilityInterface(PluginCapabilityType::kBUILD));
         expect("has a build interface", build_ != nullptr && build_->getNbOutputs() == 3);
         expect("lets its timings be cached", build_->getTimingCacheID() != nullptr);
@@ -196,8 +199,8 @@ private:
         wrong[0].pop_back();
         refused("x of a dimension too few", output_shapes(wrong, out) != 0, "dimensions");
         wrong = sizes;
-        wrong[op_->inputs() == 6 ? 4 : 3][1] = 6;
-        refused("six coefficients", output_shapes(wrong, out) != 0, "coefficients");
+        wrong[op_->inputs() == 6 ? 4 : 3][1] = op_->inputs() == 6 ? 5 : 7;
+        refused("as many coefficients as the other op has", output_shapes(wrong, out) != 0, "coefficients");
         if (op_->inputs() == 6)
         {
             wrong = sizes;
@@ -355,13 +358,13 @@ int run(IPluginRegistry& registry, const char* path)
 int run_autoload(IPluginRegistry& registry, const char* path)
 {
     check("dlopen", dlopen(path, RTLD_LAZY | RTLD_LOCAL) != nullptr, "see dlerror");
-    for (const char* name : {"DIIRF", "DIIRFGate"})
+    for (const auto& op : ops(kF))
     {
-        auto* creator = static_cast<IPluginCreatorV3One*>(registry.getCreator(name, "1", kNamespace));
-        check(std::string(name) + " registered itself", creator != nullptr);
+        auto* creator = static_cast<IPluginCreatorV3One*>(registry.getCreator(op.name, op.version, kNamespace));
+        check(std::string(op.name) + " registered itself", creator != nullptr);
         const PluginFieldCollection none{0, nullptr};
         std::unique_ptr<IPluginV3> plugin(creator ? creator->createPlugin("a", &none, TensorRTPhase::kBUILD) : nullptr);
-        check(std::string(name) + " is created", plugin != nullptr);
+        check(std::string(op.name) + " is created", plugin != nullptr);
     }
     return failures != 0;
 }

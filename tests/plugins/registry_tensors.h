@@ -109,6 +109,7 @@ inline PluginTensorDesc describe(
 struct Op
 {
     const char* name;
+    const char* version;
     std::vector<PluginTensorDesc> tensors;
     std::vector<int64_t> wrong_x; // sizes of x that contradict the other inputs
 
@@ -126,9 +127,9 @@ inline std::vector<Op> ops(DataType x)
     const std::vector<int64_t> state{2, 4, 8, 8};
     const auto h = describe(state, kF);
     const auto sequence = describe({2, 3, 4, 8, 8}, x), frames = describe({6, 32, 8, 8}, x);
-    const auto coefficients = describe({4, 5}, kF);
-    return {{"DIIRF", {sequence, h, h, coefficients, sequence, h, h}, {2, 3, 3, 8, 8}},
-        {"DIIRFGate", {frames, describe({4, 32}, kF), h, h, coefficients, describe({2, 3}, kI), frames, h, h},
+    const auto status = describe({2, 3}, kI);
+    return {{"DIIRF", "1", {sequence, h, h, describe({4, 5}, kF), sequence, h, h}, {2, 3, 3, 8, 8}},
+        {"DIIRFGate", "2", {frames, describe({4, 32}, kF), h, h, describe({4, 7}, kF), status, frames, h, h},
             {6, 30, 8, 8}}};
 }
 

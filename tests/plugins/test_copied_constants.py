@@ -9,12 +9,13 @@ import pytest
 from eulernet.diirf import ONNX_DOMAIN, ONNX_OP, PLUGIN_ATTRIBUTES
 from eulernet.network import NetworkConfig
 from eulernet_build import diirf_function, diirf_gate_function, engine
-from eulernet_build.diirf_gate_function import GATE_OP
+from eulernet_build.diirf_gate_function import COEFFICIENTS, GATE_ATTRIBUTES, GATE_OP
 from eulernet_build.gpu_check import kernels
 from eulernet_core.status import NOT_SCORED, Status
 
 PLUGIN = Path(__file__).parents[2] / "plugins" / "diirf"
 OP_FILES = {ONNX_OP: ("diirf_op.cpp", diirf_function), GATE_OP: ("gate_op.cpp", diirf_gate_function)}
+ATTRIBUTES = {ONNX_OP: PLUGIN_ATTRIBUTES, GATE_OP: GATE_ATTRIBUTES}
 
 
 def constant(file: str, name: str) -> str:
@@ -28,26 +29,29 @@ def test_status_values_are_the_pipelines() -> None:
     assert int(constant("biquad.cuh", "kNotScored")) == NOT_SCORED
 
 
-def test_the_namespace_and_version_are_the_graphs() -> None:
-    assert constant("plugin.h", "kNamespace") == ONNX_DOMAIN == PLUGIN_ATTRIBUTES["plugin_namespace"]
-    assert constant("plugin.h", "kVersion") == PLUGIN_ATTRIBUTES["plugin_version"]
+@pytest.mark.parametrize("op", OP_FILES)
+def test_the_namespace_is_the_graphs(op: str) -> None:
+    assert constant("plugin.h", "kNamespace") == ONNX_DOMAIN == ATTRIBUTES[op]["plugin_namespace"]
 
 
 @pytest.mark.parametrize("op", OP_FILES)
 def test_ops_have_the_function_bodies_names_and_tensors(op: str) -> None:
     file, body = OP_FILES[op]
     text = (PLUGIN / file).read_text()
-    assert re.findall(r'^const Op \w+\{"(\w+)"', text, re.MULTILINE) == [op]
+    versions = re.findall(r'^const Op \w+\{"(\w+)", "(\d+)"', text, re.MULTILINE)
+    assert versions == [(op, ATTRIBUTES[op]["plugin_version"])]
     assert re.findall(r'\{"(\w+)", \d, Input::Kind::\w+\}', text) == body.INPUTS
     (positions,) = re.findall(r"enum\s*\{([^}]*)\}", text)
     assert [name.strip().lower() for name in positions.split(",") if name.strip()] == body.INPUTS
     assert int(constant("plugin.h", "kOutputs")) == len(body.OUTPUTS)
 
 
-def test_a_filter_has_five_coefficients_and_two_states() -> None:
+def test_a_filter_has_two_states_and_the_function_bodies_coefficients() -> None:
     text = (PLUGIN / "biquad.cuh").read_text()
-    (coefficients,) = re.findall(r"Real (b0, b1, b2, a1, a2);", text)
+    ((coefficients, starts),) = re.findall(r"Real (b0[^;]+);.*const float\* starts; // (s1[^;]+);", text, re.DOTALL)
+    assert [*coefficients.split(", "), *starts.split(", ")] == COEFFICIENTS
     assert int(constant("biquad.cuh", "kCoefficients")) == len(coefficients.split(", "))
+    assert int(constant("biquad.cuh", "kGateCoefficients")) == len(COEFFICIENTS)
     (states,) = re.findall(r"struct State\s*\{\s*Real ([^;]+);", text)
     assert states.split(", ") == [name for name in diirf_function.INPUTS if name.startswith("h")]
 

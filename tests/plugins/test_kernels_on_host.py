@@ -14,9 +14,10 @@ from torch import Tensor
 
 from eulernet.diirf import DIIRF
 from eulernet_build.gpu_check import plain
-from eulernet_build.gpu_check.cases import LEVELS, MAPS
+from eulernet_build.gpu_check.cases import LEVELS, MAPS, NARROW
 from eulernet_build.gpu_check.cases import Case as AnyCase
 from eulernet_build.gpu_check.kernels import DTYPE_CODES
+from eulernet_core.status import Status
 
 pytestmark = pytest.mark.timeout(900)  # compiles
 
@@ -54,13 +55,14 @@ class Guarded:
 Case = functools.partial(AnyCase, "DIIRFGate")  # n, t, c, k, h, w
 
 
-def draw(case: AnyCase, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def draw(case: AnyCase, dtype: torch.dtype) -> tuple[Tensor, ...]:
     """x, weight, h1, h2, coefficients."""
     generator = torch.Generator().manual_seed(case.c * 1000 + case.h)
     x = torch.randn(case.x_shape, generator=generator).to(dtype)
     weight = torch.randn(case.k, case.c, generator=generator) / case.c**0.5
     h1, h2 = torch.randn(2, *case.state_shape, generator=generator)
-    return x, weight, h1, h2, DIIRF(case.k).coefficients().detach()
+    starts = torch.randn(case.k, 2, generator=generator)
+    return x, weight, h1, h2, torch.cat([DIIRF(case.k).coefficients().detach(), starts], dim=1)
 
 
 def assert_rounded(ours: Tensor, exact: Tensor, slack: float = 4e-6) -> None:
@@ -74,7 +76,7 @@ def assert_rounded(ours: Tensor, exact: Tensor, slack: float = 4e-6) -> None:
 def run_kernel(
     library: ctypes.CDLL,
     case: AnyCase,
-    tensors: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
+    tensors: tuple[Tensor, ...],
     status: Tensor | None,
     channels_last: bool,
     shift: int = 0,
@@ -112,8 +114,8 @@ def check_gate(
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize("c", [channels for channels, _ in LEVELS])
-def test_the_networks_levels_use_the_one_pass_kernels(kernels, reference, c, dtype, channels_last):
+@pytest.mark.parametrize("c", [channels for channels, _ in (*LEVELS, *NARROW)])
+def test_usual_widths_use_the_one_pass_kernels(kernels, reference, c, dtype, channels_last):
     check_gate(kernels, reference, Case(2, 2, c, MAPS, 8, 12), dtype, channels_last)
     assert kernels.threads_of_last_launch() == ONE_PASS_THREADS
 
@@ -132,6 +134,9 @@ def test_the_networks_levels_use_the_one_pass_kernels(kernels, reference, c, dty
         Case(1, 2, 1, 1, 2, 4),
         Case(1, 1, 256, 4, 4, 2),
         Case(1, 1, 96, 4, 3, 8),
+        Case(1, 2, 4, 1, 4, 10),  # half a run of halves
+        Case(1, 2, 48, 4, 5, 8),  # 12 a map: a run and a half of halves
+        Case(1, 1, 80, 4, 4, 8),  # 20 a map: two runs and a half
     ],
     ids=str,
 )
@@ -163,7 +168,7 @@ def test_nan_stays_in_its_pixel_and_sequence(kernels, c, w, channels_last):
     case = Case(2, 2, c, 4, 4, w)
     x, *rest = draw(case, torch.float16)
     x[2, 3, 1, 2] = float("nan")  # the first frame of the second sequence
-    y, h1, h2 = run_kernel(kernels, case, (x, rest[0], rest[1], rest[2], rest[3]), None, channels_last)
+    y, h1, h2 = run_kernel(kernels, case, (x, *rest), None, channels_last)
     broken = torch.isnan(y)
     assert broken[2:, :, 1, 2].all()
     assert broken.sum() == 2 * c
@@ -172,16 +177,33 @@ def test_nan_stays_in_its_pixel_and_sequence(kernels, c, w, channels_last):
         assert torch.isnan(state).sum() == 4
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(("c", "w"), [(32, 8), (128, 8), (32, 7)])
+def test_a_still_opens_its_gates_by_one_half(kernels, c, w, channels_last, dtype):
+    """Exactly, because b0 + b1 + b2 is: the pixels are so large that one rounding in y would change the gates."""
+    case = Case(1, 3, c, 4, 4, w)
+    x, *rest, coefficients = draw(case, dtype)
+    x = (x[:1] * 2.0**12).expand_as(x).contiguous()
+    coefficients[:, 5], coefficients[:, 6] = -coefficients[:, 0], coefficients[:, 2]
+    status = torch.tensor([[Status.RELOCATED, 0, 0]], dtype=torch.int32)
+    y, *_ = run_kernel(kernels, case, (x, *rest, coefficients), status, channels_last)
+    assert torch.equal(y, x / 2)
+    moved, *_ = run_kernel(kernels, case, (x, *rest, coefficients), torch.zeros_like(status), channels_last)
+    assert not torch.equal(moved, y)
+
+
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize(("c", "w"), [(32, 8), (128, 8), (32, 7)])
 def test_steps_give_the_bits_of_the_clip(kernels, c, w, channels_last):
-    case = Case(1, 3, c, 4, 4, w)
+    case = Case(1, 4, c, 4, 4, w)
     x, weight, h1, h2, coefficients = draw(case, torch.bfloat16)
-    clip = run_kernel(kernels, case, (x, weight, h1, h2, coefficients), None, channels_last)
+    status = torch.tensor([[0, Status.NO_FACE, Status.RELOCATED, 0]], dtype=torch.int32)
+    clip = run_kernel(kernels, case, (x, weight, h1, h2, coefficients), status, channels_last)
     frames = []
-    for frame in x.split(1):
-        step = Case(1, 1, c, 4, 4, w)
-        y, h1, h2 = run_kernel(kernels, step, (frame, weight, h1, h2, coefficients), None, channels_last)
+    for t, frame in enumerate(x.split(1)):
+        step, flags = Case(1, 1, c, 4, 4, w), status[:, t].contiguous()
+        y, h1, h2 = run_kernel(kernels, step, (frame, weight, h1, h2, coefficients), flags, channels_last)
         frames.append(y)
     for ours, expected in zip((torch.cat(frames), h1, h2), clip, strict=True):
         assert torch.equal(ours, expected)

@@ -168,3 +168,36 @@ def test_starts_passing_its_centres_unchanged() -> None:
 def test_no_channels_are_refused() -> None:
     with pytest.raises(ValueError, match="DIIRF over 0 channels"):
         DIIRF(0)
+
+
+def differential(channels: int, seed: int) -> DIIRF:
+    generator = torch.Generator().manual_seed(seed)
+    layer = DIIRF(channels, differential=True).double()
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    return layer
+
+
+def test_a_differential_filter_begins_as_the_same_band_passes() -> None:
+    torch.testing.assert_close(DIIRF(4, differential=True).coefficients(), DIIRF(4).coefficients())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_differential_filter_starts_from_scipys_steady_state(seed: int) -> None:
+    layer = differential(3, seed)
+    x = torch.randn(2, 40, 3, 1, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    y, _, _ = layer(x, *diirf.started(x[:, 0], layer.start()))
+    for k, (b0, b1, b2, a1, a2) in enumerate(layer.coefficients().detach().numpy()):
+        assert abs(b0 + b1 + b2) < 1e-12
+        state = scipy.signal.lfilter_zi([b0, b1, b2], [1.0, a1, a2])
+        signal = x[:, :, k].numpy()
+        for n in range(2):
+            for column in range(2):
+                one = signal[n, :, 0, column]
+                expected, _ = scipy.signal.lfilter([b0, b1, b2], [1.0, a1, a2], one, zi=state * one[0])
+                np.testing.assert_allclose(y[n, :, k, 0, column].detach().numpy(), expected, atol=1e-9)
+
+
+def test_other_filters_start_from_zero() -> None:
+    assert not DIIRF(3).start().any()

@@ -16,6 +16,9 @@ from eulernet_core.clip_geometry import CLIP_FRAMES
 from eulernet_core.status import Status
 
 SMALL = NetworkConfig(image_size=64)
+LEAN = NetworkConfig(
+    widths=(8, 16, 48, 96), stem="residual", light_pyramid=True, frame_difference=True, differential=True, image_size=64
+)
 MakeClip = Callable[..., Tensor]
 
 STATUSES = {
@@ -29,9 +32,9 @@ STATUSES = {
 }
 
 
-@pytest.fixture(scope="module")
-def network() -> EulerNet:
-    return create(config=SMALL)
+@pytest.fixture(scope="module", params=[SMALL, LEAN], ids=["plain", "lean"])
+def network(request: pytest.FixtureRequest) -> EulerNet:
+    return create(config=request.param)
 
 
 def int32(rows: list[list[int]]) -> Tensor:
@@ -65,7 +68,18 @@ def test_a_clip_is_its_steps(network: EulerNet, make_clip: MakeClip, status: lis
     assert_same(play(network, clip, int32(status))[0], whole)
 
 
-@pytest.mark.parametrize("config", [dataclasses.replace(SMALL, fcam=f, pyramid=p) for f, p in ((0, 1), (1, 0), (0, 0))])
+ABLATED = [
+    *(dataclasses.replace(SMALL, fcam=fcam, pyramid=pyramid) for fcam, pyramid in ((0, 1), (1, 0), (0, 0))),
+    *(dataclasses.replace(LEAN, fcam=fcam, pyramid=pyramid) for fcam, pyramid in ((0, 1), (1, 0))),
+    dataclasses.replace(LEAN, change_maps=True),
+    dataclasses.replace(LEAN, frame_difference=False),
+    dataclasses.replace(LEAN, differential=False),
+    dataclasses.replace(LEAN, stem="patch", widths=(16, 16, 48, 96)),
+    *(dataclasses.replace(LEAN, block=block) for block in ("single", "separable")),
+]
+
+
+@pytest.mark.parametrize("config", ABLATED)
 def test_an_ablations_clip_is_its_steps(make_clip: MakeClip, config: NetworkConfig) -> None:
     ablated, clip, status = create(config=config), make_clip(2), int32(STATUSES["bad and restart"])
     with torch.no_grad():
@@ -108,16 +122,19 @@ def test_a_restart_at_an_unusable_frame_counts_from_zero(network: EulerNet, make
 
 def running(network: EulerNet, n: int) -> State:
     """States of n sequences that have seen 7 frames, all values different from 0."""
-    return tuple(tensor + (7 if tensor.dtype == torch.int32 else 0.25) for tensor in network.initial_state(n))
+    values = {torch.int32: 7, torch.uint8: 99, torch.float32: 0.25}
+    return tuple(torch.full_like(tensor, values[tensor.dtype]) for tensor in network.initial_state(n))
 
 
 @torch.no_grad()
-def test_every_status_in_both_forms(make_clip: MakeClip) -> None:
+@pytest.mark.parametrize("config", [SMALL, LEAN], ids=["plain", "lean"])
+def test_every_status_in_both_forms(make_clip: MakeClip, config: NetworkConfig) -> None:
     """0 to 255: a step and the second frame of a clip do what the flags say."""
-    network = create(config=NetworkConfig(image_size=32))
+    network = create(config=dataclasses.replace(config, image_size=32))
     flags = torch.arange(256, dtype=torch.int32)[:, None]
     frames = make_clip(1, 2, size=32).expand(256, -1, -1, -1, -1)
-    stepped, after = network.step(frames[:, 1], flags, running(network, 256))
+    begun = running(network, 256)
+    stepped, after = network.step(frames[:, 1], flags, begun)
     whole = network(frames, torch.cat([torch.zeros_like(flags), flags], dim=1))
     for number in range(256):
         status = Status(number)
@@ -128,7 +145,7 @@ def test_every_status_in_both_forms(make_clip: MakeClip) -> None:
         assert bool(stepped.liveness[number] > 0) is usable is bool(whole.liveness[number, 1] > 0), status
         assert bool(stepped.location_map[number].any()) is usable is bool(whole.location_map[number, 1].any()), status
         if not usable:
-            assert all((tensor[number] == (0 if restarts else 0.25)).all() for tensor in after[:-1]), status
+            assert all(torch.equal(a[number], b[number]) for a, b in zip(after[:-1], begun, strict=False)), status
     for tensor in after:  # other flags change nothing
         for same in ((0, 1, 32, 64, 128, 225), (2, 3, 34, 227), (4, 8, 16, 28, 60, 253), (6, 10, 18, 30, 255)):
             expected = tensor[same[0]].expand(len(same), *tensor.shape[1:])
@@ -212,9 +229,46 @@ def test_rows_of_a_batch_do_not_touch(network: EulerNet, make_clip: MakeClip) ->
 
 
 def test_state_shapes() -> None:
-    shapes = [tuple(tensor.shape) for tensor in create().initial_state(3)]
     levels = [(3, 4, 64, 64)] * 2 + [(3, 4, 32, 32)] * 2 + [(3, 4, 16, 16)] * 2
-    assert shapes == [*levels, (3, 1)]
+    assert [tuple(tensor.shape) for tensor in create().initial_state(3)] == [*levels, (3, 1)]
+    *_, previous, count = create(config=dataclasses.replace(LEAN, image_size=256)).initial_state(3)
+    assert (previous.shape, previous.dtype) == ((3, 3, 256, 256), torch.uint8)
+    assert (count.shape, count.dtype) == ((3, 1), torch.int32)
+
+
+@torch.no_grad()
+def test_a_still_passes_the_filters_of_a_lean_network_unseen(make_clip: MakeClip) -> None:
+    """No filter answers a still, from its first frame on, whatever the parameters: all gates are 1/2."""
+    network = create(config=LEAN)
+    seen: list[Tensor] = []
+    for fcam in network.fcams:
+        fcam.filter.r.uniform_(-2, 2, generator=torch.Generator().manual_seed(1))
+        fcam.filter.register_forward_hook(lambda module, inputs, outputs: seen.append(outputs[0]))
+    still = make_clip(1)[:, :1].expand(-1, 6, -1, -1, -1)
+    prediction, _ = play(network, still, torch.zeros(1, 6, dtype=torch.int32))
+    assert len(seen) == 3 * 6
+    assert max(y.abs().max() for y in seen) < 1e-6
+    torch.testing.assert_close(prediction.location_map, prediction.location_map[:, :1].expand(-1, 6, -1, -1))
+    seen.clear()
+    play(network, make_clip(1), torch.zeros(1, 4, dtype=torch.int32))
+    assert min(y.abs().max() for y in seen[3:]) > 1e-3
+
+
+@torch.no_grad()
+def test_the_difference_is_to_the_last_usable_frame_of_the_sequence(make_clip: MakeClip) -> None:
+    network, clip = create(config=dataclasses.replace(LEAN, fcam=False)), make_clip(1)
+    status = int32([[0, 8, 0, 2]])
+    whole = network(clip, status).location_map
+    pair, alone = network(clip[:, [0, 2]]).location_map, network(clip[:, 3:]).location_map
+    torch.testing.assert_close(whole[:, [0, 2, 3]], torch.cat([pair, alone], dim=1), rtol=0, atol=1e-5)
+    moved = network(clip[:, [1, 2]]).location_map
+    assert (moved[:, 1] - pair[:, 1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("values", [{"stem": "wide"}, {"block": "dense"}, {"stem": "patch", "widths": (8, 16, 48, 96)}])
+def test_an_unknown_structure_is_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(values.values())) if len(values) == 1 else "widths"):
+        NetworkConfig(**values)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("picture", ["black", "white", "noise"])
@@ -231,7 +285,7 @@ def test_any_picture_gives_numbers(network: EulerNet, picture: str) -> None:
 def test_normalise_is_minus_one_to_one_and_keeps_pixels_in_place(network: EulerNet) -> None:
     faces = torch.arange(2 * 4 * 5 * 3).reshape(2, 4, 5, 3).to(torch.uint8)
     faces[0, 1, 2] = torch.tensor([0, 255, 51], dtype=torch.uint8)
-    pictures = network.normalise(faces)
+    pictures = network.normalise(network.pixels(faces))
     assert pictures.shape == (2, 3, 4, 5)
     torch.testing.assert_close(pictures[0, :, 1, 2], torch.tensor([-1.0, 1.0, -0.6]))
     torch.testing.assert_close((pictures.permute(0, 2, 3, 1) + 1.0) * 127.5, faces.float())
@@ -243,9 +297,10 @@ def test_liveness_is_read_off_the_map(network: EulerNet) -> None:
     torch.testing.assert_close(network.liveness(maps), expected)
 
 
-def test_training_logits_are_the_maps_and_train_every_parameter(make_clip: MakeClip) -> None:
-    network, clip = create(config=SMALL), make_clip(2)
-    pictures = torch.stack([network.normalise(frames) for frames in clip])
+@pytest.mark.parametrize("config", [SMALL, LEAN, *ABLATED[5:]])
+def test_training_logits_are_the_maps_and_train_every_parameter(make_clip: MakeClip, config: NetworkConfig) -> None:
+    network, clip = create(config=config), make_clip(2)
+    pictures = torch.stack([network.normalise(network.pixels(frames)) for frames in clip])
     with torch.no_grad():
         torch.testing.assert_close(torch.sigmoid(network.logits(pictures)), network(clip).location_map)
     network.train()
@@ -278,6 +333,7 @@ def test_budget() -> None:
     total = measure(create())[-1]
     assert 0.3 < total.giga_macs < 0.45
     assert 400_000 < total.parameters < 1_000_000
+    assert measure(create(config=dataclasses.replace(LEAN, image_size=256)))[-1].giga_macs < 0.17
 
 
 def test_fcam_and_pyramid_can_be_switched_off() -> None:

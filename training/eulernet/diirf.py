@@ -95,17 +95,33 @@ class DIIRF(nn.Module):
 
     A biquad is stable inside the triangle |a2| < 1, |a1| < 1 + a2. The trained parameters p1, p2 stay inside it, with
     a2 = (1 - e) tanh(p2) and a1 = (1 - e)(1 + a2) tanh(p1); the slides train a and b directly, without a guarantee of
-    stability. b is trained directly, because it does not affect stability.
+    stability.
+
+    A differential filter has b(z) = g (1 - z^-1)(1 - r z^-1) with trained g and r: its response to a still picture is
+    zero for any value of its parameters. It starts from the steady state of the first frame, so that its output for a
+    still is zero from the first frame on. Otherwise b is trained directly and a sequence starts from zero.
     """
 
-    def __init__(self, channels: int, rate_hz: float = CLIP_RATE_HZ, band_hz: tuple[float, float] = BAND_HZ) -> None:
+    def __init__(
+        self,
+        channels: int,
+        rate_hz: float = CLIP_RATE_HZ,
+        band_hz: tuple[float, float] = BAND_HZ,
+        differential: bool = False,
+    ) -> None:
         """The initial filters are band-passes over `band_hz`, with zero response to a still picture, as in Eulerian
         magnification."""
         super().__init__()
         if channels < 1:
             raise ValueError(f"DIIRF over {channels} channels: at least 1 is needed")
         rows = [peak_coefficients(f, rate_hz, QUALITY) for f in log_spaced(*band_hz, channels)]
-        self.b = nn.Parameter(torch.tensor([row[:3] for row in rows]))
+        self.differential = differential
+        if differential:
+            # The band-passes have the numerator g (1 - z^-2).
+            self.g = nn.Parameter(torch.tensor([row[0] for row in rows]))
+            self.r = nn.Parameter(torch.full((channels,), -1.0))
+        else:
+            self.b = nn.Parameter(torch.tensor([row[:3] for row in rows]))
         self.p = nn.Parameter(torch.tensor([poles_to_parameters(row[3:]) for row in rows]))
 
     def coefficients(self) -> Tensor:
@@ -113,11 +129,28 @@ class DIIRF(nn.Module):
         p1, p2 = self.p.unbind(dim=1)
         a2 = (1.0 - STABILITY_MARGIN) * torch.tanh(p2)
         a1 = (1.0 - STABILITY_MARGIN) * (1.0 + a2) * torch.tanh(p1)
-        return torch.cat([self.b, a1[:, None], a2[:, None]], dim=1)
+        b = torch.stack([self.g, -self.g * (1.0 + self.r), self.g * self.r], dim=1) if self.differential else self.b
+        return torch.cat([b, a1[:, None], a2[:, None]], dim=1)
+
+    def start(self) -> Tensor:
+        """float (K, 2): s1 and s2, with which a sequence starts from h1 = s1 x and h2 = s2 x, x its first frame.
+
+        For a differential filter this is the steady state of `scipy.signal.lfilter_zi`; otherwise zeros.
+        """
+        if not self.differential:
+            return torch.zeros_like(self.p)
+        # y = 0 in the steady state, so h2 = b2 x and h1 = b1 x + h2 = -b0 x.
+        return torch.stack([-self.g, self.g * self.r], dim=1)
 
     def forward(self, x: Tensor, h1: Tensor, h2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`biquad` with the trained coefficients: x (N, T, K, H, W), h1 and h2 (N, K, H, W), zero at a clip's start."""
+        """`biquad` with the trained coefficients: x (N, T, K, H, W), h1 and h2 (N, K, H, W)."""
         return biquad(x, h1, h2, self.coefficients())
+
+
+def started(x: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """The state before a sequence's first frame x, float (N, K, H, W), by `DIIRF.start`: h1 and h2 of its shape."""
+    s1, s2 = start[:, :, None, None].unbind(dim=1)
+    return s1 * x, s2 * x
 
 
 def poles_to_parameters(a: Sequence[float]) -> tuple[float, float]:

@@ -3,19 +3,19 @@
 
 From the slides: clips of 4 frames, every 3rd of the video; FCAM; the residual pyramid; the face location map as output.
 Declared choices, because they are not published: 256x256 input, backbone, widths, positions of the FCAMs, map size
-32x32, and the score's definition.
+32x32, the difference to the previous frame as input, and the score's definition.
 """
 
 import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
-from eulernet.blocks import ConvBNReLU, ResidualBlock
+from eulernet.blocks import BlockKind, StemKind, make_stage, make_stem
 from eulernet.fcam import FCAM
 from eulernet.residual_pyramid import DeepestLevel, ResidualPyramid
 from eulernet_core.status import Status
@@ -23,9 +23,13 @@ from eulernet_core.tensors import FACE_SIDE_PX
 
 # A frame is usable if STATUS % USE_PERIOD < UNUSABLE, and the filters restart if STATUS % RESTART_PERIOD >= RELOCATED:
 # tests of single bits in operators that every runtime of the exported graph has. All flags of unusable frames are
-# adjacent, from NO_FACE to TOO_LARGE.
+# adjacent, from NO_FACE to TOO_LARGE. The filters read the same bits of a status of their own, in which RELOCATED is at
+# the frames where a sequence starts.
 UNUSABLE, USE_PERIOD = int(Status.NO_FACE), 2 * int(Status.TOO_LARGE)
 RELOCATED, RESTART_PERIOD = int(Status.RELOCATED), 2 * int(Status.RELOCATED)
+
+# The difference of normalised pixels between frames is small: this brings it to the range of the pixels.
+DIFFERENCE_GAIN = 4.0
 
 # Red, green, blue, for pixels from 0 to 1; normalised values are between -1 and 1.
 PIXEL_MEAN = (0.5, 0.5, 0.5)
@@ -39,16 +43,27 @@ DEFAULT_SCALE = 20.0
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Structure of the network. `fcam` and `pyramid` are off only in ablations."""
+    """Structure of the network. `fcam` and `pyramid` are off, and `change_maps` is on, only in ablations."""
 
     fcam: bool = True  # filter and attend over time
     pyramid: bool = True  # fuse residuals of three depths
-    widths: tuple[int, int, int, int] = (16, 32, 64, 128)  # channels of the four stages of the backbone
+    widths: tuple[int, int, int, int] = (16, 32, 64, 128)  # channels of the stem and of the three levels
     compressed_channels: int = 4  # filtered maps of each FCAM
     pyramid_width: int = 32  # channels of the pyramid
     image_size: int = FACE_SIDE_PX  # side of the crop in px, a multiple of 16
+    stem: StemKind = "plain"  # plain, residual or patch
+    block: BlockKind = "residual"  # of each level: residual, single or separable
+    light_pyramid: bool = False  # separable convolutions in the pyramid
+    frame_difference: bool = False  # the stem also sees the difference to the previous frame
+    differential: bool = False  # filters whose response to a still is zero for any parameters
+    change_maps: bool = False  # the pyramid also sees the filters' magnitudes
 
     def __post_init__(self) -> None:
+        for name, kinds in (("stem", get_args(StemKind)), ("block", get_args(BlockKind))):
+            if getattr(self, name) not in kinds:
+                raise ValueError(f"{name} {getattr(self, name)!r}: choose one of {', '.join(kinds)}")
+        if self.stem == "patch" and self.widths[0] != self.widths[1]:
+            raise ValueError(f"widths {self.widths}: a patch stem is the first level, so both have the same width")
         if self.image_size < 16 or self.image_size % 16:
             raise ValueError(f"image_size {self.image_size}: the network halves it four times, use a multiple of 16")
 
@@ -89,15 +104,18 @@ class EulerNet(nn.Module):
     def __init__(self, config: NetworkConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or NetworkConfig()
-        stem, *levels = config.widths
-        self.stem = ConvBNReLU(3, stem, stride=2)
+        first, *levels = config.widths
+        self.stem = make_stem(config.stem, 6 if config.frame_difference else 3, first)
+        strides = (1 if config.stem == "patch" else 2, 2, 2)
         self.stages = nn.ModuleList(
-            nn.Sequential(ConvBNReLU(before, after, stride=2), ResidualBlock(after))
-            for before, after in zip(config.widths, levels, strict=False)
+            make_stage(config.block, before, after, stride)
+            for before, after, stride in zip(config.widths, levels, strides, strict=False)
         )
-        self.fcams = nn.ModuleList(FCAM(c, config.compressed_channels) for c in levels if config.fcam)
+        maps = config.compressed_channels
+        self.fcams = nn.ModuleList(FCAM(c, maps, config.differential) for c in levels if config.fcam)
         neck = ResidualPyramid if config.pyramid else DeepestLevel
-        self.neck = neck(levels, config.pyramid_width)
+        changes = maps if config.fcam and config.change_maps else 0
+        self.neck = neck([c + changes for c in levels], config.pyramid_width, config.light_pyramid)
         self.head = nn.Conv2d(config.pyramid_width, 1, kernel_size=1)
         self.register_buffer("scale", torch.tensor(DEFAULT_SCALE))
         self.register_buffer("threshold", torch.tensor(DEFAULT_THRESHOLD))
@@ -107,11 +125,14 @@ class EulerNet(nn.Module):
         self.register_buffer("pixel_gain", 1.0 / (255.0 * std), persistent=False)
         self.register_buffer("pixel_offset", -mean / std, persistent=False)
 
-    def normalise(self, faces: Tensor) -> Tensor:
-        """uint8 (..., H, W, 3), 0 to 255, to float (M, 3, H, W), -1 to 1; M: product of the leading dimensions."""
+    def pixels(self, faces: Tensor) -> Tensor:
+        """uint8 (..., H, W, 3) to float (M, 3, H, W), both 0 to 255; M: product of the leading dimensions."""
         # The cast is first, because TensorRT supports few operations on uint8 besides the conversion to float.
-        pictures = faces.float().reshape(-1, *faces.shape[-3:]).permute(0, 3, 1, 2)
-        return pictures * self.pixel_gain + self.pixel_offset
+        return faces.float().reshape(-1, *faces.shape[-3:]).permute(0, 3, 1, 2)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """float (M, 3, H, W), 0 to 255, to the same shape, -1 to 1."""
+        return pixels * self.pixel_gain + self.pixel_offset
 
     def initial_state(self, n: int, image_size: int | None = None) -> State:
         """The state before a sequence's first frame: zeros.
@@ -121,16 +142,19 @@ class EulerNet(nn.Module):
             image_size: of the pictures.  [the configuration's]
 
         Returns:
-            h1 and h2 of each FCAM in turn, float (N, K, S_l, S_l), then the frame count, int32 (N, 1).
+            h1 and h2 of each FCAM in turn, float (N, K, S_l, S_l); with `frame_difference` the previous frame, uint8
+            (N, 3, H, W); and the frame count, int32 (N, 1).
         """
         k, device = self.config.compressed_channels, self.scale.device
         config = dataclasses.replace(self.config, image_size=image_size or self.config.image_size)
         sizes = [size for size in config.level_sizes for _ in range(2)] if config.fcam else []
         state = [torch.zeros(n, k, size, size, dtype=self.scale.dtype, device=device) for size in sizes]
+        if config.frame_difference:
+            state.append(torch.zeros(n, 3, config.image_size, config.image_size, dtype=torch.uint8, device=device))
         return *state, torch.zeros(n, 1, dtype=torch.int32, device=device)
 
     def logits(self, pictures: Tensor) -> Tensor:
-        """For training: the location map before its sigmoid, with every frame usable, from zero state.
+        """For training: the location map before its sigmoid, with every frame usable, from the start of a sequence.
 
         Args:
             pictures: float (N, T, 3, H, H), RGB, normalised as in `normalise`; H is any multiple of 16, because
@@ -141,24 +165,28 @@ class EulerNet(nn.Module):
         """
         n, t = pictures.shape[:2]
         state = self.initial_state(n, pictures.shape[-1])
-        logits, _ = self._run(pictures.flatten(0, 1), state[:-1], None, None)
+        if self.config.frame_difference:
+            change = DIFFERENCE_GAIN * (pictures[:, 1:] - pictures[:, :-1])
+            change = torch.cat([torch.zeros_like(pictures[:, :1]), change], dim=1)
+            pictures = torch.cat([pictures, change], dim=2)
+        logits, _ = self._run(pictures.flatten(0, 1), state, None, None)
         return logits.reshape(n, t, *logits.shape[1:])
 
     def forward(self, clip: Tensor, status: Tensor | None = None) -> Prediction:
-        """Score a clip from zero state, layer by layer over all its frames; only the filters run frame by frame.
+        """Score a clip from its start, layer by layer over all its frames; only the filters run frame by frame.
 
         Args:
             clip: uint8 (N, T, H, W, 3), RGB.
             status: int32 (N, T), flags of `eulernet_core.status`. An unusable frame has the score 0 and does not enter
-                state and count; at a frame with RELOCATED, usable or not, both start from zero. None: all are usable.
+                state and count; after a frame with RELOCATED, usable or not, the sequence starts anew. None: all are
+                usable.
         """
-        state = self.initial_state(clip.shape[0])
         if status is None:
-            logits, _ = self._run(self.normalise(clip), state[:-1], None, None)
+            pictures = self.normalise(self.pixels(clip)).reshape(*clip.shape[:2], 3, *clip.shape[2:4])
+            location_map = torch.sigmoid(self.logits(pictures))
             count = torch.arange(1, clip.shape[1] + 1, dtype=torch.int32, device=clip.device)
-            location_map = torch.sigmoid(logits).reshape(*clip.shape[:2], *logits.shape[1:])
             return Prediction(self.liveness(location_map), location_map, count.expand(clip.shape[0], -1))
-        prediction, _ = self._score(clip, status, state)
+        prediction, _ = self._score(clip, status, self.initial_state(clip.shape[0]))
         return prediction
 
     def step(self, face: Tensor, status: Tensor, state: State) -> tuple[Prediction, State]:
@@ -181,41 +209,78 @@ class EulerNet(nn.Module):
 
     def _score(self, faces: Tensor, status: Tensor, state: State) -> tuple[Prediction, State]:
         """faces: uint8 (N, T, H, W, 3), or (N, H, W, 3) where T is 1; status: int32 (N, T)."""
-        usable, restart = status % USE_PERIOD < UNUSABLE, status % RESTART_PERIOD >= RELOCATED
-        logits, filters = self._run(self.normalise(faces), state[:-1], usable, restart)
+        filter_status, counts = sequence_starts(status, state[-1])
+        usable, start = filter_status % USE_PERIOD < UNUSABLE, filter_status % RESTART_PERIOD >= RELOCATED
+        pixels = self.pixels(faces)
+        pictures, previous = self.normalise(pixels), ()
+        if self.config.frame_difference:
+            change, previous = self._changes(pixels, state[-2], usable, start)
+            pictures = torch.cat([pictures, change], dim=1)
+        logits, filters = self._run(pictures, state, usable, start)
         location_map = torch.sigmoid(logits).reshape(-1, status.shape[1], *logits.shape[1:])
         location_map = torch.where(usable[:, :, None, None], location_map, 0.0)
         liveness = torch.where(usable, self.liveness(location_map), 0.0)
-        counts = frame_counts(state[-1], usable, restart)
-        return Prediction(liveness, location_map, counts), (*filters, counts[:, -1:])
+        return Prediction(liveness, location_map, counts), (*filters, *previous, counts[:, -1:])
+
+    def _changes(self, pixels: Tensor, previous: Tensor, usable: Tensor, start: Tensor) -> tuple[Tensor, State]:
+        """What the stem sees of each frame's difference to the previous usable one, and the last usable frame.
+
+        pixels: float (N * T, 3, H, W), 0 to 255; previous: uint8 (N, 3, H, W); usable, start: bool (N, T). The
+        difference has the shape of pixels, and is zero at a start.
+        """
+        frames = pixels.reshape(-1, usable.shape[1], *pixels.shape[1:])
+        before = previous.float()
+        changes = []
+        for t in range(usable.shape[1]):
+            use, begin = usable[:, t, None, None, None], start[:, t, None, None, None]
+            frame = frames[:, t]
+            changes.append(torch.where(begin, 0.0, frame - before))
+            before = torch.where(use, frame, before)
+        change = torch.stack(changes, dim=1).reshape(pixels.shape)
+        return change * (DIFFERENCE_GAIN * self.pixel_gain), (before.to(torch.uint8),)
 
     def _run(
-        self, pictures: Tensor, filters: Sequence[Tensor], usable: Tensor | None, restart: Tensor | None
+        self, pictures: Tensor, state: Sequence[Tensor], usable: Tensor | None, start: Tensor | None
     ) -> tuple[Tensor, State]:
-        """Normalised pictures float (N * T, 3, H, W) and filter states to map logits (N * T, S, S) and new states."""
+        """The stem's input, float (N * T, C, H, W), and a state to map logits (N * T, S, S) and new filter states."""
         x = self.stem(pictures)
         levels: list[Tensor] = []
         states: list[Tensor] = []
         for i, stage in enumerate(self.stages):
             x = stage(x)
+            seen = x
             if self.config.fcam:
-                x, *new = self.fcams[i](x, filters[2 * i], filters[2 * i + 1], usable, restart)
+                x, y, *new = self.fcams[i](x, state[2 * i], state[2 * i + 1], usable, start)
                 states += new
-            levels.append(x)
+                seen = torch.cat([x, y.abs().to(x.dtype)], dim=1) if self.config.change_maps else x
+            levels.append(seen)
         logits: Tensor = self.head(self.neck(levels))
         return logits.squeeze(1), tuple(states)
 
 
-def frame_counts(before: Tensor, usable: Tensor, restart: Tensor) -> Tensor:
-    """int32 (N, 1) and two bool (N, T) to int32 (N, T): usable frames up to each frame since the last restart."""
-    counts = []
-    count = before
-    for t in range(usable.shape[1]):
-        use, again = usable[:, t : t + 1], restart[:, t : t + 1]
-        count = torch.where(again, 0, count)
-        count = torch.where(use, count + 1, count)
-        counts.append(count)
-    return torch.cat(counts, dim=1)
+def sequence_starts(status: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a sequence starts, and its frame counts.
+
+    A sequence starts at its first usable frame, and at the first usable frame from one with RELOCATED on.
+
+    Args:
+        status: int32 (N, T), flags of `eulernet_core.status`.
+        count: int32 (N, 1), usable frames before the first frame since the sequence's start.
+
+    Returns:
+        int32 (N, T): RELOCATED at starts, NO_FACE at unusable frames, 0 at all others; and int32 (N, T), usable frames
+        up to each frame since the sequence's start.
+    """
+    usable, restart = status % USE_PERIOD < UNUSABLE, status % RESTART_PERIOD >= RELOCATED
+    before, after = [], []
+    for t in range(status.shape[1]):
+        count = torch.where(restart[:, t : t + 1], 0, count)
+        before.append(count)
+        count = torch.where(usable[:, t : t + 1], count + 1, count)
+        after.append(count)
+    first = torch.cat(before, dim=1) < 1
+    of_usable = torch.where(first, RELOCATED, 0).to(status.dtype)
+    return torch.where(usable, of_usable, UNUSABLE).to(status.dtype), torch.cat(after, dim=1)
 
 
 def create(seed: int = 0, config: NetworkConfig | None = None, training: bool = False) -> EulerNet:

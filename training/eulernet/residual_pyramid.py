@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eulernet.blocks import ConvBNReLU
+from eulernet.blocks import ConvBNReLU, SeparableConvBNReLU
 
 
 def upsample(x: Tensor) -> Tensor:
@@ -22,16 +22,22 @@ class ResidualPyramid(nn.Module):
     levels P_0, P_1, P_2, each half the size of the one before, projected to a common width by 1x1 convolutions;
     residuals R_0 = P_0 - up(P_1), R_1 = P_1 - up(P_2), and the base R_2 = P_2, as in a Laplacian pyramid; a convolution
     of stride 2 shrinks R_0, because an average would cancel its fine detail; R_2 is enlarged; concatenation and a 3x3
-    convolution fuse them.
+    convolution fuse them. A light pyramid has separable convolutions, and a 1x1 convolution before the last one.
     """
 
-    def __init__(self, channels: Sequence[int], width: int) -> None:
+    def __init__(self, channels: Sequence[int], width: int, light: bool = False) -> None:
         super().__init__()
         if len(channels) != 3:
             raise ValueError(f"residual pyramid of {len(channels)} levels: it is wired for 3")
         self.project = nn.ModuleList(nn.Conv2d(c, width, kernel_size=1) for c in channels)
-        self.down = ConvBNReLU(width, width, stride=2)
-        self.fuse = ConvBNReLU(3 * width, width)
+        self.down: nn.Module
+        self.fuse: nn.Module
+        if light:
+            self.down = SeparableConvBNReLU(width, width, stride=2)
+            self.fuse = nn.Sequential(ConvBNReLU(3 * width, width, kernel=1), SeparableConvBNReLU(width, width))
+        else:
+            self.down = ConvBNReLU(width, width, stride=2)
+            self.fuse = ConvBNReLU(3 * width, width)
 
     def residuals(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """levels: float (N, C_l, S_l, S_l) from fine to coarse. Returns R_0, R_1, R_2, each (N, width, S_l, S_l)."""
@@ -48,10 +54,10 @@ class ResidualPyramid(nn.Module):
 class DeepestLevel(nn.Module):
     """The ablation without the pyramid: the coarsest level alone, enlarged to the middle level's size."""
 
-    def __init__(self, channels: Sequence[int], width: int) -> None:
+    def __init__(self, channels: Sequence[int], width: int, light: bool = False) -> None:
         super().__init__()
         self.project = nn.Conv2d(channels[-1], width, kernel_size=1)
-        self.fuse = ConvBNReLU(width, width)
+        self.fuse: nn.Module = SeparableConvBNReLU(width, width) if light else ConvBNReLU(width, width)
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """levels: float (N, C_l, S_l, S_l) from fine to coarse. Returns float (N, width, S_1, S_1)."""

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 Tensors = dict[str, NDArray[Any]]
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 LEVELS = ((32, 64), (64, 32), (128, 16))  # channels, and height and width, of the network's three FCAMs
+NARROW = ((16, 64), (48, 32), (96, 16))  # with 4 and 12 channels for each map
 MAPS = 4
 FULL_BATCH = 256
-# Scored and not, with and without a restart, with and without notes; three frames contain most kinds.
+# Scored and not, with and without a start, with and without notes; three frames contain most kinds.
 STATUSES = (0, 8, 66, 6, 33, 16, 2, 148)
 
 
@@ -65,7 +66,7 @@ class Case:
 
 
 def checked_cases() -> list[Case]:
-    """Batch 1, odd sizes, sizes that fill no block, one map, as many maps as channels, and the network's levels."""
+    """Batch 1, odd sizes, sizes that fill no block, one map, as many maps as channels, the network's levels."""
     plain = [
         Case("DIIRF", 1, 1, 0, MAPS, 64, 64),
         Case("DIIRF", 1, 4, 0, MAPS, 16, 16),
@@ -75,6 +76,7 @@ def checked_cases() -> list[Case]:
     ]
     gates = [
         *(Case("DIIRFGate", 1, t, c, MAPS, side, side) for (c, side), t in product(LEVELS, (1, 4))),
+        *(Case("DIIRFGate", 1, 3, c, MAPS, side, side) for c, side in NARROW),
         Case("DIIRFGate", 2, 3, 6, 3, 5, 7),
         Case("DIIRFGate", 1, 2, 5, 1, 1, 1),
         Case("DIIRFGate", 3, 1, 8, 8, 9, 11),
@@ -112,6 +114,8 @@ def inputs(case: Case, seed: int = 0) -> Tensors:
     }
     if case.op == "DIIRFGate":
         made["weight"] = random.normal(size=(case.k, case.c)) / np.sqrt(case.c)
+        starts = random.uniform(-1, 1, (case.k, 2))
+        made["coefficients"] = np.concatenate([made["coefficients"], starts], axis=1)
     made = {name: value.astype(np.float32).astype(np.float64) for name, value in made.items()}
     made["x"] = rounded(made["x"], case.dtype)
     if case.op == "DIIRFGate" and case.status:

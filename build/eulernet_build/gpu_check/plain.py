@@ -29,21 +29,23 @@ def diirf_gate(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """FCAM in operators that torch.compile fuses.
 
-    x (N * T, C, H, W), weight (K, C), h1 and h2 (N, K, H, W), coefficients (K, 5), status (N, T) or None -> y like x,
+    x (N * T, C, H, W), weight (K, C), h1 and h2 (N, K, H, W), coefficients (K, 7), status (N, T) or None -> y like x,
     and h1, h2 after the last frame.
     """
     n, k, height, width = h1.shape
     c = x.shape[1]
     compressed = functional.conv2d(x, weight.to(x.dtype)[:, :, None, None]).reshape(n, -1, k, height, width)
+    rows, starts = coefficients[:, :5], coefficients[:, 5:]
+    s1, s2 = starts[:, :, None, None].unbind(dim=1)
     outputs = []
     for t, frame in enumerate(compressed.unbind(dim=1)):
         if status is None:
-            y, h1, h2 = _frame(frame, h1, h2, coefficients)
+            y, h1, h2 = _frame(frame, h1, h2, rows)
         else:
             flag = status[:, t, None, None, None]
-            usable, restart = (flag & UNUSABLE) == 0, (flag & RELOCATED) != 0
-            h1, h2 = torch.where(restart, 0.0, h1), torch.where(restart, 0.0, h2)
-            y, new1, new2 = _frame(frame, h1, h2, coefficients)
+            usable, start = (flag & UNUSABLE) == 0, (flag & RELOCATED) != 0
+            h1, h2 = torch.where(start, s1 * frame, h1), torch.where(start, s2 * frame, h2)
+            y, new1, new2 = _frame(frame, h1, h2, rows)
             h1, h2 = torch.where(usable, new1, h1), torch.where(usable, new2, h2)
         outputs.append(y)
     gate = torch.sigmoid(torch.stack(outputs, dim=1).reshape(-1, k, height, width)).to(x.dtype)

@@ -39,8 +39,8 @@ def diirf_gate(
         x: (N * T, C, H, W), the frames of a sequence adjacent.
         weight: (K, C).
         h1, h2: (N, K, H, W), the state before the first frame.
-        coefficients: (K, 5).
-        status: int (N, T), flags. None: every frame is usable and none restarts the filter.
+        coefficients: (K, 7), columns b0, b1, b2, a1, a2, s1, s2.
+        status: int (N, T), flags. None: every frame is usable and none is a start.
     Returns: float64 y (N * T, C, H, W), and h1, h2 after the last frame.
     """
     x, weight, h1, h2 = (np.asarray(each, np.float64) for each in (x, weight, h1, h2))
@@ -49,11 +49,13 @@ def diirf_gate(
     flags = np.zeros((n, t), np.int32) if status is None else status
     compressed = np.einsum("kc,mchw->mkhw", weight, x, optimize=True).reshape(n, t, *h1.shape[1:])
     filtered = np.empty_like(compressed)
+    rows, starts = np.asarray(coefficients, np.float64)[:, :5], np.asarray(coefficients, np.float64)[:, 5:]
+    s1, s2 = starts.T[:, :, None, None]
     for i in range(t):
         usable = ((flags[:, i] & NOT_SCORED) == 0)[:, None, None, None]
-        restart = ((flags[:, i] & Status.RELOCATED) != 0)[:, None, None, None]
-        h1, h2 = np.where(restart, 0.0, h1), np.where(restart, 0.0, h2)
-        filtered[:, i], new1, new2 = _frame(compressed[:, i], h1, h2, coefficients)
+        start = ((flags[:, i] & Status.RELOCATED) != 0)[:, None, None, None]
+        h1, h2 = np.where(start, s1 * compressed[:, i], h1), np.where(start, s2 * compressed[:, i], h2)
+        filtered[:, i], new1, new2 = _frame(compressed[:, i], h1, h2, rows)
         h1, h2 = np.where(usable, new1, h1), np.where(usable, new2, h2)
     with np.errstate(over="ignore"):  # an overflow of exp gives the right gate, 0
         gate = 1.0 / (1.0 + np.exp(-filtered.reshape(n * t, k, *h1.shape[2:])))
