@@ -212,7 +212,8 @@ class EulerNet(nn.Module):
         filter_status, counts = sequence_starts(status, state[-1])
         usable, start = filter_status % USE_PERIOD < UNUSABLE, filter_status % RESTART_PERIOD >= RELOCATED
         pixels = self.pixels(faces)
-        pictures, previous = self.normalise(pixels), ()
+        pictures = self.normalise(pixels)
+        previous: State = ()
         if self.config.frame_difference:
             change, previous = self._changes(pixels, state[-2], usable, start)
             pictures = torch.cat([pictures, change], dim=1)
