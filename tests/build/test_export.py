@@ -28,7 +28,12 @@ LABEL = SHIPPED.label
 FOLDERS = {"step": STEP_FOLDER, "clip": CLIP_FOLDER}
 RUNNERS = {"ONNX Runtime": onnxruntime_runner, "OpenVINO": openvino_runner}
 SMALL = NetworkConfig(
-    widths=(8, 16, 48, 96), stem="residual", light_pyramid=True, frame_difference=True, differential=True, image_size=64
+    widths=(8, 16, 48, 96),
+    stem="residual",
+    light_pyramid=True,
+    frame_difference="green",
+    differential=True,
+    image_size=64,
 )
 COUNT_STATE = "s7"  # after the filters' states and the previous frame
 

@@ -119,7 +119,8 @@ def test_coefficients_hold_the_start(graphs, fused, form: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("export", [step_graph, clip_graph])
 def test_the_graph_of_a_differential_network_is_fused(export: Callable[..., onnx.ModelProto]) -> None:
-    network = create(5, NetworkConfig(widths=(8, 16, 48, 96), image_size=64, frame_difference=True, differential=True))
+    config = NetworkConfig(widths=(8, 16, 48, 96), image_size=64, frame_difference="green", differential=True)
+    network = create(5, config)
     network.scale.fill_(100.0)  # shows small differences
     with torch.no_grad():
         for fcam in network.fcams:

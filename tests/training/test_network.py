@@ -17,7 +17,12 @@ from eulernet_core.status import Status
 
 SMALL = NetworkConfig(image_size=64)
 LEAN = NetworkConfig(
-    widths=(8, 16, 48, 96), stem="residual", light_pyramid=True, frame_difference=True, differential=True, image_size=64
+    widths=(8, 16, 48, 96),
+    stem="residual",
+    light_pyramid=True,
+    frame_difference="green",
+    differential=True,
+    image_size=64,
 )
 MakeClip = Callable[..., Tensor]
 
@@ -72,7 +77,7 @@ ABLATED = [
     *(dataclasses.replace(SMALL, fcam=fcam, pyramid=pyramid) for fcam, pyramid in ((0, 1), (1, 0), (0, 0))),
     *(dataclasses.replace(LEAN, fcam=fcam, pyramid=pyramid) for fcam, pyramid in ((0, 1), (1, 0))),
     dataclasses.replace(LEAN, change_maps=True),
-    dataclasses.replace(LEAN, frame_difference=False),
+    *(dataclasses.replace(LEAN, frame_difference=difference) for difference in ("none", "colour")),
     dataclasses.replace(LEAN, differential=False),
     dataclasses.replace(LEAN, stem="patch", widths=(16, 16, 48, 96)),
     *(dataclasses.replace(LEAN, block=block) for block in ("single", "separable")),
@@ -232,7 +237,7 @@ def test_state_shapes() -> None:
     levels = [(3, 4, 64, 64)] * 2 + [(3, 4, 32, 32)] * 2 + [(3, 4, 16, 16)] * 2
     assert [tuple(tensor.shape) for tensor in create().initial_state(3)] == [*levels, (3, 1)]
     *_, previous, count = create(config=dataclasses.replace(LEAN, image_size=256)).initial_state(3)
-    assert (previous.shape, previous.dtype) == ((3, 3, 256, 256), torch.uint8)
+    assert (previous.shape, previous.dtype) == ((3, 1, 256, 256), torch.uint8)
     assert (count.shape, count.dtype) == ((3, 1), torch.int32)
 
 
@@ -265,7 +270,10 @@ def test_the_difference_is_to_the_last_usable_frame_of_the_sequence(make_clip: M
     assert (moved[:, 1] - pair[:, 1]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("values", [{"stem": "wide"}, {"block": "dense"}, {"stem": "patch", "widths": (8, 16, 48, 96)}])
+@pytest.mark.parametrize(
+    "values",
+    [{"stem": "wide"}, {"block": "dense"}, {"frame_difference": "luma"}, {"stem": "patch", "widths": (8, 16, 48, 96)}],
+)
 def test_an_unknown_structure_is_refused(values: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(values.values())) if len(values) == 1 else "widths"):
         NetworkConfig(**values)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,9 @@ RELOCATED, RESTART_PERIOD = int(Status.RELOCATED), 2 * int(Status.RELOCATED)
 
 # The difference of normalised pixels between frames is small: this brings it to the range of the pixels.
 DIFFERENCE_GAIN = 4.0
+Difference = Literal["none", "green", "colour"]
+# Green has the most detail in a camera's picture, and is a third of the state and of the work.
+DIFFERENCE_CHANNELS: dict[Difference, slice] = {"none": slice(0), "green": slice(1, 2), "colour": slice(3)}
 
 # Red, green, blue, for pixels from 0 to 1; normalised values are between -1 and 1.
 PIXEL_MEAN = (0.5, 0.5, 0.5)
@@ -54,18 +57,24 @@ class NetworkConfig:
     stem: StemKind = "plain"  # plain, residual or patch
     block: BlockKind = "residual"  # of each level: residual, single or separable
     light_pyramid: bool = False  # separable convolutions in the pyramid
-    frame_difference: bool = False  # the stem also sees the difference to the previous frame
+    frame_difference: Difference = "none"  # to the previous frame, for the stem: none, green or colour
     differential: bool = False  # filters whose response to a still is zero for any parameters
     change_maps: bool = False  # the pyramid also sees the filters' magnitudes
 
     def __post_init__(self) -> None:
-        for name, kinds in (("stem", get_args(StemKind)), ("block", get_args(BlockKind))):
+        for name, kind in (("stem", StemKind), ("block", BlockKind), ("frame_difference", Difference)):
+            kinds = get_args(kind)
             if getattr(self, name) not in kinds:
                 raise ValueError(f"{name} {getattr(self, name)!r}: choose one of {', '.join(kinds)}")
         if self.stem == "patch" and self.widths[0] != self.widths[1]:
             raise ValueError(f"widths {self.widths}: a patch stem is the first level, so both have the same width")
         if self.image_size < 16 or self.image_size % 16:
             raise ValueError(f"image_size {self.image_size}: the network halves it four times, use a multiple of 16")
+
+    @property
+    def differences(self) -> int:
+        """Channels of the difference to the previous frame."""
+        return len(range(3)[DIFFERENCE_CHANNELS[self.frame_difference]])
 
     @property
     def map_size(self) -> int:
@@ -105,7 +114,7 @@ class EulerNet(nn.Module):
         super().__init__()
         self.config = config = config or NetworkConfig()
         first, *levels = config.widths
-        self.stem = make_stem(config.stem, 6 if config.frame_difference else 3, first)
+        self.stem = make_stem(config.stem, 3 + config.differences, first)
         strides = (1 if config.stem == "patch" else 2, 2, 2)
         self.stages = nn.ModuleList(
             make_stage(config.block, before, after, stride)
@@ -142,15 +151,16 @@ class EulerNet(nn.Module):
             image_size: of the pictures.  [the configuration's]
 
         Returns:
-            h1 and h2 of each FCAM in turn, float (N, K, S_l, S_l); with `frame_difference` the previous frame, uint8
-            (N, 3, H, W); and the frame count, int32 (N, 1).
+            h1 and h2 of each FCAM in turn, float (N, K, S_l, S_l); with a frame difference the D channels of the
+            previous frame, uint8 (N, D, H, W); and the frame count, int32 (N, 1).
         """
         k, device = self.config.compressed_channels, self.scale.device
         config = dataclasses.replace(self.config, image_size=image_size or self.config.image_size)
         sizes = [size for size in config.level_sizes for _ in range(2)] if config.fcam else []
         state = [torch.zeros(n, k, size, size, dtype=self.scale.dtype, device=device) for size in sizes]
-        if config.frame_difference:
-            state.append(torch.zeros(n, 3, config.image_size, config.image_size, dtype=torch.uint8, device=device))
+        if channels := config.differences:
+            sides = config.image_size, config.image_size
+            state.append(torch.zeros(n, channels, *sides, dtype=torch.uint8, device=device))
         return *state, torch.zeros(n, 1, dtype=torch.int32, device=device)
 
     def logits(self, pictures: Tensor) -> Tensor:
@@ -165,9 +175,10 @@ class EulerNet(nn.Module):
         """
         n, t = pictures.shape[:2]
         state = self.initial_state(n, pictures.shape[-1])
-        if self.config.frame_difference:
-            change = DIFFERENCE_GAIN * (pictures[:, 1:] - pictures[:, :-1])
-            change = torch.cat([torch.zeros_like(pictures[:, :1]), change], dim=1)
+        if self.config.differences:
+            seen = pictures[:, :, DIFFERENCE_CHANNELS[self.config.frame_difference]]
+            change = DIFFERENCE_GAIN * (seen[:, 1:] - seen[:, :-1])
+            change = torch.cat([torch.zeros_like(seen[:, :1]), change], dim=1)
             pictures = torch.cat([pictures, change], dim=2)
         logits, _ = self._run(pictures.flatten(0, 1), state, None, None)
         return logits.reshape(n, t, *logits.shape[1:])
@@ -214,7 +225,7 @@ class EulerNet(nn.Module):
         pixels = self.pixels(faces)
         pictures = self.normalise(pixels)
         previous: State = ()
-        if self.config.frame_difference:
+        if self.config.differences:
             change, previous = self._changes(pixels, state[-2], usable, start)
             pictures = torch.cat([pictures, change], dim=1)
         logits, filters = self._run(pictures, state, usable, start)
@@ -226,10 +237,11 @@ class EulerNet(nn.Module):
     def _changes(self, pixels: Tensor, previous: Tensor, usable: Tensor, start: Tensor) -> tuple[Tensor, State]:
         """What the stem sees of each frame's difference to the previous usable one, and the last usable frame.
 
-        pixels: float (N * T, 3, H, W), 0 to 255; previous: uint8 (N, 3, H, W); usable, start: bool (N, T). The
-        difference has the shape of pixels, and is zero at a start.
+        pixels: float (N * T, 3, H, W), 0 to 255; previous: uint8 (N, D, H, W); usable, start: bool (N, T). The
+        difference is float (N * T, D, H, W), and zero at a start.
         """
-        frames = pixels.reshape(-1, usable.shape[1], *pixels.shape[1:])
+        channels = DIFFERENCE_CHANNELS[self.config.frame_difference]
+        frames = pixels[:, channels].reshape(-1, usable.shape[1], *previous.shape[1:])
         before = previous.float()
         changes = []
         for t in range(usable.shape[1]):
@@ -237,8 +249,8 @@ class EulerNet(nn.Module):
             frame = frames[:, t]
             changes.append(torch.where(begin, 0.0, frame - before))
             before = torch.where(use, frame, before)
-        change = torch.stack(changes, dim=1).reshape(pixels.shape)
-        return change * (DIFFERENCE_GAIN * self.pixel_gain), (before.to(torch.uint8),)
+        change = torch.stack(changes, dim=1).reshape(-1, *previous.shape[1:])
+        return change * (DIFFERENCE_GAIN * self.pixel_gain[channels]), (before.to(torch.uint8),)
 
     def _run(
         self, pictures: Tensor, state: Sequence[Tensor], usable: Tensor | None, start: Tensor | None
