@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`eulernet explain` shows the values of the weights: gates, responses and maps, compared with scipy and by hand."""
 
+import dataclasses
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -241,6 +242,39 @@ def test_pictures_of_a_clip_and_of_networks_beside_each_other(run: Run, videos: 
     for name in names:
         pixels = np.asarray(Image.open(tmp_path / "made" / name).convert("RGB"))
         assert pixels.std() > 20
+
+
+def test_twins_of_a_clip_are_drawn_beside_it(
+    run: Run, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(picture, "save", lambda figure, path: drawn.append(figure))
+    model = tmp_path / "best.pt"
+    save(model, Checkpoint(trained()))
+    done = run(model, videos / "live.mp4", videos / "empty.mp4", "--twins", "--label", "a", "--label", "b")
+    assert done.exit_code == 1
+    assert "1 of 2 videos" in done.stderr  # a twin is no video of its own
+    panels = [panel for panel in visible(drawn[0]) if panel.get_images()]
+    grid = np.array(panels, object).reshape(8, 3, 4)
+    titles = [panel.get_title("left").partition("\n")[0] for panel in grid[0, :, 0]]
+    assert titles == ["a", "a, frozen", "a, moved_pace"]
+    faces = np.array([[images(panel)[0] for panel in video] for video in grid[0]])
+    assert (faces[1] == faces[0, 0]).all()
+    for video in (0, 2):
+        assert (faces[video, 1:] != faces[video, :-1]).mean() > 0.2
+    for level in range(3):
+        for row, shown in ((1 + 2 * level, 1), (2 + 2 * level, 0)):
+            values = np.array([[images(panel)[shown] for panel in video] for video in grid[row]])
+            assert np.abs(values[2] - values[1]).max() > 1e-3
+    assert len(drawn) == 4
+
+
+def test_a_still_clip_leaves_differential_filters_silent(crops: Pixels) -> None:
+    network = trained(dataclasses.replace(SMALL, differential=True))
+    still = attend(network, crops[:1].repeat(4, axis=0))
+    assert max(np.abs(y).max() for y in still.filtered) < 1e-5
+    assert max(np.abs(gate - 0.5).max() for gate in still.gates) < 1e-5
+    assert max(np.abs(y).max() for y in attend(network, crops).filtered) > 0.05
 
 
 def test_one_bad_video_does_not_stop_the_rest(run: Run, videos: Path, tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def test_a_set_without_one_class_is_refused_before_training(settings, tmp_path, 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sed = 1", "sed: .*augmentation, data, loss, network, optimizer, seed"),
+        ("sed = 1", "sed: .*augmentation, data, loss, network, optimizer, peer, seed, system, twins"),
         ("[optimizer]\nepoch = 3", "optimizer.epoch:"),
         ("[optimizer]\nepochs = 'many'", "optimizer.epochs = 'many'.* int"),
         ("[optimizer]\nepochs = 0", "epochs = 0"),
@@ -288,6 +288,17 @@ def test_contrast_kernels_see_no_constant():
     a = torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0))
     assert contrastive_depth_loss(a, a + 0.3).max() < 1e-12
     assert contrastive_depth_loss(a, a.flip(-1)).min() > 1e-3
+
+
+def test_frames_before_the_first_have_no_loss():
+    generator = torch.Generator().manual_seed(0)
+    logits, target = torch.randn(2, 4, 8, 8, generator=generator), torch.rand(2, 8, 8, generator=generator)
+    later, settings = logits.clone(), LossSettings(first_frame=1)
+    later[:, 0] += 5.0
+    assert clip_loss(later, target, settings) == clip_loss(logits, target, settings)
+    assert clip_loss(logits, target, settings) == clip_loss(logits[:, 1:], target, LossSettings())
+    with pytest.raises(SettingsError, match="first_frame = 4"):
+        LossSettings(first_frame=4)
 
 
 @pytest.mark.parametrize("regression", ["mse", "bce"])

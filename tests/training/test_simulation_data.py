@@ -241,6 +241,9 @@ def test_the_record_says_that_it_is_simulated(tmp_path):
     record = json.loads((tmp_path / "simulated.json").read_text())
     assert record["simulated"] is True
     assert record["seed"] == SEED
+    assert record["version"] == QUICK.version == 3
+    with pytest.raises(LayoutError, match="version 3"):
+        prepare(tmp_path, SEED, replace(QUICK, version=4))
 
 
 def test_statistics_and_regression_find_a_shortcut_that_is_there(videos):
@@ -259,4 +262,4 @@ def test_statistics_and_regression_find_a_shortcut_that_is_there(videos):
     assert 0.3 < found["print1"] < 0.7
     model = fit(np.zeros((4, 2)), np.array([True, True, False, False]))
     assert np.isfinite(model(np.ones((1, 2)))).all()
-    assert subject_of(SEED, 4) is subject_of(SEED, 4)
+    assert subject_of(SEED, 4, 3) is subject_of(SEED, 4, 3)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A folder of score tables, the input of a report: `dev.csv` and `test.csv`, or a pair per protocol and fold.
 
-Names: protocol_1_dev.csv, protocol_1_test.csv, protocol_3_fold_1_dev.csv and so on. about.json describes the scored
-system; without it, the folder's name is used.
+Names: protocol_1_dev.csv, protocol_1_test.csv, protocol_3_fold_1_dev.csv and so on; with stress instruments also
+protocol_1_stress.csv and so on. about.json describes the scored system; without it, the folder's name is used.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ import json
 import re
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from eulernet.datasets.records import Split
 from eulernet.evaluation.bootstrap import RESAMPLES
-from eulernet.evaluation.protocols import Fold, evaluate_protocol
+from eulernet.evaluation.protocols import Fold, ProtocolResult, evaluate_protocol
 from eulernet.evaluation.report import About, Evaluation
 from eulernet.evaluation.scores import ScoresError, read_scores
+from eulernet.evaluation.stress_figures import BPCER, StressResult
 from eulernet.evaluation.table import Per, Table
 from eulernet_core.whole_files import write_whole_text
 
 ABOUT = "about.json"
-_NAME = re.compile(r"(?:protocol_(?P<protocol>[1-4])_(?:fold_(?P<fold>[1-6])_)?)?(?P<split>dev|test)\.csv")
+_NAME = re.compile(r"(?:protocol_(?P<protocol>[1-4])_(?:fold_(?P<fold>[1-6])_)?)?(?P<table>dev|test|stress)\.csv")
 
 
 class Part(NamedTuple):
@@ -34,10 +35,10 @@ class Part(NamedTuple):
     def __str__(self) -> str:
         return f"protocol {self.protocol}" + ("" if self.fold is None else f" fold {self.fold}")
 
-    def file(self, split: Split) -> str:
-        """File name of its table of `dev` or `test` scores."""
+    def file(self, table: Split | Literal["stress"]) -> str:
+        """File name of its table of `dev`, `test` or `stress` scores."""
         protocol = "" if self.protocol is None else f"protocol_{self.protocol}_"
-        return f"{protocol}{'' if self.fold is None else f'fold_{self.fold}_'}{split}.csv"
+        return f"{protocol}{'' if self.fold is None else f'fold_{self.fold}_'}{table}.csv"
 
 
 def parts(folder: Path, with_dev: bool = True) -> list[Part]:
@@ -108,19 +109,35 @@ def evaluate_folder(
         ScoresError, MetricsError: a table can't be used.
     """
     by_protocol: dict[int | None, list[Fold]] = {}
+    stressed: dict[int | None, list[Fold]] = {}
     about = read_about(folder)
     given = about.threshold if threshold is None else threshold
     for part in parts(folder, with_dev=given is None):
         dev = _table(folder, part, "dev", per) if (folder / part.file("dev")).is_file() else None
         fold = Fold(str(part.fold or 1), dev, _table(folder, part, "test", per))
         by_protocol.setdefault(part.protocol, []).append(fold)
-    results = (evaluate_protocol(folds, protocol, resamples, seed, given) for protocol, folds in by_protocol.items())
+        if (folder / part.file("stress")).is_file():
+            stressed.setdefault(part.protocol, []).append(replace(fold, test=_table(folder, part, "stress", per)))
+    results = tuple(
+        evaluate_protocol(folds, protocol, resamples, seed, given) for protocol, folds in by_protocol.items()
+    )
+    stress = (
+        _stress(result, stressed[result.protocol], given)
+        for result in results
+        if len(stressed.get(result.protocol, ())) == len(result.folds)
+    )
     presentation = {"a presentation is": "a video, with the mean of its clips" if per == "video" else "a clip"}
-    return Evaluation(replace(about, facts={**about.facts, **presentation}), tuple(results))
+    return Evaluation(replace(about, facts={**about.facts, **presentation}), results, tuple(stress))
 
 
-def _table(folder: Path, part: Part, split: Split, per: Per) -> Table:
-    return Table.of(read_scores(folder / part.file(split), split), per)
+def _stress(plain: ProtocolResult, folds: list[Fold], given: float | None) -> StressResult:
+    # Without a number, because the rules and the slides' rows of a protocol are not for these instruments.
+    result = evaluate_protocol(folds, None, plain.resamples, plain.seed, given)
+    return StressResult(replace(result, protocol=plain.protocol), plain.summary[BPCER])
+
+
+def _table(folder: Path, part: Part, table: Split | Literal["stress"], per: Per) -> Table:
+    return Table.of(read_scores(folder / part.file(table), "test" if table == "stress" else table), per)
 
 
 def _names(folder: Path) -> list[str]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from eulernet.evaluation.comparison import Clip, Comparison
     from eulernet.evaluation.protocols import ProtocolResult
     from eulernet.evaluation.report import Evaluation
+    from eulernet.evaluation.stress_figures import StressResult
 
 SHOWN = 3  # clips listed in a line
 
@@ -127,6 +128,8 @@ def write_and_print(evaluation: "Evaluation", out: Path) -> None:
         click.echo(f"warning: {warning}", err=True)
     for result in evaluation.protocols:
         _print_result(result, evaluation.simulated)
+    for stress in evaluation.stress:
+        _print_stress(stress, evaluation.simulated)
     click.echo(f"written: {', '.join(map(str, written))}")
 
 
@@ -156,6 +159,15 @@ def _print_result(result: "ProtocolResult", simulated: bool) -> None:
         interval = "" if limits == ABSENT else f"   95 %: {limits}"
         mark = f"   {INCOMPLETE}" if estimate.missing else ""
         click.echo(f"  {title:<34}{value:>10}{spread}{mark}{interval}")
+
+
+def _print_stress(stress: "StressResult", simulated: bool) -> None:
+    from eulernet.evaluation.report_tables import ABSENT, marked
+
+    click.echo(marked(stress.title, simulated))
+    for name, value, spread, limits in stress.lines():
+        interval = "" if limits == ABSENT else f"   95 %: {limits}"
+        click.echo(f"  {name:<34}{value:>10}{f' {spread:<9}' if spread else ''}{interval}")
 
 
 def _print_comparison(result: "Comparison", first: Path, other: Path) -> None:

@@ -20,6 +20,7 @@ from eulernet.evaluation.completeness import INCOMPLETE, Key, Silent, silent_val
 from eulernet.evaluation.protocols import Estimate, FoldResult, ProtocolResult
 from eulernet.evaluation.published import SOURCE, published
 from eulernet.evaluation.report_tables import RULES, SIMULATED, Grid, grids, marked, overview
+from eulernet.evaluation.stress_figures import StressResult
 from eulernet_core.attack_detection_metrics import FIGURES, FloatArray
 from eulernet_core.whole_files import write_whole
 
@@ -56,10 +57,11 @@ class About:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`protocols`: at least one."""
+    """`protocols`: at least one; `stress`: of the protocols with stress instruments."""
 
     about: About
     protocols: tuple[ProtocolResult, ...]
+    stress: tuple[StressResult, ...] = ()
 
     @property
     def simulated(self) -> bool:
@@ -80,9 +82,17 @@ class Evaluation:
         """The table of all protocols, if there are several."""
         return [overview(self.protocols, self.simulated)] if len(self.protocols) > 1 else []
 
+    def stress_grids(self) -> list[Grid]:
+        """The tables of the stress instruments."""
+        return [each.grid(self.simulated) for each in self.stress]
+
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
-    """All figures and curves. Rates are shares, 0 to 1; infinite and undefined values are null."""
+    """All figures and curves. Rates are shares, 0 to 1; infinite and undefined values are null.
+
+    `stress` is missing in an evaluation without stress instruments.
+    """
+    stress = {"stress": [_stress_json(each, evaluation.simulated) for each in evaluation.stress]}
     return {
         "format": FORMAT,
         "system": evaluation.about.system,
@@ -93,6 +103,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "figures": dict(FIGURES),
         "warnings": list(evaluation.warnings),
         "protocols": [_protocol_json(each, evaluation.simulated) for each in evaluation.protocols],
+        **(stress if evaluation.stress else {}),
     }
 
 
@@ -106,6 +117,7 @@ def to_markdown(evaluation: Evaluation) -> str:
     blocks += [_grid_markdown(grid) for grid in evaluation.overview()]
     for result in evaluation.protocols:
         blocks += [_grid_markdown(grid) for grid in grids(result, evaluation.simulated)]
+    blocks += [_grid_markdown(grid) for grid in evaluation.stress_grids()]
     blocks += ["## How the figures are computed", _list(RULES)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -178,6 +190,18 @@ def _protocol_json(result: ProtocolResult, simulated: bool) -> dict[str, Any]:
     }
 
 
+def _stress_json(stress: StressResult, simulated: bool) -> dict[str, Any]:
+    """Rates of the stress instruments of a protocol, at the thresholds of its folds."""
+    return {
+        "protocol": stress.result.protocol,
+        "simulated": simulated,
+        "thresholds": {fold.name: fold.threshold for fold in stress.result.folds},
+        "presentations": {fold.name: asdict(fold.test_counts) for fold in stress.result.folds},
+        "apcer": {name: each and _estimate_json(each) for name, each in stress.apcer.items()},
+        "bpcer": {name: each and _estimate_json(each) for name, each in stress.bpcer.items()},
+    }
+
+
 def _fold_json(fold: FoldResult) -> dict[str, Any]:
     return {
         "name": fold.name,
@@ -210,14 +234,18 @@ def _estimates(estimates: Mapping[Key, Estimate], silent: Silent | None = None) 
             unknown = {"value": None, "low": None, "high": None, "spread": None, "complete": False}
             found["slices"].setdefault(by, {})[name] = {"apcer": unknown}
     for key, estimate in estimates.items():
-        low, high = estimate.interval or (None, None)
-        entry = {"value": estimate.value, "low": low, "high": high, "spread": estimate.spread}
-        entry["complete"] = not estimate.missing
+        entry = _estimate_json(estimate)
         if key.by:
             found["slices"].setdefault(key.by, {}).setdefault(key.value, {})[key.figure] = entry
         else:
             found["figures"][key.figure] = entry
     return found
+
+
+def _estimate_json(estimate: Estimate) -> dict[str, Any]:
+    low, high = estimate.interval or (None, None)
+    entry = {"value": estimate.value, "low": low, "high": high, "spread": estimate.spread}
+    return entry | {"complete": not estimate.missing}
 
 
 def _numbers(values: FloatArray) -> list[float | None]:

@@ -19,6 +19,7 @@ from eulernet.network import EulerNet
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Crops = NDArray[np.uint8]
+FILTERED = 1  # place of the filtered maps, (T, K, H, W), in the outputs of an FCAM
 
 
 @dataclass(frozen=True)
@@ -41,19 +42,19 @@ class Attention:
 
 
 def attend(network: EulerNet, crops: Crops) -> Attention:
-    """Scores a clip, uint8 (T, S, S, 3) RGB, from zero state, with S the network's image size."""
+    """Scores a clip, uint8 (T, S, S, 3) RGB, from its start, with S the network's image size."""
     filtered: list[Tensor] = []
     levels: list[Tensor] = []
 
-    def keep_filtered(module: Any, inputs: Any, outputs: tuple[Tensor, Tensor, Tensor]) -> None:
-        filtered.append(outputs[0][0])
+    def keep_filtered(module: Any, inputs: Any, outputs: tuple[Tensor, ...]) -> None:
+        filtered.append(outputs[FILTERED])
 
     def keep_levels(module: Any, inputs: tuple[list[Tensor]]) -> None:
         levels.extend(inputs[0])
 
     with ExitStack() as hooks, torch.inference_mode():
         for fcam in _fcams(network):
-            hooks.callback(fcam.filter.register_forward_hook(keep_filtered).remove)
+            hooks.callback(fcam.register_forward_hook(keep_filtered).remove)
         hooks.callback(network.neck.register_forward_pre_hook(keep_levels).remove)
         prediction = network(torch.from_numpy(crops)[None])
     return Attention(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from eulernet.faces import FaceFinder
     from eulernet.learning.checkpoint import Checkpoint
 
+TWINS = ("frozen", "moved_pace")  # of the stress instruments
+
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="MODEL VIDEO...", type=click.Path(path_type=Path))
@@ -28,6 +31,11 @@ if TYPE_CHECKING:
 )
 @click.option("--untrained", is_flag=True, help="Use the untrained network in place of MODEL.")
 @click.option("--start", type=click.IntRange(0), help="First frame of the clip.  [default: the clip in the middle]")
+@click.option(
+    "--twins",
+    is_flag=True,
+    help="Also draw two attacks made from each clip: its first frame held still, and moved as a plane.",
+)
 @click.option("--label", "labels", multiple=True, help="Title of each VIDEO, in their order.  [file name]")
 @click.option(
     "--beside",
@@ -41,6 +49,7 @@ def explain(
     out: Path,
     untrained: bool,
     start: int | None,
+    twins: bool,
     labels: tuple[str, ...],
     beside: tuple[Path, ...],
     face_models: Path,
@@ -49,6 +58,7 @@ def explain(
 
     The picture shows for each of the four frames: the face, the gates and the filter responses of FCAM's three levels,
     the face location map and the liveness. A page per level shows every gate and the frequency response of its filter.
+    With --twins the same is shown for attacks that differ from the clip over time alone.
     Unusable videos are reported and skipped; the exit status is then 1.
     """
     from eulernet.faces import FaceFinder, FaceModelsError
@@ -67,8 +77,7 @@ def explain(
     except FaceModelsError as error:
         raise click.ClickException(str(error)) from error
     names = labels or tuple(video.stem for video in videos)
-    shown = _shown(networks, list(zip(videos, names, strict=True)), finder, start)
-    drawn = len(shown[0])
+    shown, drawn = _shown(networks, list(zip(videos, names, strict=True)), finder, start, TWINS if twins else ())
     if drawn:
         titles = [_title(path, network) for path, network in zip(paths, networks, strict=True)]
         _draw(networks, titles, shown, out)
@@ -97,27 +106,39 @@ def _networks(paths: Sequence[Path | None]) -> list[Checkpoint]:
 
 
 def _shown(
-    networks: Sequence[Checkpoint], labels: Sequence[tuple[Path, str]], finder: FaceFinder, start: int | None
-) -> list[list[Shown]]:
-    """For each network the usable videos; the others are reported on standard error."""
+    networks: Sequence[Checkpoint],
+    labels: Sequence[tuple[Path, str]],
+    finder: FaceFinder,
+    start: int | None,
+    twins: Sequence[str],
+) -> tuple[list[list[Shown]], int]:
+    """For each network the usable videos with their twins, and their number; others are reported on standard error."""
     from eulernet.explanation.attention import attend
     from eulernet.explanation.attention_picture import Shown
     from eulernet.explanation.clip import face_clip
+    from eulernet.scoring.stress import stressed
     from eulernet.simulation.origin import is_simulated
     from eulernet_core.errors import MediaError
 
     result: list[list[Shown]] = [[] for _ in networks]
+    usable = 0
     for video, label in labels:
         try:
             face = face_clip(video, finder, start)
         except MediaError as error:
             click.echo(str(error), err=True)
             continue
+        usable += 1
         name = f"{label} (simulated)" if is_simulated(video) else label
+        clips = {name: face}
+        for twin in twins:
+            made = stressed(twin, face.clip, face.box_px, f"{video.stem} {face.start}")
+            clips[f"{name}, {twin}"] = replace(face, clip=made)
         for checkpoint, videos in zip(networks, result, strict=True):
             network = checkpoint.network
-            videos.append(Shown(name, face.start, attend(network, face.crops(network.config.image_size))))
-    return result
+            for text, clip in clips.items():
+                videos.append(Shown(text, clip.start, attend(network, clip.crops(network.config.image_size))))
+    return result, usable
 
 
 def _draw(networks: Sequence[Checkpoint], titles: Sequence[str], shown: Sequence[Sequence[Shown]], out: Path) -> None:

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from eulernet.device import compute_device
-from eulernet.learning.checkpoint import Checkpoint, load, save
+from eulernet.learning.augmentation import to_float
+from eulernet.learning.checkpoint import AnyCheckpoint, load_any, save
 from eulernet.learning.epoch_choice import clip_sample
 from eulernet.learning.feed import Clips, batches, gather
 from eulernet.learning.trainer import BEST
 from eulernet.network import EulerNet
+from eulernet.peers.peer_network import PeerNetwork
 from eulernet_core.attack_detection_metrics import eer_threshold
 
 WEIGHTS = "weights.pt"
@@ -41,11 +43,24 @@ def map_means(network: EulerNet, clips: Clips, batch_size: int = 8) -> tuple[Val
     return np.concatenate(means), np.concatenate(lives)
 
 
+@torch.inference_mode()
+def clip_values(network: PeerNetwork, clips: Clips, batch_size: int = 4) -> tuple[Values, NDArray[np.bool_]]:
+    """Each clip's published score by a system other than EulerNet, float64 (M,), and whether it is live, bool (M,)."""
+    device = network.scale.device
+    values, lives = [], []
+    for indices in batches(len(clips), batch_size):
+        frames, _, live = gather(clips, indices)
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            values.append(network.clip_values(to_float(frames.to(device))).double().cpu().numpy())
+        lives.append(live.numpy() > 0.5)
+    return np.concatenate(values), np.concatenate(lives)
+
+
 def fit(means: Values, live: NDArray[np.bool_]) -> tuple[float, float]:
     """Threshold of the mean and slope of the score: liveness = sigmoid(slope * (mean - threshold)).
 
     Args:
-        means: float64 (M,), 0 to 1, of a development set.
+        means: float64 (M,) of a development set.
         live: bool (M,), with both classes.
     """
     threshold = eer_threshold(clip_sample(means, live))
@@ -63,10 +78,12 @@ def fit(means: Values, live: NDArray[np.bool_]) -> tuple[float, float]:
 
 def publish(out: Path, dev_set: Clips) -> Path:
     """Writes OUT/weights.pt: the best epoch of the run in OUT, calibrated, without the optimizer's state."""
-    best = load(out / BEST)
-    threshold, slope = fit(*map_means(best.network.to(compute_device()), dev_set))
+    best = load_any(out / BEST)
+    network = best.network.to(compute_device())
+    found = map_means(network, dev_set) if isinstance(network, EulerNet) else clip_values(network, dev_set)
+    threshold, slope = fit(*found)
     with torch.no_grad():
         best.network.threshold.fill_(threshold)
         best.network.scale.fill_(slope)
-    save(out / WEIGHTS, Checkpoint(best.network, best.epoch, best.label, best.history, best.settings))
+    save(out / WEIGHTS, AnyCheckpoint(best.network, best.epoch, best.label, best.history, best.settings))
     return out / WEIGHTS

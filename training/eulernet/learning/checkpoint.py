@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
+from eulernet.learning.settings import EULERNET
 from eulernet.network import EulerNet, NetworkConfig
+from eulernet.peers.systems import Network, peer_network
 from eulernet_core.weights_label import WEIGHTS_UNTRAINED
 from eulernet_core.whole_files import replacing
 
@@ -20,10 +22,10 @@ class CheckpointError(Exception):
 
 
 @dataclass
-class Checkpoint:
-    """A run after `epoch` epochs. `history`: a row per epoch; `label`: name of the weights."""
+class AnyCheckpoint:
+    """A run of any system after `epoch` epochs. `history`: a row per epoch; `label`: name of the weights."""
 
-    network: EulerNet
+    network: Network
     epoch: int = 0
     label: str = WEIGHTS_UNTRAINED
     history: list[dict[str, float]] = field(default_factory=list)
@@ -31,12 +33,21 @@ class Checkpoint:
     optimizer: dict[str, Any] = field(default_factory=dict)
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
+@dataclass
+class Checkpoint(AnyCheckpoint):
+    """A run of EulerNet."""
+
+    network: EulerNet
+
+
+def save(path: Path, checkpoint: AnyCheckpoint) -> None:
     """Writes the file atomically. The network's tensors are stored as CPU tensors, whatever device they are on."""
+    network = checkpoint.network
     content = {
         "format": FORMAT,
-        "network": dataclasses.asdict(checkpoint.network.config),
-        "state": {name: value.cpu() for name, value in checkpoint.network.state_dict().items()},
+        "system": system_name(network),
+        "network": dataclasses.asdict(network.config),
+        "state": {name: value.cpu() for name, value in network.state_dict().items()},
         **{name: getattr(checkpoint, name) for name in ("epoch", "label", "history", "settings", "optimizer")},
     }
     # A stream, because given a path torch.save puts the temporary file's random name into the archive.
@@ -45,7 +56,19 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load(path: Path) -> Checkpoint:
-    """Reads a file of `save`.
+    """Reads a file of `save` with an EulerNet.
+
+    Raises:
+        CheckpointError: the file is missing, is not a checkpoint of this format, or is another system's.
+    """
+    found = load_any(path)
+    if not isinstance(found, Checkpoint):
+        raise CheckpointError(f"{path}: a checkpoint of {found.network.title}; give one of EulerNet")
+    return found
+
+
+def load_any(path: Path) -> AnyCheckpoint:
+    """Reads a file of `save`: a `Checkpoint` if its system is EulerNet.
 
     Raises:
         CheckpointError: the file is missing, or is not a checkpoint of this format.
@@ -59,11 +82,21 @@ def load(path: Path) -> Checkpoint:
         config: dict[str, Any] = {
             name: tuple(v) if isinstance(v, list) else v for name, v in content["network"].items()
         }
-        network = EulerNet(NetworkConfig(**config))
+        network = _network(content.get("system", EULERNET), config)
         network.load_state_dict(content["state"])
     except CheckpointError:
         raise
     except Exception as error:  # the unpickler raises exceptions of many types
-        raise CheckpointError(f"{path}: not a checkpoint of EulerNet ({type(error).__name__}: {error})") from error
+        raise CheckpointError(f"{path}: not a checkpoint of this project ({type(error).__name__}: {error})") from error
     rest = {name: content[name] for name in ("epoch", "label", "history", "settings", "optimizer")}
-    return Checkpoint(network.eval(), **rest)
+    network.eval()
+    return Checkpoint(network, **rest) if isinstance(network, EulerNet) else AnyCheckpoint(network, **rest)
+
+
+def _network(system: str, config: dict[str, Any]) -> Network:
+    return EulerNet(NetworkConfig(**config)) if system == EULERNET else peer_network(system, config)
+
+
+def system_name(network: Network) -> str:
+    """The name of a network's system in recipes and checkpoints."""
+    return EULERNET if isinstance(network, EulerNet) else network.name

@@ -22,15 +22,20 @@ def contrast_kernels() -> Tensor:
     return kernels
 
 
-def contrastive_depth_loss(maps: Tensor, targets: Tensor) -> Tensor:
-    """Mean squared difference of the eight kernels' responses to two maps: float (M, S, S) each, to (M,)."""
+def contrastive_depth_loss(maps: Tensor, targets: Tensor, padding: int = 0) -> Tensor:
+    """Mean squared difference of the eight kernels' responses to two maps: float (M, S, S) each, to (M,).
+
+    `padding`: cells of zeros around both maps; 1 also compares the border with what lies beyond it.
+    """
     kernels = contrast_kernels().to(maps)
-    seen, wanted = (functional.conv2d(each.unsqueeze(1), kernels) for each in (maps, targets))
+    seen, wanted = (functional.conv2d(each.unsqueeze(1), kernels, padding=padding) for each in (maps, targets))
     return (seen - wanted).square().mean(dim=(1, 2, 3))
 
 
 def clip_loss(logits: Tensor, targets: Tensor, settings: LossSettings) -> Tensor:
-    """The loss of a batch of clips. Every frame has the same weight, times `live_weight` for frames of live clips.
+    """The loss of a batch of clips, over their frames from `first_frame` on.
+
+    Every frame has the same weight, times `live_weight` for frames of live clips.
 
     Args:
         logits: float (N, T, S, S), the map before its sigmoid.
@@ -39,6 +44,7 @@ def clip_loss(logits: Tensor, targets: Tensor, settings: LossSettings) -> Tensor
     """
     if targets.ndim == 3:
         targets = targets.unsqueeze(1).expand_as(logits)
+    logits, targets = logits[:, settings.first_frame :], targets[:, settings.first_frame :]
     logits, targets = logits.flatten(0, 1).float(), targets.flatten(0, 1)
     maps = torch.sigmoid(logits)
     if settings.regression == "bce":

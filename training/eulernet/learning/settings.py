@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from eulernet.labels import LABEL_KINDS
 from eulernet.network import NetworkConfig
 from eulernet_core import shipped
+from eulernet_core.clip_geometry import CLIP_FRAMES
+from eulernet_core.face_box import BOX_SCALE
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -18,6 +20,8 @@ else:
 
 AUTOCAST = ("auto", "bf16", "off")
 REGRESSIONS = ("mse", "bce")
+EULERNET = "eulernet"
+SYSTEMS = (EULERNET, "deep_pix_bis", "cdcn", "fas_sgtd", "disentangled", "minifasnet")
 WINDOW_STEP_PX = 16  # one pixel of the network's deepest level
 Section = TypeVar("Section")
 
@@ -54,12 +58,15 @@ class LossSettings:
     regression_weight: float = 1.0  # weight of that loss
     contrast_weight: float = 0.5  # weight of the loss of each pixel's differences from its neighbours
     live_weight: float = 1.0  # weight of a live clip; most data sets have several attacks per live clip
+    first_frame: int = 0  # number of a clip's first frame in the loss; frame 0 shows no motion, so twins want 1
 
     def __post_init__(self) -> None:
         if self.regression not in REGRESSIONS:
             raise SettingsError(f"regression = {self.regression!r}: choose one of {', '.join(REGRESSIONS)}")
         if self.live_weight <= 0:
             raise SettingsError(f"live_weight = {self.live_weight}: choose a positive one")
+        if not 0 <= self.first_frame < CLIP_FRAMES:
+            raise SettingsError(f"first_frame = {self.first_frame}: choose one from 0 to {CLIP_FRAMES - 1}")
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,52 @@ class AugmentationSettings:
 
 
 @dataclass(frozen=True)
+class TwinSettings:
+    """Twins of bona fide clips as further attacks, see twins.py; off by default, and then nothing below has an effect.
+
+    Speeds are of a crop of 256 px, from a clip's frame to the next. Noise and resampling are for all clips alike.
+    """
+
+    frozen: float = 0.0  # twins that repeat one frame, a share of the batch, added to it
+    moved: float = 0.0  # twins that move one frame as a plane, a share of the batch, added to it
+    slowest_px: float = 0.7  # lowest speed of a moved twin
+    fastest_px: float = 6.0  # highest speed; living faces move by 3.8 px, and slower twins teach that motion is life
+    resampled: float = 0.5  # probability that a clip is resampled in a view held for all frames; moved twins always are
+    noised: float = 0.5  # probability that a clip has noise, another one in each frame
+    noise: float = 0.03  # largest standard deviation of the noise, a share of white
+
+    def __post_init__(self) -> None:
+        for name in ("frozen", "moved", "resampled", "noised", "noise"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise SettingsError(f"{name} = {getattr(self, name)}: choose a share from 0 to 1")
+        if not 0.0 < self.slowest_px <= self.fastest_px:
+            raise SettingsError(
+                f"slowest_px = {self.slowest_px}, fastest_px = {self.fastest_px}: choose 0 < slowest_px <= fastest_px"
+            )
+
+    @property
+    def on(self) -> bool:
+        """Whether there are twins."""
+        return self.frozen > 0.0 or self.moved > 0.0
+
+
+@dataclass(frozen=True)
+class PeerSettings:
+    """Size of a system other than EulerNet, and the crop that it sees; see the package `eulernet.peers`."""
+
+    input_px: int = 0  # side of the picture that the network sees; 0: as published
+    width_factor: float = 1.0  # factor of the published numbers of channels
+    box_scale: float = BOX_SCALE  # side of the crop to the detector's box; the default is the served crop's
+
+    def __post_init__(self) -> None:
+        if self.input_px < 0:
+            raise SettingsError(f"input_px = {self.input_px}: choose a number of pixels, or 0 for the published one")
+        for name in ("width_factor", "box_scale"):
+            if getattr(self, name) <= 0:
+                raise SettingsError(f"{name} = {getattr(self, name)}: choose a positive one")
+
+
+@dataclass(frozen=True)
 class DataSettings:
     """The videos, and the clips of each. `protocol` and `fold` are OULU-NPU's; fold 0 means none."""
 
@@ -104,16 +157,32 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """One run. `seed` determines the initial parameters, the order of the clips and the augmentation."""
+    """One run. `seed` determines the initial parameters, the order of the clips and the augmentation.
+
+    [network] and [augmentation] are EulerNet's, [peer] is for all other systems, which have the augmentation of their
+    sources; only windows_per_clip, the uses of a clip in each epoch, is for all.
+    """
 
     seed: int = 0  # of the initial parameters, the order of the clips and the augmentation
+    system: str = EULERNET  # the system to train: eulernet, or a module of eulernet.peers such as cdcn
     data: DataSettings = field(default_factory=DataSettings)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+    twins: TwinSettings = field(default_factory=TwinSettings)
+    peer: PeerSettings = field(default_factory=PeerSettings)
 
     def __post_init__(self) -> None:
+        if self.system not in SYSTEMS:
+            raise SettingsError(f"system = {self.system!r}: choose one of {', '.join(SYSTEMS)}")
+        uses = self.augmentation.windows_per_clip
+        unused: dict[str, object] = {"peer": PeerSettings()}
+        if self.system != EULERNET:
+            unused = {"network": NetworkConfig(), "augmentation": AugmentationSettings(windows_per_clip=uses)}
+        for section, default in unused.items():
+            if getattr(self, section) != default:
+                raise SettingsError(f"[{section}] has no effect on the system {self.system}: remove the section")
         if self.augmentation.window_px > self.network.image_size:
             raise SettingsError(
                 f"window_px = {self.augmentation.window_px}: more than image_size {self.network.image_size}"
@@ -121,7 +190,7 @@ class Settings:
 
 
 def find_recipe(name: str) -> Path:
-    """The TOML file at the path `name`, or else the shipped recipe of that name: `small`, `small.toml`.
+    """The TOML file at the path `name`, or else the shipped recipe of that name: `small`, `small.toml`, `peers/cdcn`.
 
     Raises:
         SettingsError: neither exists; the message lists the shipped recipes.
@@ -130,9 +199,11 @@ def find_recipe(name: str) -> Path:
     if path.is_file():
         return path
     try:
-        recipes = {each.stem: each for each in sorted(shipped.recipes().glob("*.toml"))}
+        folder = shipped.recipes()
+        files = sorted(folder.rglob("*.toml"), key=lambda each: (len(each.parts), each))
     except shipped.NotInThisInstallationError as error:
         raise SettingsError(f"{name}: no such file; {error}") from error
+    recipes = {each.relative_to(folder).with_suffix("").as_posix(): each for each in files}
     found = recipes.get(name.removesuffix(".toml"))
     if found is None:
         raise SettingsError(f"{name}: no such file; give a TOML file or a shipped recipe: {', '.join(recipes)}")
@@ -140,7 +211,8 @@ def find_recipe(name: str) -> Path:
 
 
 def read_settings(path: Path) -> Settings:
-    """Reads a TOML file with the sections [data], [network], [optimizer], [loss], [augmentation] and the value `seed`.
+    """Reads a TOML file with the sections [data], [network], [optimizer], [loss], [augmentation], [twins], [peer] and
+    the values `seed` and `system`.
 
     Raises:
         SettingsError: the file can't be read, or has an unknown name or an invalid value.

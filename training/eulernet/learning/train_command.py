@@ -43,9 +43,10 @@ def train(
     face_models: Path,
     jobs: int,
 ) -> None:
-    """Train EulerNet with the settings in CONFIG.
+    """Train EulerNet, or another system, with the settings in CONFIG.
 
-    CONFIG is a TOML file, or the name of a shipped recipe such as default.
+    CONFIG is a TOML file, or the name of a shipped recipe such as default or peers/cdcn; its value `system` names the
+    system.
 
     OUT/weights.pt is the epoch with the lowest EER on the development set, calibrated on that set. A run that was
     stopped or killed resumes after its last finished epoch when the same command is given again.
@@ -57,7 +58,6 @@ def train(
     from eulernet.faces import FaceModelsError
     from eulernet.learning.calibration import publish
     from eulernet.learning.curve import draw_curves
-    from eulernet.learning.epoch_choice import best_epoch
     from eulernet.learning.settings import SettingsError, find_recipe, read_settings
     from eulernet.learning.trainer import Trainer, TrainingError
 
@@ -70,11 +70,13 @@ def train(
         with Progress(console=console, disable=not console.is_terminal) as bar:
             task = bar.add_task("training", total=trainer.steps_left)
             checkpoint = trainer.run(click.echo, lambda: bar.advance(task))
-        weights = publish(out, dev_set)
+        best = trainer.best()
+        if best is None:
+            raise TrainingError(f"{config}: epochs = {settings.optimizer.epochs} are too few for {settings.system}")
+        weights = publish(out, trainer.dev_set)
     except (SettingsError, DatasetError, FaceModelsError, TrainingError) as error:
         raise click.ClickException(str(error)) from error
     draw_curves({out.name: checkpoint.history}, out / "eer.png", f"{label}: dev EER by epoch")
-    best = best_epoch(checkpoint.history)
     click.echo(f"{weights}: epoch {best['epoch']:.0f}, dev EER {100 * best['dev_eer']:.2f} %")
 
 
@@ -82,6 +84,7 @@ def _clips(settings: "Settings", data: Path, split: str, crops: Path, models: Pa
     from eulernet.datasets import read_manifest, read_oulu
     from eulernet.datasets.clips import ClipDataset
     from eulernet.datasets.crops import CropSettings, build_crop_cache
+    from eulernet.faces import FaceSettings
 
     wanted = settings.data
     if data.is_file():
@@ -89,7 +92,8 @@ def _clips(settings: "Settings", data: Path, split: str, crops: Path, models: Pa
     else:
         reading = read_oulu(data, wanted.protocol, wanted.fold or None, split)  # type: ignore[arg-type]
     network = settings.network
-    cut = CropSettings(clips_per_video=wanted.clips_per_video, size_px=network.image_size, label_side=network.map_size)
+    face = FaceSettings(box_scale=settings.peer.box_scale)
+    cut = CropSettings(wanted.clips_per_video, size_px=network.image_size, label_side=network.map_size, face=face)
     cache = build_crop_cache(reading.require(), crops, models, cut, processes=jobs)
     for problems in (reading.problems, cache.problems):
         if len(problems):

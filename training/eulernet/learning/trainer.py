@@ -13,18 +13,21 @@ from typing import Any
 import torch
 
 from eulernet.device import compute_device
-from eulernet.learning.augmentation import augment, cosine_rate, cut_windows, epoch_generator, to_float, to_network
-from eulernet.learning.checkpoint import Checkpoint, CheckpointError, load, save
-from eulernet.learning.epoch_choice import best_epoch, clip_eer
+from eulernet.learning.augmentation import epoch_generator
+from eulernet.learning.checkpoint import AnyCheckpoint, CheckpointError, load, load_any, save, system_name
+from eulernet.learning.epoch_choice import EpochRow, best_epoch, clip_eer
+from eulernet.learning.eulernet_system import EulerNetSystem
 from eulernet.learning.feed import Clips, Feed, batches
-from eulernet.learning.graphs import GraphedLogits, Logits
-from eulernet.learning.losses import clip_loss
-from eulernet.learning.settings import OptimizerSettings, Settings
+from eulernet.learning.settings import EULERNET, Settings
+from eulernet.learning.system import Batch, System
+from eulernet.learning.widened_clips import widened
 from eulernet.network import EulerNet, create
+from eulernet.peers.systems import Network, create_peer, peer_system
 from eulernet_core.attack_detection_metrics import MetricsError
 from eulernet_core.whole_files import sha256_of, write_whole_text
 
 LAST, BEST, HISTORY = "last.pt", "best.pt", "history.csv"
+STATES = "states"  # of the optimizers, in a checkpoint
 Report = Callable[[str], None]
 Step = Callable[[], object]
 
@@ -33,17 +36,8 @@ class TrainingError(Exception):
     """The run can't start or continue; the message gives the cause and the remedy."""
 
 
-def autocast_dtype(choice: str, device: torch.device) -> torch.dtype | None:
-    """bfloat16, or None for float32 throughout."""
-    if choice == "off":
-        return None
-    if choice == "auto" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return None
-    return torch.bfloat16
-
-
 class Trainer:
-    """One run in one folder.
+    """One run of one system in one folder.
 
     Args:
         settings: of the run.
@@ -56,6 +50,7 @@ class Trainer:
     Raises:
         TrainingError: a set lacks bona fide clips or attacks, or `out` or `start_from` belongs to another network or
             other settings.
+        SettingsError: the system can't have such settings.
     """
 
     def __init__(
@@ -69,31 +64,31 @@ class Trainer:
     ) -> None:
         for name, clips in (("train", train_set), ("dev", dev_set)):
             _require_both_classes(name, clips)
+        dev_set = widened(dev_set, settings.twins)
         self.settings, self.train_set, self.dev_set, self.out = settings, train_set, dev_set, out
         self.device = compute_device()
-        self.autocast = autocast_dtype(settings.optimizer.autocast, self.device)
-        network = create(settings.seed, settings.network) if start_from is None else _start(settings, start_from)
+        network = create_network(settings) if start_from is None else _start(settings, start_from)
         made_of = dataclasses.asdict(settings)
         if start_from is not None:
             made_of["start_from"] = sha256_of(start_from)
-        self.checkpoint = self._resume(made_of) or Checkpoint(network, label=label, settings=made_of)
+        self.checkpoint = self._resume(made_of) or AnyCheckpoint(network, label=label, settings=made_of)
         # Channels last: on a CPU a step on windows of 96 px takes four fifths of the time.
-        self.network = self.checkpoint.network.to(self.device)
+        self.network: Network = self.checkpoint.network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = _optimizer(self.network, settings.optimizer, self.device)
+        self.system = _system(self.network, settings, self.device)
+        self.optimizers = self.system.optimizers()
+        self._largest_rates = [[group["lr"] for group in each.param_groups] for each in self.optimizers]
         self._train_feed, self._dev_feed = (Feed(clips, self.device) for clips in (train_set, dev_set))
-        self._logits = Logits(self.network, self.autocast)
-        self._train_logits = GraphedLogits(self._logits) if self.device.type == "cuda" else self._logits
         self._step: Step = lambda: None
-        if self.checkpoint.optimizer:
-            self.optimizer.load_state_dict(self.checkpoint.optimizer)
+        for optimizer, state in zip(self.optimizers, self.checkpoint.optimizer.get(STATES, ()), strict=False):
+            optimizer.load_state_dict(state)
 
-    def _resume(self, made_of: dict[str, Any]) -> Checkpoint | None:
+    def _resume(self, made_of: dict[str, Any]) -> AnyCheckpoint | None:
         path = self.out / LAST
         if not path.exists():
             return None
         try:
-            checkpoint = load(path)
+            checkpoint = load_any(path)
         except CheckpointError as error:
             raise TrainingError(f"{error}; remove it to start again") from error
         if checkpoint.settings != made_of:
@@ -117,7 +112,12 @@ class Trainer:
         """Batches until the run is done."""
         return (self.settings.optimizer.epochs - self.checkpoint.epoch) * self.steps_per_epoch
 
-    def run(self, report: Report = lambda line: None, step: Step = lambda: None) -> Checkpoint:
+    def best(self) -> EpochRow | None:
+        """The best epoch so far of those after which the whole system has learned."""
+        complete = self.checkpoint.history[self.system.first_complete_epoch() :]
+        return best_epoch(complete) if complete else None
+
+    def run(self, report: Report = lambda line: None, step: Step = lambda: None) -> AnyCheckpoint:
         """Trains the remaining epochs.
 
         Args:
@@ -143,7 +143,7 @@ class Trainer:
 
     def _epoch(self) -> dict[str, float]:
         begun = time.monotonic()
-        train_loss = self._learn(self.checkpoint.epoch)
+        train_loss, frames = self._learn(self.checkpoint.epoch)
         dev_loss, dev_eer = self._judge()
         checkpoint = self.checkpoint
         checkpoint.epoch += 1
@@ -152,57 +152,57 @@ class Trainer:
             "train_loss": train_loss,
             "dev_loss": dev_loss,
             "dev_eer": dev_eer,
+            "frames": float(frames),
             "seconds": time.monotonic() - begun,
         }
         checkpoint.history.append(row)
-        checkpoint.optimizer = self.optimizer.state_dict()
-        if best_epoch(checkpoint.history) is row:
+        checkpoint.optimizer = {STATES: [each.state_dict() for each in self.optimizers]}
+        if self.best() is row:
             save(self.out / BEST, checkpoint)
         write_history(self.out / HISTORY, checkpoint.history)
         save(self.out / LAST, checkpoint)
         return row
 
-    def _learn(self, epoch: int) -> float:
+    def _learn(self, epoch: int) -> tuple[float, int]:
+        """The mean loss of an epoch, and the number of frames that the system saw."""
         self.network.train()
         optimizer = self.settings.optimizer
         warmup_steps = max(1, round(optimizer.warmup_epochs * self.steps_per_epoch))
         steps = optimizer.epochs * self.steps_per_epoch
         order = torch.randperm(self._windows, generator=epoch_generator(self.settings.seed, epoch, 0))
-        total = 0.0
+        total, frames = 0.0, 0
         for number, indices in enumerate(torch.split(order % len(self.train_set), optimizer.batch_size)):
-            done = epoch * self.steps_per_epoch + number
-            for group in self.optimizer.param_groups:
-                group["lr"] = optimizer.learning_rate * cosine_rate(done, steps, warmup_steps)
-            clips, targets, _ = self._train_feed.batch(indices.tolist())
-            generator, augmentation = epoch_generator(self.settings.seed, epoch, number + 1), self.settings.augmentation
-            # Windows are cut first: 16 whole clips as float32 are 50 MB.
-            clips, targets = cut_windows(clips, targets, augmentation, generator)
-            clips, targets = clips.to(self.device), targets.to(self.device)
-            clips, targets = augment(to_float(clips), targets, augmentation, generator)
-            loss = clip_loss(self._train_logits(to_network(clips)), targets, self.settings.loss)
-            self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), optimizer.gradient_norm)
-            self.optimizer.step()
+            step = epoch * self.steps_per_epoch + number
+            self._set_rates(self.system.rate(step, steps, warmup_steps))
+            generator = epoch_generator(self.settings.seed, epoch, number + 1)
+            batch = Batch(*self._train_feed.batch(indices.tolist()))
+            batch = self.system.select(batch, generator, step / steps).to(self.device)
+            frames += batch.clips.shape[0] * batch.clips.shape[1]
+            loss = self.system.learn(batch, self.optimizers, generator, step / steps)
             # Read last, because reading waits for the GPU.
-            value = float(loss.detach())
+            value = float(loss)
             if not math.isfinite(value):
                 raise TrainingError(f"the loss is not finite in epoch {epoch + 1}: lower learning_rate")
             total += value * len(indices)
             self._step()
-        return total / self._windows
+        return total / self._windows, frames
+
+    def _set_rates(self, factor: float) -> None:
+        for optimizer, rates in zip(self.optimizers, self._largest_rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
 
     @torch.inference_mode()
     def _judge(self) -> tuple[float, float]:
-        """Loss and equal error rate on the dev set, from each clip's last frame."""
+        """Loss and equal error rate on the dev set."""
         self.network.eval()
         losses, scores, lives = 0.0, [], []
         for indices in batches(len(self.dev_set), self.settings.optimizer.batch_size):
-            clips, targets, live = self._dev_feed.batch(indices)
-            logits = self._logits(to_network(to_float(clips.to(self.device))))
-            losses += float(clip_loss(logits, targets.to(self.device), self.settings.loss)) * len(indices)
-            scores.append(self.network.liveness(torch.sigmoid(logits.float()))[:, -1].cpu())
-            lives.append(live.cpu())
+            batch = Batch(*self._dev_feed.batch(indices))
+            judgement = self.system.judge(batch.to(self.device))
+            losses += float(judgement.loss) * len(indices)
+            scores.append(judgement.scores.cpu())
+            lives.append(batch.live.cpu())
         try:
             eer = clip_eer(torch.cat(scores).numpy(), torch.cat(lives).numpy() > 0.5)
         except MetricsError as error:
@@ -219,26 +219,31 @@ def _require_both_classes(name: str, clips: Clips) -> None:
         )
 
 
-def _optimizer(network: EulerNet, settings: OptimizerSettings, device: torch.device) -> torch.optim.Optimizer:
-    """AdamW. Weight decay acts on convolutions only, not on biases, norms and filter coefficients."""
-    decayed = [p for p in network.parameters() if p.ndim == 4]
-    rest = [p for p in network.parameters() if p.ndim != 4]
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": rest, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=device.type == "cuda" or None)
+def create_network(settings: Settings) -> Network:
+    """The untrained network of a recipe's system. Raises: SettingsError if the system can't have its size."""
+    if settings.system == EULERNET:
+        return create(settings.seed, settings.network)
+    return create_peer(settings.system, settings.peer, settings.seed)
 
 
-def _start(settings: Settings, path: Path) -> EulerNet:
+def _system(network: Network, settings: Settings, device: torch.device) -> System:
+    if isinstance(network, EulerNet):
+        return EulerNetSystem(network, settings, device)
+    return peer_system(network, settings, device)
+
+
+def _start(settings: Settings, path: Path) -> Network:
     try:
-        network = load(path).network
+        network = load_any(path).network
     except CheckpointError as error:
         raise TrainingError(str(error)) from error
-    wanted, found = (dataclasses.asdict(each) for each in (settings.network, network.config))
+    section = "network" if settings.system == EULERNET else "peer"
+    if system_name(network) != settings.system:
+        raise TrainingError(f"{path} has the system {system_name(network)}, not {settings.system}: name another file")
+    wanted, found = (dataclasses.asdict(each) for each in (getattr(settings, section), network.config))
     differing = [f"{name} = {found[name]}, wanted {wanted[name]}" for name in wanted if wanted[name] != found[name]]
     if differing:
-        raise TrainingError(f"{path} is another network ({'; '.join(differing)}): set these values in [network]")
+        raise TrainingError(f"{path} is another network ({'; '.join(differing)}): set these values in [{section}]")
     return network
 
 

@@ -47,6 +47,16 @@ ALL = "all"
 @click.option(
     "--still", is_flag=True, help="Repeat each clip's first frame four times, to measure the score without motion."
 )
+@click.option(
+    "--stress",
+    is_flag=True,
+    help="Also score attacks made from the bona fide test clips (frozen, or moved as a plane), and resampled copies.",
+)
+@click.option(
+    "--widen-dev",
+    is_flag=True,
+    help="Add a frozen copy (attack) and a resampled copy (bona fide) of each bona fide dev clip to the dev scores.",
+)
 @resamples_option
 def evaluate(
     model: str,
@@ -59,6 +69,8 @@ def evaluate(
     face_models: Path,
     jobs: int,
     still: bool,
+    stress: bool,
+    widen_dev: bool,
     resamples: int,
 ) -> None:
     """Score a data set with MODEL and compute the figures of ISO/IEC 30107-3.
@@ -71,6 +83,9 @@ def evaluate(
     The thresholds are set on the dev scores. For a manifest without dev rows the threshold is 0.5, and the report says
     so. OUT/scores has the score of every clip; `eulernet metrics report` computes the same figures from it. Figures of
     simulated data are marked.
+
+    With --stress the report has a table of its own for the stress instruments: APCER of clips that repeat or move one
+    bona fide frame, and BPCER of clips that are only resampled, at the threshold of the protocols.
 
     \b
     Exit status: 0 report written, 1 the data or the model is missing or unusable, 2 wrong usage.
@@ -87,9 +102,12 @@ def evaluate(
     chosen = [int(each) for each in (PROTOCOLS if ALL in protocols else protocols)]
     if folds and not {3, 4} & set(chosen):
         raise click.UsageError("--fold is for protocols 3 and 4; give --protocol 3 or --protocol 4 with it")
+    if still and (stress or widen_dev):
+        raise click.UsageError("--still takes the motion out of every clip; leave out --stress and --widen-dev")
     try:
         todo = plan(model, data, chosen, folds) if folds else plan(model, data, chosen)
-        problems = score(todo, data, out / "scores", Settings(clips, crops, face_models, jobs, still))
+        settings = Settings(clips, crops, face_models, jobs, still, stress, widen_dev)
+        problems = score(todo, data, out / "scores", settings)
         if len(problems):
             click.echo(problems.summary(), err=True)
         evaluation = evaluate_folder(out / "scores", resamples=resamples)

@@ -3,10 +3,11 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import Progress
@@ -19,27 +20,39 @@ from eulernet.evaluation import folder as tables
 from eulernet.evaluation.folder import Part
 from eulernet.evaluation.report import About
 from eulernet.evaluation.scores import Score, write_scores
+from eulernet.faces import FaceSettings
 from eulernet.scoring.scorers import CropModel, ScorerError, open_checkpoint, open_graph, score_crops, without_time
 from eulernet.scoring.server import PREFIX, Server, open_server
+from eulernet.scoring.stress import ALL, WIDENING, score_stressed, tables_of
 from eulernet.simulation.origin import is_simulated
 from eulernet_core.weights_label import LIVE_THRESHOLD, WEIGHTS_UNTRAINED
 
 SPLITS: tuple[Split, ...] = ("dev", "test")
 STILL = "every clip repeats its first frame four times, so the figures measure the network without motion"
+WIDENED = (
+    "the dev scores include a frozen copy (an attack) and a resampled copy (bona fide) of each bona fide clip, so the "
+    "threshold is not that of the protocol alone"
+)
 KEPT_SHOWN = 5  # problems of kept videos in the report
+T = TypeVar("T")
+Videos = Mapping[tuple[Part, Split], Sequence[Video]]
+Rows = Mapping[Path, Sequence[Score]]  # by the path of a video
 _PLACEHOLDER = re.compile(r"\{(.*?)\}")
 
 
 @dataclass(frozen=True)
 class Settings:
     """`clips`: per video; `crops`, `models`: folders of the cached crops and of the face models; `jobs`: processes;
-    `still`: repeat each clip's first frame."""
+    `still`: repeat each clip's first frame; `stress`: also score stress instruments; `widen_dev`: add copies of the
+    bona fide dev clips to the dev scores."""
 
     clips: int
     crops: Path
     models: Path
     jobs: int
     still: bool = False
+    stress: bool = False
+    widen_dev: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,18 +106,18 @@ def score(jobs: Sequence[Job], data: Path, out: Path, settings: Settings) -> Pro
     notes = [without_threshold] if without_threshold else []
     notes += _doubtful_data(problems)
     notes += [STILL] if settings.still else []
+    notes += [WIDENED] if settings.widen_dev and not without_threshold else []
     labels = []
     try:
         tables.clear(out)
         for model in dict.fromkeys(job.model for job in jobs):
             scorer = _stilled(open_model(model), model) if settings.still else open_model(model)
             parts = [job.part for job in jobs if job.model == model]
-            keys = list(product(parts, SPLITS))
-            scores = _score({video.path: video for key in keys for video in videos[key]}, scorer, settings, problems)
+            its = {key: videos[key] for key in product(parts, SPLITS)}
+            scores = _score({video.path: video for each in its.values() for video in each}, scorer, settings, problems)
             root = data.parent if data.is_file() else data
-            for part, split in filter(videos.get, keys):
-                rows = (row for video in videos[part, split] for row in scores.get(video.path) or [Score(video, None)])
-                write_scores(out / part.file(split), rows, root)
+            copies = _copies(scorer, its, root, settings, problems)
+            _write_tables(out, its, scores, copies, root)
             labels.append(scorer.weights)
             notes += _doubts(model, scorer, parts)
         models = list(dict.fromkeys(job.model for job in jobs))
@@ -150,9 +163,7 @@ def _read(data: Path, part: Part, split: Split) -> Reading:
     return read_oulu(data, part.protocol, part.fold, split)
 
 
-def _score(
-    videos: Mapping[Path, Video], scorer: CropModel | Server, settings: Settings, problems: Problems
-) -> Mapping[Path, list[Score]]:
+def _score(videos: Mapping[Path, Video], scorer: CropModel | Server, settings: Settings, problems: Problems) -> Rows:
     """The scores of each video that has at least one."""
     if isinstance(scorer, Server):
         total = len(videos) * settings.clips
@@ -160,17 +171,60 @@ def _score(
     else:
         # The same crop settings as in `eulernet train`, so that its cache is used.
         size = scorer.size_px
-        cut = CropSettings(clips_per_video=settings.clips, size_px=size, label_side=size // 8)
+        face = FaceSettings(box_scale=scorer.box_scale)
+        cut = CropSettings(settings.clips, size_px=size, label_side=size // 8, face=face)
         cache = build_crop_cache(videos.values(), settings.crops, settings.models, cut, processes=settings.jobs)
         problems.extend(cache.problems)
         dataset = ClipDataset(cache, labelled=False)
         total, found = len(dataset), score_crops(scorer, dataset)
     scores = defaultdict(list)
+    for each in _shown(found, total, "scoring"):
+        scores[each.video.path].append(each)
+    return scores
+
+
+def _write_tables(out: Path, videos: Videos, scores: Rows, copies: Mapping[Split, Rows], root: Path) -> None:
+    """Writes the tables of one model. `copies`: by split, rows to add to the dev scores or for the stress table."""
+    for (part, split), its in videos.items():
+        rows = [row for video in its for row in scores.get(video.path) or [Score(video, None)]]
+        made = [row for video in its for row in copies[split].get(video.path, ())]
+        if split == "dev":
+            rows += made
+        elif made:
+            write_scores(out / part.file("stress"), made, root)
+        if rows:
+            write_scores(out / part.file(split), rows, root)
+
+
+def _copies(
+    scorer: CropModel | Server, videos: Videos, root: Path, settings: Settings, problems: Problems
+) -> Mapping[Split, Rows]:
+    """By split, the score rows of stress instruments by the path of the bona fide video that they are made from."""
+    wanted: dict[Split, tuple[str, ...]] = dict.fromkeys(SPLITS, ())
+    wanted |= {"dev": WIDENING} if settings.widen_dev else {}
+    wanted |= {"test": ALL} if settings.stress else {}
+    rows: dict[Split, Rows] = {split: {} for split in SPLITS}
+    for split, names in wanted.items():
+        lives = {video.path: video for key, its in videos.items() if key[1] == split for video in its if video.live}
+        if names and lives:
+            found = score_stressed(scorer, lives.values(), names, settings.clips, settings.models, problems)
+            total = len(lives) * settings.clips * len(names)
+            shown = _shown(found, total, "scoring stress instruments" if split == "test" else "scoring dev copies")
+            rows[split] = tables_of(shown, lives.values(), names, root)
+    return rows
+
+
+def _shown(found: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """The same, with a progress bar on a terminal."""
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as bar:
-        for each in bar.track(found, total=total, description="scoring"):
-            scores[each.video.path].append(each)
-    return scores
+        yield from bar.track(found, total=total, description=what)
+
+
+def first_model(fact: str) -> str:
+    """The path of the first model of a report, from its fact `model`."""
+    several = re.fullmatch(r"\d+ models, (.*?) to .*", fact)
+    return several[1] if several else fact
 
 
 def _facts(models: Sequence[str], labels: Sequence[str]) -> dict[str, str]:

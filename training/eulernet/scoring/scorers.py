@@ -13,13 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eulernet.evaluation.scores import Score
-from eulernet_core.tensors import FACE, LIVENESS, NETWORK_INPUTS, usable_clips
+from eulernet_core.face_box import BOX_SCALE
+from eulernet_core.tensors import FACE, FACE_SIDE_PX, LIVENESS, NETWORK_INPUTS, usable_clips
 from eulernet_core.weights_label import WEIGHTS_PARAMETER, WEIGHTS_UNKNOWN
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from eulernet.datasets.clips import ClipDataset
+    from eulernet.peers.systems import Network
 
 BATCH_SIZE = 8
+BOX_SCALE_PARAMETER = "box_scale"  # in the metadata of other systems' graphs
 Infer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
@@ -36,38 +41,57 @@ class CropModel:
         size_px: S.
         weights: their label.
         trained_by: OULU-NPU's protocol and fold (0 for none) in their training settings; None if unknown.
+        box_scale: side of the crop to the detector's box.
     """
 
     infer: Infer
     size_px: int
     weights: str
     trained_by: tuple[int, int] | None = None
+    box_scale: float = BOX_SCALE
 
 
 def open_checkpoint(path: Path) -> CropModel:
-    """A checkpoint of `eulernet train`. Raises: ScorerError."""
+    """A checkpoint of `eulernet train`, of any system. Raises: ScorerError."""
     import torch
 
     from eulernet.device import compute_device
-    from eulernet.learning.checkpoint import CheckpointError, load
+    from eulernet.learning.checkpoint import CheckpointError, load_any
 
     try:
-        checkpoint = load(path)
+        checkpoint = load_any(path)
     except CheckpointError as error:
         raise ScorerError(str(error)) from error
     device = compute_device()
     network = checkpoint.network.eval().to(device)
+    score, size_px, box_scale = _scoring(network)
 
     def infer(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
         # With TF32, cuDNN's default, the scores would differ from the exported graphs'.
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            liveness = network(torch.from_numpy(clips).to(device)).liveness[:, -1]
+            liveness = score(torch.from_numpy(clips).to(device))
         scores: NDArray[np.float32] = liveness.cpu().numpy()
         return scores
 
     data = checkpoint.settings.get("data")
     trained_by = (data["protocol"], data["fold"]) if data else None
-    return CropModel(infer, network.config.image_size, checkpoint.label, trained_by)
+    return CropModel(infer, size_px, checkpoint.label, trained_by, box_scale)
+
+
+def _scoring(network: "Network") -> "tuple[Callable[[Tensor], Tensor], int, float]":
+    """How a network scores clips, uint8 (N, T, S, S, 3) to float (N,); S; and the scale of its crop."""
+    import torch
+
+    from eulernet.network import EulerNet
+
+    if isinstance(network, EulerNet):
+        return lambda clips: network(clips).liveness[:, -1], network.config.image_size, BOX_SCALE
+    # One by one, because some systems need more than a GB for a clip.
+    return (
+        lambda clips: torch.cat([network(clip) for clip in clips.split(1)]),
+        FACE_SIDE_PX,
+        network.config.box_scale,
+    )
 
 
 def open_graph(path: Path) -> CropModel:
@@ -81,16 +105,19 @@ def open_graph(path: Path) -> CropModel:
     except Exception as error:  # ONNX Runtime's exceptions have no common base class
         raise ScorerError(f"{path}: not an ONNX graph that can be loaded ({error})") from error
     inputs = {each.name: each.shape for each in session.get_inputs()}
-    if set(inputs) != set(NETWORK_INPUTS) or len(inputs[FACE]) != 5:
+    if set(inputs) not in (set(NETWORK_INPUTS), {FACE}) or len(inputs[FACE]) != 5:
         raise ScorerError(f"{path}: takes {', '.join(inputs)}; give the clip graph, eulernet_clip/1/model.onnx")
-    weights = session.get_modelmeta().custom_metadata_map.get(WEIGHTS_PARAMETER, WEIGHTS_UNKNOWN)
+    facts = session.get_modelmeta().custom_metadata_map
+    weights = facts.get(WEIGHTS_PARAMETER, WEIGHTS_UNKNOWN)
+    scale = float(facts.get(BOX_SCALE_PARAMETER, BOX_SCALE))
 
     def infer(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
-        (liveness,) = session.run([LIVENESS], usable_clips(clips))
-        last: NDArray[np.float32] = liveness[:, -1]
+        (liveness,) = session.run([LIVENESS], usable_clips(clips) if len(inputs) > 1 else {FACE: clips})
+        # The graphs of other systems than EulerNet have one score for a clip.
+        last: NDArray[np.float32] = liveness.reshape(len(clips), -1)[:, -1]
         return last
 
-    return CropModel(infer, int(inputs[FACE][2]), weights)
+    return CropModel(infer, int(inputs[FACE][2]), weights, box_scale=scale)
 
 
 def without_time(model: CropModel) -> CropModel:

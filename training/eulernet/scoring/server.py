@@ -82,7 +82,7 @@ class Server:
         """Scores clips at the same positions as in the cache of crops; unscored ones are added to `problems`."""
         for video in videos:
             try:
-                answers = [self._answer(clip) for clip in picture_clips(video.path, clips_per_video)]
+                answers = [self.answer(clip) for clip in picture_clips(video.path, clips_per_video)]
             except MediaError as error:
                 problems.add("unreadable video", video.name, str(error))
                 continue
@@ -92,7 +92,7 @@ class Server:
                 problems.add("clips not scored", video.name, f"{missing}; the server could not score them")
             yield from scored
 
-    def _answer(self, clip: PictureClip) -> tuple[int, float | None]:
+    def answer(self, clip: PictureClip) -> tuple[int, float | None]:
         """The clip's start and its last frame's liveness; None if the server did not score all frames."""
         from eulernet_core.jpeg import encode_jpeg
 

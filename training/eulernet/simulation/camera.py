@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Six phone cameras: the effects of lens, hand, sensor and image processor.
+"""A phone's camera: the effects of lens, hand, sensor and image processor.
 
 Order: hand shake and rolling shutter, lens blur, vignetting, exposure and white balance, shot and read noise (Foi et
-al. 2008: the variance is linear in the signal), tone curve, sharpening, 8 bits. `motion_jpeg` encodes the result.
+al. 2008: the variance is linear in the signal), tone curve, sharpening, 8 bits. `video_file` encodes the result.
 """
 
 import functools
@@ -37,14 +37,27 @@ class Phone:
     quantiser: int
 
 
-PHONES = {
-    1: Phone(0.85, 0.00020, 0.0028, (1.02, 1.0, 0.97), 1.10, 1.10, 0.60, 0.018, 1.1, 0.22, 4),
-    2: Phone(1.00, 0.00034, 0.0038, (0.97, 1.0, 1.05), 1.00, 1.00, 0.45, 0.024, 1.5, 0.30, 4),
-    3: Phone(0.80, 0.00016, 0.0025, (1.05, 1.0, 0.93), 1.18, 1.15, 0.80, 0.015, 0.9, 0.15, 3),
-    4: Phone(1.10, 0.00045, 0.0048, (1.00, 1.0, 1.02), 0.92, 0.95, 0.35, 0.028, 1.7, 0.35, 5),
-    5: Phone(0.92, 0.00026, 0.0032, (0.94, 1.0, 1.00), 1.06, 1.05, 0.70, 0.020, 1.3, 0.25, 4),
-    6: Phone(0.88, 0.00038, 0.0040, (1.04, 1.0, 1.06), 1.12, 1.00, 0.55, 0.022, 1.2, 0.18, 3),
-}
+@dataclass(frozen=True)
+class Exposure:
+    """Automatic exposure and white balance.
+
+    Attributes:
+        level: median and logarithmic deviation of the metered part's mean brightness in the picture.
+        spread: of the metered part, widths of the picture squared, about the picture's middle; None: it is the face.
+        white_sd: logarithmic deviation of the white balance's red, green and blue.
+        adaptation: range of the share of the light's colour that it removes.
+        illuminant: share of the lamps' true colour in its estimate; the rest is the metered part's mean colour.
+        contrast: range of a factor of the phone's contrast.
+        veil: largest stray light in the lens.
+    """
+
+    level: tuple[float, float] = (0.19, 0.22)
+    spread: float | None = 0.18
+    white_sd: tuple[float, float, float] = (0.08, 0.02, 0.10)
+    adaptation: tuple[float, float] = (0.45, 0.9)
+    illuminant: float = 0.0
+    contrast: tuple[float, float] = (0.76, 1.20)
+    veil: float = 0.03
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,9 @@ class Camera:
         flicker: of the light on the scene.
         medium_blur_px: blur of the scene's picture if it is a print or a display; the lens blur is reduced by it, so
             that sharpness alone does not reveal an attack.
+        exposure: its automatic control.
+        face: middle and width of the face, pixels, for an exposure that meters it.
+        lamps: float32 (3,), colour of the light on the scene, for the white balance.
     """
 
     def __init__(
@@ -76,8 +92,13 @@ class Camera:
         width: int,
         flicker: Flicker | None = None,
         medium_blur_px: float = 0.0,
+        exposure: Exposure | None = None,
+        face: tuple[float, float, float] | None = None,
+        lamps: Floats | None = None,
     ) -> None:
-        self._phone, self._size = phone, (width, height)
+        self._phone, self._size, self._face = phone, (width, height), face
+        self._lamps = lamps
+        self._metering = exposure or Exposure()
         scale = width / 384
         self._shake = Path(rng, 3, 0.9)
         self._shake_px = phone.shake_px * scale * float(rng.uniform(0.6, 1.6))
@@ -85,13 +106,13 @@ class Camera:
         self._blur_px = float(np.sqrt(max(wanted**2 - medium_blur_px**2, 0.3**2)))
         self._flicker = flicker or Flicker(0.0, 100.0)
         self._flicker_phase = float(rng.uniform(0, 2 * np.pi))
-        self._white = np.array(phone.white) * np.exp(rng.normal(0, [0.08, 0.02, 0.10]))
-        self._adaptation = float(rng.uniform(0.45, 0.9))
-        self._level = float(np.exp(rng.normal(np.log(0.19), 0.22)))
+        self._white = np.array(phone.white) * np.exp(rng.normal(0, self._metering.white_sd))
+        self._adaptation = float(rng.uniform(*self._metering.adaptation))
+        self._level = float(np.exp(rng.normal(np.log(self._metering.level[0]), self._metering.level[1])))
         self._noise_gain = float(rng.uniform(0.7, 1.6))
         self._noise_at = rng.integers(0, 2**31, 1 << 12)
-        self._veil = float(rng.uniform(0, 0.03))
-        self._contrast = phone.contrast * float(rng.uniform(0.76, 1.20))
+        self._veil = float(rng.uniform(0, self._metering.veil))
+        self._contrast = phone.contrast * float(rng.uniform(*self._metering.contrast))
         self._saturation = phone.saturation * float(rng.uniform(0.8, 1.15))
         self._sharpening = phone.sharpening * float(rng.uniform(0.5, 1.3))
         self.quantiser = int(np.clip(phone.quantiser + rng.integers(-2, 4), 2, 9))
@@ -132,21 +153,34 @@ class Camera:
         return np.asarray(cv2.addWeighted(picture, 1 + self._sharpening, soft, -self._sharpening, 0), np.uint8)
 
     def _meter(self, seen: Floats) -> Floats:
-        """Gain from exposure and white balance of the first frame, with a centre-weighted mean; constant afterwards."""
+        """Gain from exposure and white balance of the first frame, with a weighted mean; constant afterwards."""
         width, height = self._size
         x = (np.arange(width, dtype=np.float32) - width / 2) / width
         y = (np.arange(height, dtype=np.float32) - height / 2) / width
         radius = (x[None, :] ** 2 + y[:, None] ** 2)[..., None]
-        middle = np.exp(-radius / 0.18)
+        middle = self._metered_part(radius)
         mean = (seen * middle).sum((0, 1)) / middle.sum()
         neutral = mean @ _LUMA
-        balance = (neutral / np.maximum(mean, 1e-3)) ** self._adaptation * self._white
+        to_grey, known = neutral / np.maximum(mean, 1e-3), self._metering.illuminant
+        if known and self._lamps is not None:
+            to_grey = to_grey ** (1 - known) * (float(self._lamps @ _LUMA) / self._lamps) ** known
+        balance = to_grey**self._adaptation * self._white
         # Skin is not grey, so the white balance keeps a warm tint.
-        balance = balance * np.array([1.16, 1.0, 0.88]) ** self._adaptation
+        balance = balance * np.array([1.16, 1.0, 0.88]) ** (self._adaptation * (1 - known))
         level = self._level / max(float((mean * balance) @ _LUMA), 1e-3)
         saturation = self._saturation
         self._colours = (saturation * np.eye(3) + (1 - saturation) * np.outer(np.ones(3), _LUMA)).astype(np.float32)
         return np.asarray(balance * level * (1 - self._phone.vignetting * radius * 1.6), np.float32)
+
+    def _metered_part(self, radius: Floats) -> Floats:
+        """Weights of the pixels in the metering, float32 (H, W, 1); `radius`: squared, widths of the picture."""
+        if self._metering.spread is not None or self._face is None:
+            return np.asarray(np.exp(-radius / (self._metering.spread or 0.18)), np.float32)
+        width, height = self._size
+        x, y, size = self._face
+        across = np.exp(-(((np.arange(width, dtype=np.float32) - x) / (0.5 * size)) ** 2))
+        down = np.exp(-(((np.arange(height, dtype=np.float32) - y) / (0.6 * size)) ** 2))
+        return np.asarray(down[:, None, None] * across[None, :, None] + 0.03, np.float32)
 
     def _follow(self, seen: Floats) -> np.float32:
         """Factor of the automatic exposure, which corrects a part of the previous frame's error."""

@@ -11,8 +11,6 @@ from eulernet.simulation.presets import Preset, split_users
 from eulernet_core.whole_files import write_whole_text
 
 RECORD = "simulated.json"
-# Increased when the same seed gives other pictures; a folder has videos of one version only.
-VERSION = 3
 
 
 class LayoutError(RuntimeError):
@@ -23,9 +21,10 @@ def prepare(root: Path, seed: int, preset: Preset) -> dict[Split, list[int]]:
     """Makes the folders, the protocol lists and the record; returns the users by split.
 
     Raises:
-        LayoutError: the folder has files of another seed, size or version, or other files.
+        LayoutError: the folder has files of another seed, size or version of the simulator, or other files.
     """
-    record = {"simulated": True, "version": VERSION, "seed": seed, **asdict(preset)}
+    # A folder has videos of one version only.
+    record = {"simulated": True, "seed": seed, **asdict(preset)}
     path = root / RECORD
     if path.is_file():
         found = json.loads(path.read_text())

@@ -1,38 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flat layers behind the head: wall, neck and shoulders, long hair. Drawn once per video and moved with the body."""
+"""Flat layers behind the head: neck and shoulders, long hair. Drawn once per video and moved with the body."""
 
 import numpy as np
 
 from eulernet.simulation.light import Light
 from eulernet.simulation.opencv import cv2
 from eulernet.simulation.randomness import Floats, smooth_noise
-from eulernet.simulation.skin import Looks, skin_colour
+from eulernet.simulation.skin import Clothes, Looks, skin_colour
 
 _NECK_END = 1.12  # widths of the face below the eyes
 
 
-def background(rng: np.random.Generator, height: int, width: int, light: Light) -> Floats:
-    """A room out of focus: wall, furniture, pictures, a window; float32 (height, width, 3)."""
-    colour = np.exp(rng.normal(-1.3, 0.65)) * np.exp(rng.normal(0, 0.12, 3))
-    picture = np.broadcast_to(colour, (height, width, 3)).astype(np.float32).copy()
-    x, y = np.arange(width) / width, np.arange(height) / height
-    slope = rng.normal(0, 0.4, 2)
-    picture *= np.exp(slope[0] * (x[None, :] - 0.5) + slope[1] * (y[:, None] - 0.5))[..., None].astype(np.float32)
-    for _ in range(int(rng.integers(2, 9))):
-        w, h = rng.uniform(0.06, 0.5) * width, rng.uniform(0.06, 0.6) * height
-        left, top = rng.uniform(-0.2, 1.0) * width, rng.uniform(-0.2, 0.9) * height
-        shade = np.exp(rng.normal(-1.4, 0.8)) * np.exp(rng.normal(0, 0.30, 3))
-        corners = np.array([[left, top], [left + w, top], [left + w, top + h], [left, top + h]])
-        corners += rng.normal(0, 0.01 * width, (4, 2))
-        cv2.fillPoly(picture, [np.rint(corners * 16).astype(np.int32)], tuple(float(v) for v in shade), cv2.LINE_8, 4)
-    texture = 1 + 0.06 * smooth_noise(rng, height, width, cells=float(rng.uniform(15, 90)))
-    picture *= np.clip(texture, 0.5, 1.5)[..., None]
-    soft = cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.8, 7.0)) * width / 384)
-    return np.asarray(np.clip(soft, 0.004, 1.3) * (light.key * 0.6 + light.fill), np.float32)
-
-
 def shoulders(
-    rng: np.random.Generator, looks: Looks, light: Light, height: int, width: int, eyes: Floats, scale: float
+    rng: np.random.Generator,
+    looks: Looks,
+    light: Light,
+    height: int,
+    width: int,
+    eyes: Floats,
+    scale: float,
+    clothes: Clothes | None = None,
 ) -> Floats:
     """Neck and clothes, premultiplied RGBA float32 (height, width, 4).
 
@@ -44,7 +31,9 @@ def shoulders(
         width: of the picture, pixels.
         eyes: float32 (2,), the point between the eyes, pixels.
         scale: pixels per width of the face, at the neck's distance.
+        clothes: their patterns.
     """
+    clothes = clothes or Clothes()
     u = ((np.arange(width, dtype=np.float32) - eyes[0]) / scale)[None, :]
     v = ((np.arange(height, dtype=np.float32) - eyes[1]) / scale)[:, None]
     neck_half = 0.335 + 0.9 * np.clip(v - 0.86, 0, 1) ** 1.6
@@ -61,8 +50,12 @@ def shoulders(
     neck_rgb = skin * (np.clip(normal @ light.direction, 0, 1)[..., None] * light.key + 0.8 * light.fill)
     neck_rgb = neck_rgb * under_chin[..., None]
     colour = np.exp(rng.normal(-1.7, 0.9)) * np.exp(rng.normal(0, 0.45, 3))
-    folds = 1 + 0.16 * smooth_noise(rng, height, width, cells=7) + 0.05 * smooth_noise(rng, height, width, cells=60)
-    if rng.random() < 0.35:
+    folds = (
+        1
+        + clothes.folds * smooth_noise(rng, height, width, cells=7)
+        + 0.05 * smooth_noise(rng, height, width, cells=60)
+    )
+    if rng.random() < clothes.striped:
         stripe = np.sin(2 * np.pi * float(rng.uniform(4, 14)) * (v if rng.random() < 0.5 else u) + 0.3 * folds)
         folds = folds * (1 + float(rng.uniform(0.1, 0.5)) * np.clip(3 * stripe, -1, 1))
     lean = np.clip(0.55 + 0.35 * light.direction[0] * np.clip(u, -1.2, 1.2) - 0.25 * light.direction[1], 0.1, 1)

@@ -9,12 +9,21 @@ from eulernet.datasets.records import Split
 
 @dataclass(frozen=True)
 class Preset:
-    """Sizes of a data set: default number of users, height and width in pixels, frames per video."""
+    """Sizes of a data set, and the simulator's version.
+
+    Attributes:
+        users: default number.
+        height_px: of a picture; from version 4 on the largest height.
+        width_px: of a picture; from version 4 on the largest width.
+        frames: per video.
+        version: see `conditions`.
+    """
 
     users: int
     height_px: int
     width_px: int
     frames: int
+    version: int = 3
 
     def with_frames(self, frames: int) -> "Preset":
         """The same preset with videos of another length."""
@@ -24,7 +33,7 @@ class Preset:
 PRESETS = {
     "tiny": Preset(users=3, height_px=512, width_px=384, frames=12),
     "small": Preset(users=22, height_px=512, width_px=384, frames=20),
-    "full": Preset(users=55, height_px=640, width_px=480, frames=60),
+    "full": Preset(users=55, height_px=640, width_px=480, frames=60, version=4),
 }
 FEWEST_USERS = 3
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eulernet.simulation import layers, motion, sheet
+from eulernet.simulation import hands, motion, room, sheet
 from eulernet.simulation.light import Light
 from eulernet.simulation.opencv import cv2
 from eulernet.simulation.randomness import Floats, smooth_noise
+from eulernet.simulation.recorded_scene import RecordedScene
 from eulernet.simulation.scene import Frame, Scene, View
 from eulernet.simulation.skin import skin_colour
 
@@ -23,7 +24,25 @@ _ANGLES_DEG = (15.0, 75.0, 0.0)
 
 @dataclass(frozen=True)
 class Printer:
-    """Properties of a printer: clustered screen or random dots, their size in pixels of the print, tones and gloss."""
+    """A printer, its paper and the hand that holds the print.
+
+    Attributes:
+        clustered: a clustered screen instead of random dots.
+        dot_px: their size in pixels of the print.
+        dot_contrast: of the dots, as density.
+        black: reflectance of the densest ink.
+        gloss: of the paper.
+        gain: of the dots.
+        blur: of photograph and print, pixels at a width of 384 pixels.
+        level: range of the photograph's mean brightness on the paper.
+        saturation: range of the colours' factor.
+        contrast: range of the photograph's contrast, which printing software increases.
+        balance: range of the share by which the photograph's mean colour is made grey.
+        margin: white margins, shares of the width, one of them is drawn.
+        fingers: probability of finger tips at the picture's lower corners.
+        hands: whether hands hold the sheet where its edges are in view.
+        lobe: range of the mirror image's breadth; None: a broad sheen.
+    """
 
     clustered: bool
     dot_px: float
@@ -31,9 +50,15 @@ class Printer:
     black: float
     gloss: float
     gain: float
-
-
-PRINTERS = {1: Printer(True, 7.0, 0.22, 0.030, 0.02, 1.10), 2: Printer(False, 2.6, 0.25, 0.018, 0.07, 1.04)}
+    blur: float = 0.44
+    level: tuple[float, float] = (0.20, 0.34)
+    saturation: tuple[float, float] = (0.75, 1.35)
+    contrast: tuple[float, float] = (1.0, 1.5)
+    balance: tuple[float, float] = (0.4, 0.9)
+    margin: tuple[float, ...] = (0.0, 0.04)
+    fingers: float = 0.35
+    hands: bool = False
+    lobe: tuple[float, float] | None = None
 
 
 def print_picture(photo: Floats, printer: Printer, rng: np.random.Generator) -> Floats:
@@ -72,36 +97,39 @@ def _screen(height: int, width: int, printer: Printer, angle_deg: float, rng: np
 class PrintScene:
     """A hand-held print of `photo` in a session's light."""
 
-    def __init__(self, photo: Scene, printer: Printer, view: View, light: Light, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        photo: Scene | RecordedScene,
+        printer: Printer,
+        view: View,
+        light: Light,
+        rng: np.random.Generator,
+        place: room.Room | None = None,
+    ) -> None:
         self.view, self.light = view, light
         self._source = photo.view
         self._exposed = photo.frame(0.0, still=True)
-        level = float(rng.uniform(0.20, 0.34)) / max(float(self._exposed.picture.mean()), 1e-3)
-        saturation = float(rng.uniform(0.75, 1.35))
-        balanced = self._exposed.picture * level
-        mean = balanced.mean((0, 1))
-        balanced *= ((mean.mean() / mean) ** float(rng.uniform(0.4, 0.9))).astype(np.float32)
-        grey = balanced.mean(2, keepdims=True)
-        balanced = grey + saturation * (balanced - grey)
-        # Photo processing increases the contrast, because a print of the plain scene looks flat.
-        contrast = float(rng.uniform(1.0, 1.5))
-        balanced = np.clip(balanced, 1e-4, None) / np.float32(0.25)
-        balanced = cv2.pow(balanced.astype(np.float32), contrast) * np.float32(0.25)
-        rolled = np.where(balanced < 0.6, balanced, 0.6 + 0.4 * (1 - np.exp(-(balanced - 0.6) / 0.4)))
-        paper = print_picture(rolled, printer, rng)
-        self._texture, self._border_px = _with_margin(paper, float(rng.choice([0.0, 0.04])), rng)
+        paper = print_picture(_processed(self._exposed.picture, printer, rng), printer, rng)
+        self._texture, self._border_px = _with_margin(paper, float(rng.choice(printer.margin)), rng)
         self._printer = printer
-        self._wall = layers.background(rng, view.height, view.width, light)
+        self._wall = room.background(rng, place or room.Room(), view.height, view.width, light)
         self._hand = motion.Path(rng, 7, 1.0)
         self._turn = rng.normal(0, [0.10, 0.14, 0.04])
         self._turning = np.array([0.016, 0.030, 0.015]) * float(rng.uniform(0.5, 1.6))
         self._moving = np.array([0.030, 0.024, 0.030]) * float(rng.uniform(0.5, 1.6))
         self._curvature = float(rng.choice([0.0, 1.0])) * rng.uniform(-0.5, 0.9)
         self._bending = float(rng.uniform(0.0, 0.12)) * float(self._curvature != 0)
-        self._fingers = _draw_fingers(rng, view) if rng.random() < 0.35 else None
+        self._fingers = _draw_fingers(rng, view) if rng.random() < printer.fingers else None
         self._finger_colour = skin_colour(float(rng.uniform(0.1, 1.3)), 0.5) * (light.key + light.fill)
         self._sheen = rng.uniform(0.3, 1.0) * printer.gloss
-        self.medium_blur_px = 0.44 * view.width / 384
+        self._lobe, self._mirrored = None, np.zeros(2)
+        if printer.lobe is not None:
+            self._lobe, self._mirrored = float(np.exp(rng.uniform(*np.log(printer.lobe)))), rng.normal(0, 0.35, 2)
+        edges_seen = view.face_px / self._source.face_px * self._source.width < 1.1 * view.width
+        if printer.hands and edges_seen:
+            self._texture, around_px = hands.add_hands(self._texture, rng)
+            self._border_px += around_px
+        self.medium_blur_px = printer.blur * view.width / 384
 
     def pose(self, time_s: float) -> sheet.SheetPose:
         """Pose of the print at a time."""
@@ -124,7 +152,7 @@ class PrintScene:
         across = cv2.resize(u, (width // 8, height // 8), interpolation=cv2.INTER_AREA)
         slope = np.float32(pose.curvature) * across
         cosine = normal @ self.light.direction - slope * self.light.direction[0] * 0.8
-        mirror = np.clip(1 - np.abs(across * 1.2 - self.light.direction[0] * 0.5 + 2 * pose.turn[1]), 0, 1) ** 2
+        mirror = self._mirror(pose, across, v)
         lit = (np.clip(cosine, 0.05, 1) * np.ones_like(across))[..., None] * self.light.key + 0.8 * self.light.fill
         sheen = (self._sheen * mirror)[..., None] * self.light.key
         alpha = seen[..., 3:]
@@ -140,6 +168,17 @@ class PrintScene:
         points = sheet.project(pose, sheet.on_sheet(self._source, self._exposed.points), height, width)
         return Frame(np.asarray(picture, np.float32), eyes, points)
 
+    def _mirror(self, pose: sheet.SheetPose, across: Floats, v: Floats) -> Floats:
+        """Brightness of the lamp's mirror image in the paper, float32 (H / 8, W / 8)."""
+        if self._lobe is None:
+            offset = across * 1.2 - self.light.direction[0] * 0.5 + 2 * pose.turn[1]
+            return np.asarray(np.clip(1 - np.abs(offset), 0, 1) ** 2, np.float32)
+        down = cv2.resize(v, across.shape[::-1], interpolation=cv2.INTER_AREA)
+        # A rotation of the sheet moves the mirror image by twice its angle; bent paper draws it out.
+        x = across * (1 + 2 * abs(pose.curvature)) - self._mirrored[0] + 2 * (pose.turn[1] - self._turn[1])
+        y = down - self._mirrored[1] + 2 * (pose.turn[0] - self._turn[0])
+        return np.asarray(np.exp(-(x * x + y * y) / (2 * self._lobe**2)), np.float32)
+
     def _draw_fingers(self, picture: Floats, eyes: Floats) -> None:
         """Draws the fingers, which move with the sheet."""
         assert self._fingers is not None
@@ -148,6 +187,23 @@ class PrintScene:
         move = np.array([[1, 0, moved_px[0]], [0, 1, moved_px[1]]], np.float32)
         fingers = cv2.warpAffine(self._fingers, move, (width, height), borderMode=cv2.BORDER_REPLICATE)
         picture += fingers[..., None] * (self._finger_colour - picture)
+
+
+def _processed(picture: Floats, printer: Printer, rng: np.random.Generator) -> Floats:
+    """The photograph as it is printed: level, white balance, saturation, contrast, highlights rolled off."""
+    level = float(rng.uniform(*printer.level)) / max(float(picture.mean()), 1e-3)
+    saturation = float(rng.uniform(*printer.saturation))
+    balanced = picture * level
+    mean = balanced.mean((0, 1))
+    balanced *= ((mean.mean() / mean) ** float(rng.uniform(*printer.balance))).astype(np.float32)
+    grey = balanced.mean(2, keepdims=True)
+    balanced = grey + saturation * (balanced - grey)
+    # Photo processing increases the contrast, because a print of the plain scene looks flat.
+    contrast = float(rng.uniform(*printer.contrast))
+    balanced = np.clip(balanced, 1e-4, None) / np.float32(0.25)
+    balanced = cv2.pow(balanced.astype(np.float32), contrast) * np.float32(0.25)
+    rolled = np.where(balanced < 0.6, balanced, 0.6 + 0.4 * (1 - np.exp(-(balanced - 0.6) / 0.4)))
+    return np.asarray(rolled, np.float32)
 
 
 def _with_margin(paper: Floats, margin: float, rng: np.random.Generator) -> tuple[Floats, int]:

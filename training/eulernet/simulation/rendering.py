@@ -29,14 +29,14 @@ def make_video(root: Path, split: Split, name: Name, seed: int, preset: Preset) 
     """Renders and writes one video and its eye file, both atomically, the video last."""
     from eulernet.simulation.attempt import Attempt
     from eulernet.simulation.camera import FPS
-    from eulernet.simulation.motion_jpeg import write_eyes, write_video
+    from eulernet.simulation.video_file import write_eyes, write_video
 
     path = layout.video_path(root, split, name)
     attempt = Attempt(name, seed, preset)
     shots = list(attempt.shots())
     write_eyes(path.with_suffix(".txt"), (shot.eyes for shot in shots))
     with replacing(path) as temporary:
-        write_video(temporary, (shot.picture for shot in shots), FPS, attempt.camera.quantiser)
+        write_video(temporary, (shot.picture for shot in shots), FPS, attempt.encoding)
     return path
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eulernet.simulation import layers, motion, sheet
+from eulernet.simulation import motion, room, sheet
 from eulernet.simulation.camera import FPS
 from eulernet.simulation.light import Light, temperature
 from eulernet.simulation.opencv import cv2
 from eulernet.simulation.randomness import Floats, smooth_noise
+from eulernet.simulation.recorded_scene import RecordedScene
 from eulernet.simulation.scene import Frame, Scene, View
 
 _CODES, _BRIGHTEST = 4096, 2.0
@@ -23,8 +24,27 @@ _CODES, _BRIGHTEST = 4096, 2.0
 
 @dataclass(frozen=True)
 class Display:
-    """A display: approximate number of its pixels per camera pixel, gamma, black level, ranges of banding and moire,
-    reflections."""
+    """A display.
+
+    Attributes:
+        pixels_a_pixel: approximate number of its pixels per camera pixel.
+        gamma: relative to the video's.
+        black: level of its black.
+        banding: range of the bands' amplitude.
+        moire: range of the moire's amplitude.
+        reflection: of its glass.
+        blue: of its white.
+        blur: of video and display, pixels at a width of 384 pixels.
+        beat: range of the moire's frequency, periods per camera pixel.
+        fine: probability that the lens does not resolve the grid, so that there is no moire.
+        level: range of the mean brightness of its picture.
+        balance: share by which the video's mean colour is made grey.
+        contrast: range of the contrast, which video processing increases.
+        saturation: range of the colours' factor.
+        kelvin: range of the white point, as logarithm of its ratio to 6500 K.
+        bars: range of the display's sides to the video's; the rest is black or a bright desktop.
+        bezel: width of its frame, sides of the display.
+    """
 
     pixels_a_pixel: int
     gamma: float
@@ -32,28 +52,39 @@ class Display:
     banding: tuple[float, float]
     moire: tuple[float, float]
     reflection: float
-    blue: float  # of its white
-
-
-# Display 1: a large desktop monitor; 2: a glossy notebook.
-DISPLAYS = {
-    1: Display(1, 1.06, 0.006, (0.012, 0.045), (0.07, 0.13), 0.010, 1.02),
-    2: Display(2, 0.97, 0.010, (0.012, 0.055), (0.07, 0.14), 0.028, 1.04),
-}
+    blue: float
+    blur: float = 0.46
+    beat: tuple[float, float] = (0.05, 0.16)
+    fine: float = 0.0
+    level: tuple[float, float] = (0.20, 0.34)
+    balance: float = 0.5
+    contrast: tuple[float, float] = (0.90, 1.22)
+    saturation: tuple[float, float] = (0.80, 1.30)
+    kelvin: tuple[float, float] = (-0.45, 0.08)
+    bars: tuple[float, float] = (1.0, 1.0)
+    bezel: float = 0.05
 
 
 class ReplayScene:
     """A display with `video`, in a session's light."""
 
-    def __init__(self, video: Scene, display: Display, view: View, light: Light, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        video: Scene | RecordedScene,
+        display: Display,
+        view: View,
+        light: Light,
+        rng: np.random.Generator,
+        place: room.Room | None = None,
+    ) -> None:
         self.view, self.light = view, light
         self._video, self._display = video, display
         self._hand = motion.Path(rng, 6, 1.0)
         self._turn = rng.normal(0, [0.06, 0.09, 0.025])
         self._turning = np.array([0.015, 0.02, 0.012]) * float(rng.uniform(0.4, 1.6))
         self._moving = np.array([0.022, 0.018, 0.025]) * float(rng.uniform(0.4, 1.6))
-        # Number of display pixels across the picture, chosen for fringes of 6 to 20 camera pixels.
-        beat = float(rng.choice([-1, 1])) * float(rng.uniform(0.05, 0.16))
+        # Number of display pixels across the picture, chosen by the fringes' width in camera pixels.
+        beat = float(rng.choice([-1, 1])) * float(rng.uniform(*display.beat))
         self._pixels = (display.pixels_a_pixel + beat) * view.face_px / video.view.face_px * video.view.width
         self._moire = float(rng.uniform(*display.moire))
         self._stripes_moire = float(rng.uniform(0.2, 0.7))
@@ -61,19 +92,30 @@ class ReplayScene:
         self._bands = float(rng.uniform(1.2, 3.6))
         self._band_speed_hz = float(rng.uniform(0.4, 4.0)) * float(rng.choice([-1, 1]))
         self._band_phase = float(rng.uniform(0, 1))
-        # The white point is between a warm evening setting and the display's bluish default.
-        white = temperature(6500.0 * float(np.exp(rng.uniform(-0.45, 0.08))))
-        self._warm = white * np.array([1.0, 1.0, display.blue]) * np.exp(rng.normal(0, 0.03, 3))
+        # White, float64 (3,), is between a warm evening setting and the display's bluish default.
+        white = temperature(6500.0 * float(np.exp(rng.uniform(*display.kelvin))))
+        self.white = white * np.array([1.0, 1.0, display.blue]) * np.exp(rng.normal(0, 0.03, 3))
         self._balance: Floats | None = None
-        self._tones = _tones(display, float(rng.uniform(0.90, 1.22)))
-        saturation = float(rng.uniform(0.80, 1.30))
+        self._tones = _tones(display, float(rng.uniform(*display.contrast)))
+        saturation = float(rng.uniform(*display.saturation))
         self._colours = (saturation * np.eye(3) + (1 - saturation) / 3).astype(np.float32)
-        self._level_wanted = float(rng.uniform(0.20, 0.34))
-        self._room = layers.background(rng, view.height, view.width, light)
+        self._level_wanted = float(rng.uniform(*display.level))
+        self._room = room.background(rng, place or room.Room(), view.height, view.width, light)
         self._reflected = self._draw_reflection(rng)
         self._bezel = float(np.exp(rng.normal(-3.6, 0.6)))
+        if display.fine:
+            self._moire *= float(rng.random() >= display.fine)
+        self._bars, self._bar_light = np.ones(2, np.float32), np.float32(0)
+        if display.bars[1] > 1:
+            self._draw_bars(rng)
         # The displayed video has the blur of its camera and is slightly enlarged.
-        self.medium_blur_px = 0.46 * view.width / 384
+        self.medium_blur_px = display.blur * view.width / 384
+
+    def _draw_bars(self, rng: np.random.Generator) -> None:
+        """The part of the display around the video: beside it or on all sides, black, or bright as a desktop."""
+        beside = float(rng.uniform(*self._display.bars))
+        self._bars = np.array([beside, 1.0 + (beside - 1) * float(rng.choice([0.0, 0.2]))], np.float32)
+        self._bar_light = np.float32(rng.uniform(0.1, 0.9) if rng.random() < 0.25 else self._display.black)
 
     def _draw_reflection(self, rng: np.random.Generator) -> Floats:
         """Reflections in the glass: the dim room and up to two lamps; float32 (H, W, 3)."""
@@ -106,18 +148,22 @@ class ReplayScene:
         if self._balance is None:
             mean = shown.picture.mean((0, 1))
             level = self._level_wanted / max(float(mean.mean()), 1e-3)
-            self._balance = ((mean.mean() / mean) ** 0.5 * level).astype(np.float32)
+            self._balance = ((mean.mean() / mean) ** self._display.balance * level).astype(np.float32)
         seen = cv2.remap(shown.picture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         seen = cv2.transform(seen, self._colours * (self._balance * np.float32(_CODES / _BRIGHTEST)))
         np.clip(seen, 0, _CODES - 1, out=seen)
         picture = np.take(self._tones, seen.astype(np.uint16))
         picture *= self._grid(u, v)
-        picture *= self._backlight(time_s) * self._warm.astype(np.float32)
+        picture *= self._backlight(time_s) * self.white.astype(np.float32)
         down = v * np.float32(source.width / source.height)
         if max(float(np.abs(u).max()), float(np.abs(down).max())) > 0.5 - 2 / width:
-            edge, frame = _inside(u, down, 2 * width), _inside(u / 1.05, down / 1.05, 2 * width)
+            edge = _inside(u, down, 2 * width)
+            bars, bezel = self._bars, 1 + np.float32(self._display.bezel)
+            panel = edge if bars[0] == 1 else _inside(u / bars[0], down / bars[1], 2 * width)
+            frame = _inside(u / (bars[0] * bezel), down / (bars[1] * bezel), 2 * width)
             picture *= edge
-            picture += (frame - edge) * np.float32(self._bezel) * self.light.fill + (1 - frame) * self._room
+            picture += (panel - edge) * self._bar_light
+            picture += (frame - panel) * np.float32(self._bezel) * self.light.fill + (1 - frame) * self._room
             picture += frame * self._reflected
         else:
             picture += self._reflected

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eulernet.simulation import head, layers, light, motion, skin
+from eulernet.simulation import head, layers, light, motion, room, skin
 from eulernet.simulation import triangle_raster as raster
 from eulernet.simulation.features import Eye, Mouth
 from eulernet.simulation.opencv import cv2
 from eulernet.simulation.pulse import Pulse, spatial_amplitude
-from eulernet.simulation.randomness import Floats, stream
+from eulernet.simulation.randomness import Floats, smooth_noise, stream
 
 FOCAL_WIDTHS = 1.45  # focal length in widths of the picture: 38 degrees, a phone's front camera in portrait
 _PIVOT = np.array([0.0, 0.70, 0.80], np.float32)  # centre of the head's rotation on the neck
@@ -41,14 +41,21 @@ class View:
 class Subject:
     """A person: shape and colours, the same in all videos of the person."""
 
-    def __init__(self, seed: int, user: int) -> None:
+    def __init__(self, seed: int, user: int, detail: skin.Detail | None = None) -> None:
         rng = stream(seed, "subject", user)
+        self.detail = detail = detail or skin.Detail()
         self.looks = skin.Looks.draw(rng)
         grid = head.vary(rng)
-        self.albedo, hair = skin.paint(rng, self.looks)
+        if detail.crown:
+            above_brow = np.clip((-0.25 - grid[..., 1]) / 0.35, 0, 1)
+            grid[..., 0] *= 1 + detail.crown * above_brow
+        self.albedo, hair = skin.paint(rng, self.looks, detail)
         self.hair = cv2.resize(hair, (head.COLUMNS, head.ROWS), interpolation=cv2.INTER_AREA)
         volume = {"short": 0.045, "long": 0.06, "tied": 0.03, "bald": 0.0, "receding": 0.02}[self.looks.hair]
-        raised = cv2.GaussianBlur(self.hair, (0, 0), 1.2) * volume * rng.uniform(0.6, 1.5)
+        raised = cv2.GaussianBlur(self.hair, (0, 0), 1.2) * volume * rng.uniform(0.6, 1.5) * detail.hair_volume
+        if detail.hair_relief:
+            tufts = smooth_noise(stream(seed, "tufts", user), head.ROWS, head.COLUMNS, cells=22)
+            raised = raised * (1 + detail.hair_relief * tufts)
         outwards = (grid - head.MIDDLE) / np.linalg.norm(grid - head.MIDDLE, axis=-1, keepdims=True)
         self.grid = (grid + raised[..., None] * outwards).astype(np.float32)
         self.occlusion = light.ambient_occlusion(self.grid)
@@ -112,6 +119,7 @@ class Scene:
         session: int,
         rng: np.random.Generator,
         duration_s: float,
+        place: room.Room | None = None,
     ) -> None:
         self.subject, self.view = subject, view
         self.light = light.draw_light(rng, session)
@@ -122,10 +130,10 @@ class Scene:
         self._centre = np.array([view.eyes_at[0] * view.width, view.eyes_at[1] * view.height], np.float32)
         self._albedo = subject.albedo.copy()
         height, width = view.height, view.width
-        self._wall = layers.background(rng, height, width, self.light)
+        self._wall = room.background(rng, place or room.Room(), height, width, self.light)
         scale = self._focal / (self._distance + float(_PIVOT[2]) * 0.75)
         common = (rng, subject.looks, self.light, height, width, self._centre, scale)
-        self._body = layers.shoulders(*common)
+        self._body = layers.shoulders(*common, subject.detail.clothes)
         self._locks = layers.long_hair(*common) if subject.looks.hair == "long" else None
         self._scale = scale
 

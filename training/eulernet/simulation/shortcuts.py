@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks whether trivial statistics of a video distinguish attacks, by a logistic regression.
 
-If file size, mean colour or sharpness separate the classes, a network learns only these.
+If file size, bit rate, size of the face, mean colour or sharpness separate the classes, a network learns only these.
 `python -m eulernet.simulation.shortcuts DIR TABLE.csv` writes the statistics of a data set's training and test users,
 and prints the AUC on the test users for each attack instrument.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from eulernet.datasets.oulu import INSTRUMENTS, read_oulu_split
+from eulernet.datasets.oulu import INSTRUMENTS, read_eyes, read_oulu_split
 from eulernet.datasets.records import BONA_FIDE, Split, Video
 from eulernet_core.attack_detection_metrics import Sample, auc
 
@@ -26,8 +26,11 @@ SPLITS: tuple[Split, Split] = ("train", "test")
 NAMES = (
     "log_bytes",
     "log_bits_per_s",
+    "log_bits_per_pixel",
     "height",
     "width",
+    "eyes_px",
+    "eyes_share",
     "mean_r",
     "mean_g",
     "mean_b",
@@ -44,7 +47,7 @@ NAMES = (
 
 
 def statistics(path: Path) -> Values:
-    """One value for each of NAMES."""
+    """One value for each of NAMES; `eyes_px` and `eyes_share` (of the width) are the distance between the eyes."""
     import av
     import cv2
 
@@ -59,7 +62,10 @@ def statistics(path: Path) -> Values:
     steps = np.abs(np.diff(brightness)).mean() if len(brightness) > 1 else 0.0
     grey = cv2.cvtColor(frames[len(frames) // 2], cv2.COLOR_RGB2GRAY).astype(np.float32)
     middle = grey[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4]
-    values = [np.log(size), np.log(8 * size / (len(frames) / rate)), height, width]
+    right, left = read_eyes(path.with_suffix(".txt"))[0, 1:].reshape(2, 2)
+    eyes_px = float(np.hypot(*(left - right)))
+    values = [np.log(size), np.log(8 * size / (len(frames) / rate)), np.log(8 * size / (len(frames) * height * width))]
+    values += [height, width, eyes_px, eyes_px / width]
     values += [*small.mean((0, 1, 2)), *small.std((0, 1, 2))]
     values += [(small.max(-1) - small.min(-1)).mean(), brightness.std(), abs(trend), steps]
     values += [np.log(cv2.Laplacian(part, cv2.CV_32F).var() + 1e-6) for part in (grey, middle)]
@@ -109,13 +115,21 @@ def write_table(root: Path, path: Path) -> None:
             writer.writerow((video.split, video.name, video.instrument, *(f"{value:.5g}" for value in values)))
 
 
+def columns(path: Path) -> list[str]:
+    """The statistics in a table, in the order of NAMES; a table can lack some."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        header = next(csv.reader(stream))
+    return [name for name in NAMES if name in header]
+
+
 def read_table(path: Path) -> dict[str, dict[str, dict[str, Values]]]:
-    """Reads a table of `write_table`: statistics, float64 (len(NAMES),), by split, instrument and name."""
+    """Reads a table of `write_table`: statistics, float64 (len(columns),), by split, instrument and name."""
     found: dict[str, dict[str, dict[str, Values]]] = {}
+    names = columns(path)
     with path.open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
             of_split = found.setdefault(row["split"], {})
-            of_split.setdefault(row["instrument"], {})[row["name"]] = np.array([float(row[name]) for name in NAMES])
+            of_split.setdefault(row["instrument"], {})[row["name"]] = np.array([float(row[name]) for name in names])
     return found
 
 
@@ -129,7 +143,7 @@ def check(path: Path) -> dict[str, float]:
 
 
 def compare(train: dict[str, Values], test: dict[str, Values]) -> dict[str, float]:
-    """`check` on statistics (n, len(NAMES)) by instrument.
+    """`check` on statistics float64 (n, d) by instrument.
 
     There is a regression for each instrument, fitted on its training videos and the live ones."""
     result = {}

@@ -21,6 +21,7 @@ _HAEMOGLOBIN = np.array([0.06, 0.42, 0.30], np.float32)
 LIPS_OUTER = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
 LIPS_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 _BROWS = ((70, 63, 105, 66, 107, 55, 65, 52, 53, 46), (300, 293, 334, 296, 336, 285, 295, 282, 283, 276))
+_HAIR_TEXELS = 26.0  # length of a strand
 _SHAPE = (head.TEXTURE_HEIGHT, head.TEXTURE_WIDTH)
 HAIR_STYLES = ("short", "short", "short", "long", "long", "long", "tied", "tied", "bald", "receding")
 
@@ -64,13 +65,44 @@ class Looks:
         )
 
 
+@dataclass(frozen=True)
+class Clothes:
+    """Probability of stripes, and contrast of the folds."""
+
+    striped: float = 0.35
+    folds: float = 0.16
+
+
+@dataclass(frozen=True)
+class Detail:
+    """How finely a head is drawn.
+
+    Attributes:
+        beard_texels: length of the strands of a beard; those of the hair are 26 long.
+        brightest_hair: largest reflectance of a strand.
+        hair_volume: factor of the hair's height over the skull.
+        hair_relief: its variation.
+        crown: by which the skull above the brow is broader, share of its width.
+        shaved: share of the hair that is left on a bald head.
+        clothes: their patterns.
+    """
+
+    beard_texels: float = 26.0
+    brightest_hair: float = 9.0
+    hair_volume: float = 1.0
+    hair_relief: float = 0.0
+    crown: float = 0.0
+    shaved: float = 0.12
+    clothes: Clothes = Clothes()
+
+
 def skin_colour(melanin: Floats | float, haemoglobin: Floats | float) -> Floats:
     """Linear RGB (..., 3) of skin with the given pigment densities (...,)."""
     density = np.asarray(melanin)[..., None] * _MELANIN + np.asarray(haemoglobin)[..., None] * _HAEMOGLOBIN
     return np.asarray(_BLOODLESS * np.exp(-density), np.float32)
 
 
-def paint(rng: np.random.Generator, looks: Looks) -> tuple[Floats, Floats]:
+def paint(rng: np.random.Generator, looks: Looks, detail: Detail) -> tuple[Floats, Floats]:
     """A head's texture and its hair.
 
     Returns:
@@ -87,11 +119,12 @@ def paint(rng: np.random.Generator, looks: Looks) -> tuple[Floats, Floats]:
     _folds(albedo, looks, points)
     _nostrils(albedo, points)
     _eye_surroundings(albedo, looks, points)
-    strands = _strands(rng)
+    noise = rng.standard_normal(_SHAPE).astype(np.float32)
     _brows(rng, albedo, looks, points)
-    _beard(rng, albedo, looks, points, strands)
-    hair = hair_mask(rng, looks)
-    _blend(albedo, hair, looks.hair_colour * strands[..., None])
+    _beard(rng, albedo, looks, points, _hairs(looks, noise, detail, detail.beard_texels))
+    hair = hair_mask(rng, looks, detail)
+    length = detail.beard_texels if looks.hair == "bald" else _HAIR_TEXELS
+    _blend(albedo, hair, _hairs(looks, noise, detail, length))
     return albedo, hair
 
 
@@ -170,7 +203,7 @@ def _brows(rng: np.random.Generator, albedo: Floats, looks: Looks, points: Float
     _blend(albedo, np.clip(soft * 1.1, 0, 0.9), colour.astype(np.float32))
 
 
-def _beard(rng: np.random.Generator, albedo: Floats, looks: Looks, points: Floats, strands: Floats) -> None:
+def _beard(rng: np.random.Generator, albedo: Floats, looks: Looks, points: Floats, hairs: Floats) -> None:
     if looks.beard <= 0:
         return
     jaw = (234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454)
@@ -182,16 +215,15 @@ def _beard(rng: np.random.Generator, albedo: Floats, looks: Looks, points: Float
     area = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 7)
     area *= 1 - _filled(points, LIPS_OUTER, 2.5)
     grain = np.clip(0.65 + cv2.GaussianBlur(rng.standard_normal(_SHAPE).astype(np.float32), (0, 0), 1.0), 0, 1)
-    _blend(albedo, area * looks.beard * 0.85 * grain, looks.hair_colour * strands[..., None])
+    _blend(albedo, area * looks.beard * 0.85 * grain, hairs)
 
 
-def _strands(rng: np.random.Generator) -> Floats:
-    """Light and dark vertical strands: factors around 1, float32 (height, width)."""
-    noise = rng.standard_normal(_SHAPE).astype(np.float32)
-    fine = cv2.GaussianBlur(noise, (0, 0), 0.9, sigmaY=26)
-    coarse = cv2.GaussianBlur(noise[::-1], (0, 0), 7, sigmaY=70)
-    wave = np.exp(0.35 * fine / fine.std() + 0.22 * coarse / coarse.std())
-    return np.asarray(wave, np.float32)
+def _hairs(looks: Looks, noise: Floats, detail: Detail, length: float) -> Floats:
+    """Light and dark vertical strands of a length in texels: colours, float32 (height, width, 3)."""
+    fine = cv2.GaussianBlur(noise, (0, 0), 0.9, sigmaY=length)
+    coarse = cv2.GaussianBlur(noise[::-1], (0, 0), 7, sigmaY=length * 70 / _HAIR_TEXELS)
+    wave = np.exp(0.35 * fine / fine.std() + 0.22 * coarse / coarse.std()).astype(np.float32)
+    return np.asarray(np.minimum(looks.hair_colour * wave[..., None], detail.brightest_hair), np.float32)
 
 
 def _texel_directions() -> Floats:
@@ -201,7 +233,7 @@ def _texel_directions() -> Floats:
     return np.stack(np.broadcast_arrays(azimuth[None, :], elevation[:, None]), -1)
 
 
-def hair_mask(rng: np.random.Generator, looks: Looks) -> Floats:
+def hair_mask(rng: np.random.Generator, looks: Looks, detail: Detail) -> Floats:
     """Mask of the hair, float32 (height, width), soft at the hairline."""
     directions = _texel_directions()
     azimuth, elevation = np.abs(directions[..., 0]), directions[..., 1]
@@ -218,7 +250,7 @@ def hair_mask(rng: np.random.Generator, looks: Looks) -> Floats:
     hair = 1 / (1 + np.exp(-(line - elevation + edge) / 1.1))
     hair = hair * (1 - np.clip(head.ear_mask(directions) * 3 - 0.6, 0, 1))
     if looks.hair == "bald":
-        hair = hair * 0.12
+        hair = hair * detail.shaved
     return np.asarray(hair, np.float32)
 
 
