@@ -49,6 +49,7 @@ def checkpoint(name: str, folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name != "cdcn" else name for name in NETWORKS]
 )

@@ -75,6 +75,7 @@ def exported_again(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FOLDERS)
 def test_exporting_again_gives_the_committed_files(exported_again: Path, form: str) -> None:
     again, committed = exported_again / FOLDERS[form], REPOSITORY / FOLDERS[form]
@@ -87,6 +88,7 @@ def test_exporting_again_gives_the_committed_files(exported_again: Path, form: s
     compare(expected, golden, "the export of another process")
 
 
+@pytest.mark.slow
 def test_exporting_writes_the_label_into_the_ensembles(exported_again: Path) -> None:
     for name in LABELLED:
         assert f'"{LABEL}"' in (REPOSITORY / name).read_text()

@@ -30,7 +30,7 @@ def nudge_filter(network: EulerNet) -> None:
     ("damage", "message"),
     [
         pytest.param(nudge_head, r"LIVENESS .*ONNX Runtime, step graph: .* 1e-05 ", marks=pytest.mark.slow),
-        (nudge_filter, r"s3_out .*ONNX Runtime, step graph: "),
+        pytest.param(nudge_filter, r"s3_out .*ONNX Runtime, step graph: ", marks=pytest.mark.slow),
     ],
 )
 def test_a_wrong_graph_is_not_written(

@@ -89,6 +89,7 @@ def test_fp16_covers_the_convolutions_but_not_the_filters(variants, model: str) 
         assert kinds[features] == kinds[node.output[0]] == TensorProto.FLOAT16
         assert {kinds[name] for name in [*filters, *node.output[1:]]} == {TensorProto.FLOAT}
     casts = [helper.get_attribute_value(node.attribute[0]) for node in nodes(graph, "Cast")]
+    casts = [to for to in casts if to != TensorProto.INT32]  # of the status
     assert sorted(casts) == sorted([TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.FLOAT])
 
 
@@ -338,6 +339,7 @@ def recordings(portrait: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -
     return folder / "list.csv"
 
 
+@pytest.mark.slow
 def test_the_command_writes_graphs_and_measurements(recordings: Path, face_models: Path, tmp_path: Path) -> None:
     options = ["--data", recordings, "--out", tmp_path / "out", "--crops", tmp_path / "crops", "--jobs", 1]
     options += ["--face-models", face_models, "--clips", 1, "--calibration-clips", 5, "--no-speed"]

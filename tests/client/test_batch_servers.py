@@ -120,6 +120,7 @@ async def test_server_that_stops_ends_the_run_and_the_next_run_continues(server,
     assert [row["error"] for row in rows_of(out)] == [None] * 12
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 async def test_server_that_hangs_ends_the_run_and_its_failures_are_scored_again(server, archive, tmp_path):
     sources, out = archive(22), tmp_path / "t.jsonl"

@@ -44,6 +44,7 @@ async def test_asyncio_servers_that_differ_are_refused(server, other_server, fra
             await client.score_frames(frames[:4])
 
 
+@pytest.mark.slow
 def test_a_server_that_comes_back_different_gets_no_request(
     relays, server, other_server, frames, undisturbed, monkeypatch
 ):

@@ -132,6 +132,7 @@ def test_a_wrong_bound_is_named(server, bad):
         client.stream(replay_mb=bad)
 
 
+@pytest.mark.slow
 def test_a_frame_that_no_server_answered_may_be_sent_again(relays, frames, undisturbed):
     (relay,) = relays(1)
     with Client(relay.url, timeout_s=1) as client, client.stream() as stream:
@@ -150,6 +151,7 @@ def test_a_frame_that_no_server_answered_may_be_sent_again(relays, frames, undis
     assert_equal([*results], [*undisturbed(frames)])
 
 
+@pytest.mark.slow
 async def test_a_stream_that_its_server_has_dropped_goes_on_or_is_lost(tight_server, frames, caplog):
     caplog.set_level(logging.INFO, "eulernet_client")
     url = tight_server.url

@@ -41,6 +41,7 @@ def calls_s(clip_s: float) -> float:
 
 
 def open_sequences(server: EmbeddedServer) -> int:
+    time.sleep(1.5)  # the server sets the metric each second
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(f"http://127.0.0.1:{server.ports.metrics}/metrics") as answer:
         text = answer.read().decode()
@@ -129,6 +130,7 @@ def test_arriving_streams_are_paced_to_their_end(runner: Runner) -> None:
     assert run.clip.corrected.quantiles[0][1] >= 299, "four frames at 10 fps take 0.3 s at least"
 
 
+@pytest.mark.slow
 @pytest.mark.triton
 def test_a_stalled_server_shows_in_the_corrected_percentiles(
     server: EmbeddedServer, runner: Runner, timeout_s: float
@@ -150,6 +152,7 @@ def test_a_stalled_server_shows_in_the_corrected_percentiles(
         client.check()
 
 
+@pytest.mark.slow
 @pytest.mark.triton
 def test_unsent_frames_are_counted(server: EmbeddedServer, faces: Path, timeout_s: float) -> None:
     """The server hangs beyond the end of the run: the frame in flight and all waiting frames are unanswered."""
@@ -167,6 +170,7 @@ def test_unsent_frames_are_counted(server: EmbeddedServer, faces: Path, timeout_
         client.check()
 
 
+@pytest.mark.slow
 @pytest.mark.triton
 def test_a_lost_stream_counts_by_its_cause(server: EmbeddedServer, faces: Path) -> None:
     """The client reports a time-out within a stream as a lost stream; the load tester records the time-out."""
@@ -196,6 +200,7 @@ async def test_no_client_asks_for_the_weights_during_the_load(server: EmbeddedSe
     assert "unknown" not in labels
 
 
+@pytest.mark.slow
 @pytest.mark.triton
 def test_unscored_frames_are_not_throughput(server: EmbeddedServer, calls_s: float, timeout_s: float, encode) -> None:
     blank = encode(np.full((120, 160, 3), 90, np.uint8))

@@ -72,6 +72,7 @@ def test_the_server_answers_and_its_filter_goes_on(wire, path):
         assert found[2][LIVENESS].item() == pytest.approx(expected[1], abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.triton
 def test_a_few_inputs_of_each_family(wire):
     """Those that once found a defect of the fuzz run itself are among them."""

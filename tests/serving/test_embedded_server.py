@@ -128,6 +128,7 @@ def test_same_port_twice_is_refused():
         Ports(port, port).resolved()
 
 
+@pytest.mark.slow
 @pytest.mark.triton
 def test_empty_repository(tmp_path):
     (tmp_path / "empty").mkdir()
@@ -197,6 +198,7 @@ def test_server_listens_on_loopback_only_and_not_for_http(server):
     assert listening(server) == {(HOST, server.ports.grpc), (HOST, server.ports.metrics)}
 
 
+@pytest.mark.slow
 @pytest.mark.triton
 def test_http_is_opened_where_it_is_asked_for(repository, tmp_path):
     with EmbeddedServer(repository, Ports(0, 0, 0), tmp_path / "server.log") as opened:

@@ -472,8 +472,9 @@ class Partial(EmbeddedServer):
         return [*super()._arguments(triton), "--model-control-mode=explicit", *chosen]
 
 
+@pytest.mark.slow
 @pytest.mark.triton
-@pytest.mark.parametrize("whole", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("whole", [True, False])
 def test_triton_runs_the_warm_up(repository, tmp_path, whole):
     """The GPU models' warm-up data on the CPU models: half a box is refused, so accepted data was read."""
     out = shutil.copytree(repository, tmp_path / "model_repository")

@@ -169,6 +169,7 @@ def drained(repository, folder, jpeg, *arguments):
     return serving, stream
 
 
+@pytest.mark.slow
 def test_drain_lets_an_open_stream_end(repository, tmp_path, moving_faces):
     (jpeg,) = moving_faces(1, 1)
     serving, stream = drained(repository, tmp_path, jpeg, "--drain-timeout-s", "60")
@@ -206,6 +207,7 @@ def test_drain_ends_at_its_deadline_or_at_a_second_signal(repository, tmp_path, 
     assert serving.leftovers() == set()
 
 
+@pytest.mark.slow
 def test_command_goes_on_over_a_restart_and_ends_when_the_supervisor_gives_up(repository, tmp_path):
     script = (
         "import os, sys; from eulernet_serving.inference_probe import probe; url = os.environ['EULERNET_URL']\n"

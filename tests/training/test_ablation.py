@@ -98,6 +98,7 @@ def invoke(arguments):
     return CliRunner().invoke(ablate, arguments, catch_exceptions=False)
 
 
+@pytest.mark.slow
 def test_all_variants_see_the_same_clips_and_splits_as_the_lists_say(data, crops, face_models, tmp_path):
     runs = [*variant_runs(BY_TAG, [0]), *fold_runs([3], [FULL], [0])[:2]]
     (tmp_path / "recipe.toml").write_text(RECIPE)

@@ -223,6 +223,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_build_goes_on_after_a_kill(face_models: Path, tmp_path: Path) -> None:
     names = [f"{number:02d}.mp4" for number in range(12)]
     first = write_video(tmp_path / names[0], 120).read_bytes()

@@ -395,6 +395,7 @@ def test_figures_need_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_report_command(folder: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(metrics, ["report", str(folder), "--out", str(tmp_path / "out"), "--resamples", "5"])
     assert done.exit_code == 0, done.output

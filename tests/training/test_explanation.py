@@ -230,6 +230,7 @@ def run(face_models: Path, tmp_path: Path) -> Run:
     return call
 
 
+@pytest.mark.slow
 def test_pictures_of_a_clip_and_of_networks_beside_each_other(run: Run, videos: Path, tmp_path: Path) -> None:
     model = tmp_path / "best.pt"
     save(model, Checkpoint(trained(), label="test weights"))

@@ -212,6 +212,7 @@ def test_mask_is_the_hull() -> None:
     np.testing.assert_array_equal(mask, polygon2mask((32, 32), hull[:, ::-1] - 0.5))
 
 
+@pytest.mark.slow
 def test_command_draws_and_tells_the_times(face_models: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "labels.png"
     result = CliRunner().invoke(labels_picture, ["--out", str(out), "--face-models", str(face_models)])

@@ -75,6 +75,7 @@ def test_the_mean_head_goes_through_the_points_of_the_face():
     assert head.normals(head.mean_head())[head.ROWS // 2, head.COLUMNS // 2, 2] < -0.5
 
 
+@pytest.mark.slow
 def test_people_differ_in_shape_and_colour():
     others = [Subject(7, user) for user in (1, 2)]
     assert np.abs(others[0].grid - others[1].grid).max() > 0.02

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The judge of simulated videos: MiniFASNet's layers, crops and score, and the figures over a data set."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,7 @@ from eulernet.peers import minifasnet
 from eulernet.peers.minifasnet import MEMBERS, MiniFASNet, WeightsError, face_box, load, window
 from eulernet.simulation.judge import Verdict, VideoJudge, judge, summary
 
-# Weights of others are not part of this repository; they are looked for beside it.
-WEIGHTS = Path(__file__).parents[2].parent / "shared" / "minifasnet"
+WEIGHTS = os.environ.get("MINIFASNET_WEIGHTS")  # a folder; weights of others are not part of this repository
 VERDICT = Verdict("1_1_01_1", "train", "01", "bona_fide", 1, 1, 640, 0.4, 0.9, 0.05, 0.05)
 
 
@@ -87,9 +87,9 @@ def test_the_figures_are_of_people_and_instruments():
 
 
 def test_the_published_weights_call_a_photograph_real_and_its_copy_less(face_models, portrait):
-    if not WEIGHTS.is_dir():
-        pytest.skip(f"no published weights in {WEIGHTS}")
-    of_pictures = VideoJudge(WEIGHTS, face_models)
+    if WEIGHTS is None:
+        pytest.skip("MINIFASNET_WEIGHTS names no folder with the published weights")
+    of_pictures = VideoJudge(Path(WEIGHTS), face_models)
     shares, face_height = of_pictures.shares([portrait])
     assert shares.sum() == pytest.approx(1, abs=1e-4)
     assert shares.argmax() == minifasnet.REAL

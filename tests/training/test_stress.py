@@ -224,6 +224,7 @@ def test_the_report_has_rates_at_the_protocol_s_threshold(reported) -> None:
     assert stress["presentations"]["1"]["unscored"] == dict.fromkeys(["bona_fide", *INSTRUMENTS], 1)
 
 
+@pytest.mark.slow
 def test_stress_is_apart_from_the_protocols(reported, run, videos: Path, tmp_path: Path) -> None:
     done, out = reported
     assert "Evaluation: stress instruments\n" in done.stdout
@@ -276,6 +277,7 @@ def graph_scores(run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "scores" / "stress.csv"
 
 
+@pytest.mark.slow
 def test_shipped_checkpoint_and_graph_agree(run, graph_scores: Path, tmp_path: Path) -> None:
     done = run(shipped.weights(), tmp_path, "--stress")
     assert done.exit_code == 0, done.output
@@ -289,6 +291,7 @@ def scored(table: Path) -> dict[tuple[str, int | None], float]:
     return {(row.video.path.as_posix(), row.start): row.liveness for row in rows if row.liveness is not None}
 
 
+@pytest.mark.slow
 @pytest.mark.triton
 def test_server_and_graph_agree(run, graph_scores: Path, server: EmbeddedServer, tmp_path: Path) -> None:
     wanted = scored(graph_scores)

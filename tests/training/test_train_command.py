@@ -72,6 +72,7 @@ def test_from_videos_to_a_checkpoint(command, manifest, tmp_path):
     assert "epoch 2/2" not in again.stdout  # nothing left to train
 
 
+@pytest.mark.slow
 def test_starts_from_a_checkpoint(command, manifest, tmp_path):
     assert command(RECIPE, manifest).exit_code == 0
     first = load(tmp_path / "run" / "weights.pt").network
@@ -130,7 +131,7 @@ def test_shipped_recipes_are_found_by_name(name, tmp_path, monkeypatch):
 
 
 def test_unknown_recipe_lists_the_shipped_ones(command, manifest):
-    with pytest.raises(SettingsError, match=r"huge.*default, finetune, gpu, small"):
+    with pytest.raises(SettingsError, match=r"huge.*default, finetune, gpu, lean, small, peers/cdcn"):
         find_recipe("huge")
     done = CliRunner().invoke(train, ["huge", "--data", str(manifest), "--out", "out"])
     assert done.exit_code == 1
