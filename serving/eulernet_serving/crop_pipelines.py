@@ -9,7 +9,7 @@ from nvidia.dali import fn, pipeline_def, types
 from nvidia.dali.data_node import DataNode
 
 from eulernet_core.clip_geometry import CLIP_FRAMES
-from eulernet_core.status import Status
+from eulernet_core.status import NOT_SCORED
 from eulernet_core.tensors import CLIP_CHECKED, FACE_SIDE_PX
 
 # A frame that is not scored has a small placeholder as its JPEG; its box belongs to the lost face and may lie outside.
@@ -39,7 +39,7 @@ def face(encoded: DataNode, box: DataNode, status: DataNode, device: str) -> Dat
         status: int32 scalar.
         device: as for `region`.
     """
-    scored = fn.cast(status < int(Status.NO_FACE), dtype=types.INT32)
+    scored = fn.cast((status & int(NOT_SCORED)) == 0, dtype=types.INT32)
     placeholder = types.Constant([0, 0, PLACEHOLDER_PX, PLACEHOLDER_PX], dtype=types.INT32)
     inside = fn.cast(box, dtype=types.INT32) * scored + placeholder * (1 - scored)
     return fn.resize(region(encoded, inside, device), size=[FACE_SIDE_PX, FACE_SIDE_PX], antialias=True)
