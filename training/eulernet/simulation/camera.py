@@ -49,6 +49,7 @@ class Exposure:
         illuminant: share of the lamps' true colour in its estimate; the rest is the metered part's mean colour.
         contrast: range of a factor of the phone's contrast.
         veil: largest stray light in the lens.
+        sway: range of the hand's slow motion, standard deviation in widths of the picture; (0, 0): none.
     """
 
     level: tuple[float, float] = (0.19, 0.22)
@@ -58,6 +59,7 @@ class Exposure:
     illuminant: float = 0.0
     contrast: tuple[float, float] = (0.76, 1.20)
     veil: float = 0.03
+    sway: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,16 @@ class Camera:
         self._hunting_by = float(np.exp(rng.normal(np.log(0.013), 0.6)))
         self._gain: Floats | None = None
         self._curve = _tone_curve(self._contrast)
+        self._sway, self._sway_px = self._shake, 0.0
+        if self._metering.sway[1]:
+            self._sway = Path(rng, 2, 1.6)
+            self._sway_px = float(np.exp(rng.uniform(*np.log(self._metering.sway)))) * width
 
     def _shift(self, time_s: float) -> Floats:
-        return self._shake(time_s) * np.array([self._shake_px, self._shake_px, 0.0025], np.float32)
+        moved = self._shake(time_s) * np.array([self._shake_px, self._shake_px, 0.0025], np.float32)
+        if self._sway_px:
+            moved[:2] += self._sway_px * self._sway(time_s)
+        return moved
 
     def shutter_map(self, index: int) -> Floats:
         """Motion of a still scene's pixels in frame `index`: affine float32 (2, 3), with the rolling shutter."""

@@ -118,7 +118,7 @@ _LASER_4 = Printer(
     black=0.040,
     gloss=0.03,
     gain=1.08,
-    blur=0.60,
+    blur=0.45,
     level=(0.16, 0.30),
     saturation=(0.85, 1.30),
     contrast=(1.0, 1.25),
@@ -156,6 +156,7 @@ _MONITOR_4 = Display(
     kelvin=(-0.20, 0.20),
     bars=(1.0, 1.6),
     bezel=0.06,
+    edge_px=3.0,
 )
 _NOTEBOOK_4 = replace(
     _MONITOR_4,
@@ -172,7 +173,8 @@ _VERSION_4 = Conditions(
     source=Source(widths=((0.62, 1.0), (1.0, 1.35)), first=0.65, widest_face=0.62, detail=(0.75, 1.1), recorded=True),
     people=Detail(
         beard_texels=5.0,
-        brightest_hair=0.5,
+        brightest_hair=0.4,
+        strands=0.6,
         hair_volume=1.3,
         hair_relief=0.15,
         crown=0.14,
@@ -180,7 +182,7 @@ _VERSION_4 = Conditions(
         # Fine stripes alias like a display's grid.
         clothes=Clothes(striped=0.08, folds=0.08),
     ),
-    room=Room(furnished=True, blur_px=(0.3, 2.5)),
+    room=Room(furnished=True, blur_px=(0.2, 1.6), grain=(0.02, 0.13), grain_cells=(60, 300)),
     far_room=Room(furnished=True, blur_px=(1.5, 6.0)),
     phones={number: _newer(phone) for number, phone in _PHONES.items()},
     exposure=Exposure(
@@ -191,6 +193,7 @@ _VERSION_4 = Conditions(
         illuminant=0.7,
         contrast=(0.90, 1.20),
         veil=0.015,
+        sway=(0.003, 0.02),
     ),
     recordings=Recordings(scales=(1.0, 1.0, 0.75, 0.6), softened=0.15, detail=(0.55, 0.95), h264=0.6, crf=(18, 32)),
     printers={1: _LASER_4, 2: _INKJET_4},

@@ -129,6 +129,8 @@ class PrintScene:
         if printer.hands and edges_seen:
             self._texture, around_px = hands.add_hands(self._texture, rng)
             self._border_px += around_px
+        # A camera pixel covers several of the sheet's.
+        self._texture = np.asarray(cv2.GaussianBlur(self._texture, (0, 0), 0.45 * PHOTO_SCALE), np.float32)
         self.medium_blur_px = printer.blur * view.width / 384
 
     def pose(self, time_s: float) -> sheet.SheetPose:
@@ -207,15 +209,14 @@ def _processed(picture: Floats, printer: Printer, rng: np.random.Generator) -> F
 
 
 def _with_margin(paper: Floats, margin: float, rng: np.random.Generator) -> tuple[Floats, int]:
-    """The sheet with a white margin, premultiplied RGBA, blurred because a camera pixel covers several of its."""
+    """The sheet with a white margin, premultiplied RGBA float32 (H, W, 4), and the margin's width in pixels."""
     border = round(margin * paper.shape[1]) + 2
     white = tuple(float(value) for value in np.array([0.9, 0.89, 0.87]) * rng.uniform(0.9, 1.0))
     framed = cv2.copyMakeBorder(paper, border, border, border, border, cv2.BORDER_CONSTANT, value=white)
     alpha = np.ones((*framed.shape[:2], 1), np.float32)
     alpha[:2] = alpha[-2:] = 0
     alpha[:, :2] = alpha[:, -2:] = 0
-    soft = cv2.GaussianBlur(np.concatenate([framed * alpha, alpha], -1), (0, 0), 0.45 * PHOTO_SCALE)
-    return np.asarray(soft, np.float32), border
+    return np.concatenate([framed * alpha, alpha], -1), border
 
 
 def _draw_fingers(rng: np.random.Generator, view: View) -> Floats:

@@ -44,6 +44,7 @@ class Display:
         kelvin: range of the white point, as logarithm of its ratio to 6500 K.
         bars: range of the display's sides to the video's; the rest is black or a bright desktop.
         bezel: width of its frame, sides of the display.
+        edge_px: breadth of the edges of video, panel and frame, pixels of the picture.
     """
 
     pixels_a_pixel: int
@@ -63,6 +64,7 @@ class Display:
     kelvin: tuple[float, float] = (-0.45, 0.08)
     bars: tuple[float, float] = (1.0, 1.0)
     bezel: float = 0.05
+    edge_px: float = 0.5
 
 
 class ReplayScene:
@@ -157,10 +159,11 @@ class ReplayScene:
         picture *= self._backlight(time_s) * self.white.astype(np.float32)
         down = v * np.float32(source.width / source.height)
         if max(float(np.abs(u).max()), float(np.abs(down).max())) > 0.5 - 2 / width:
-            edge = _inside(u, down, 2 * width)
+            sharpness = width / self._display.edge_px
+            edge = _inside(u, down, sharpness)
             bars, bezel = self._bars, 1 + np.float32(self._display.bezel)
-            panel = edge if bars[0] == 1 else _inside(u / bars[0], down / bars[1], 2 * width)
-            frame = _inside(u / (bars[0] * bezel), down / (bars[1] * bezel), 2 * width)
+            panel = edge if bars[0] == 1 else _inside(u / bars[0], down / bars[1], sharpness)
+            frame = _inside(u / (bars[0] * bezel), down / (bars[1] * bezel), sharpness)
             picture *= edge
             picture += (panel - edge) * self._bar_light
             picture += (frame - panel) * np.float32(self._bezel) * self.light.fill + (1 - frame) * self._room
@@ -205,6 +208,6 @@ def _tones(display: Display, contrast: float) -> Floats:
 
 
 def _inside(u: Floats, v: Floats, sharpness: float) -> Floats:
-    """1 for |u| and |v| below 0.5, with a soft edge of one pixel: float32 (H, W, 1)."""
+    """1 for |u| and |v| below 0.5, with an edge of breadth 1 / `sharpness`: float32 (H, W, 1)."""
     distance = np.maximum(np.abs(u), np.abs(v))
     return np.asarray(np.clip((0.5 - distance) * sharpness + 0.5, 0, 1)[..., None], np.float32)

@@ -14,15 +14,24 @@ _BRIGHTEST = 4.0  # of a window, against white paper in the room's light
 
 @dataclass(frozen=True)
 class Room:
-    """Whether there is furniture, and the range of the blur by the lens, pixels at a width of 384 pixels."""
+    """A room.
+
+    Attributes:
+        furnished: whether there is furniture.
+        blur_px: range of the blur by the lens, pixels at a width of 384 pixels.
+        grain: range of the contrast of the surfaces' texture; of furnished rooms.
+        grain_cells: range of its periods across the picture.
+    """
 
     furnished: bool = False
     blur_px: tuple[float, float] = (0.8, 7.0)
+    grain: tuple[float, float] = (0.01, 0.06)
+    grain_cells: tuple[float, float] = (40.0, 200.0)
 
 
 def background(rng: np.random.Generator, room: Room, height: int, width: int, light: Light) -> Floats:
     """A room in a session's light, float32 (height, width, 3), linear RGB."""
-    picture = (_furnished if room.furnished else _plain)(rng, height, width)
+    picture = _furnished(rng, height, width, room) if room.furnished else _plain(rng, height, width)
     soft = cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(*room.blur_px)) * width / 384)
     brightest = _BRIGHTEST if room.furnished else 1.3
     return np.asarray(np.clip(soft, 0.004, brightest) * (light.key * 0.6 + light.fill), np.float32)
@@ -76,7 +85,7 @@ class _Canvas:
         return np.asarray(np.exp(rng.normal(brightness, spread)) * np.exp(rng.normal(0, colourful, 3)), np.float32)
 
 
-def _furnished(rng: np.random.Generator, height: int, width: int) -> Floats:
+def _furnished(rng: np.random.Generator, height: int, width: int, room: Room) -> Floats:
     """A wall with two to six pieces of furniture, lit unevenly."""
     colour = np.exp(rng.normal(-1.0, 0.5)) * np.exp(rng.normal(0, 0.08, 3))
     picture = np.broadcast_to(np.minimum(colour, 0.85), (height, width, 3)).astype(np.float32).copy()
@@ -89,7 +98,8 @@ def _furnished(rng: np.random.Generator, height: int, width: int) -> Floats:
     slope = rng.normal(0, 0.5, 2)
     light = np.exp(slope[0] * (x[None, :] - 0.5) + slope[1] * (y[:, None] - 0.5))
     light = light * (1 + 0.10 * smooth_noise(rng, height, width, cells=3))
-    grain = 1 + float(rng.uniform(0.01, 0.06)) * smooth_noise(rng, height, width, cells=float(rng.uniform(40, 200)))
+    contrast, cells = float(rng.uniform(*room.grain)), float(rng.uniform(*room.grain_cells))
+    grain = 1 + contrast * smooth_noise(rng, height, width, cells)
     picture *= np.clip(light * grain, 0.2, 3)[..., None].astype(np.float32)
     return picture
 

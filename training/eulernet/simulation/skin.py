@@ -80,6 +80,7 @@ class Detail:
     Attributes:
         beard_texels: length of the strands of a beard; those of the hair are 26 long.
         brightest_hair: largest reflectance of a strand.
+        strands: factor of the strands' contrast.
         hair_volume: factor of the hair's height over the skull.
         hair_relief: its variation.
         crown: by which the skull above the brow is broader, share of its width.
@@ -89,6 +90,7 @@ class Detail:
 
     beard_texels: float = 26.0
     brightest_hair: float = 9.0
+    strands: float = 1.0
     hair_volume: float = 1.0
     hair_relief: float = 0.0
     crown: float = 0.0
@@ -222,7 +224,7 @@ def _hairs(looks: Looks, noise: Floats, detail: Detail, length: float) -> Floats
     """Light and dark vertical strands of a length in texels: colours, float32 (height, width, 3)."""
     fine = cv2.GaussianBlur(noise, (0, 0), 0.9, sigmaY=length)
     coarse = cv2.GaussianBlur(noise[::-1], (0, 0), 7, sigmaY=length * 70 / _HAIR_TEXELS)
-    wave = np.exp(0.35 * fine / fine.std() + 0.22 * coarse / coarse.std()).astype(np.float32)
+    wave = np.exp(detail.strands * (0.35 * fine / fine.std() + 0.22 * coarse / coarse.std())).astype(np.float32)
     return np.asarray(np.minimum(looks.hair_colour * wave[..., None], detail.brightest_hair), np.float32)
 
 
