@@ -49,6 +49,7 @@ class Exposure:
         illuminant: share of the lamps' true colour in its estimate; the rest is the metered part's mean colour.
         contrast: range of a factor of the phone's contrast.
         veil: largest stray light in the lens.
+        hunting: median and logarithmic deviation of its slow relative changes' standard deviation.
         sway: range of the hand's slow motion, standard deviation in widths of the picture; (0, 0): none.
     """
 
@@ -59,6 +60,7 @@ class Exposure:
     illuminant: float = 0.0
     contrast: tuple[float, float] = (0.76, 1.20)
     veil: float = 0.03
+    hunting: tuple[float, float] = (0.013, 0.6)
     sway: tuple[float, float] = (0.0, 0.0)
 
 
@@ -122,7 +124,8 @@ class Camera:
         self._following = float(rng.uniform(0.10, 0.40))
         self._exposure, self._metered = 1.0, 0.0
         self._hunting = Path(rng, 1, 0.7)
-        self._hunting_by = float(np.exp(rng.normal(np.log(0.013), 0.6)))
+        median, deviation = self._metering.hunting
+        self._hunting_by = float(np.exp(rng.normal(np.log(median), deviation)))
         self._gain: Floats | None = None
         self._curve = _tone_curve(self._contrast)
         self._sway, self._sway_px = self._shake, 0.0

@@ -15,6 +15,7 @@ _CODES = np.arange(256, dtype=np.float32) / 255
 _LINEAR = np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4).astype(np.float32)
 _JPEG_QUALITY = (55, 95)
 _BLUR = 0.35
+_HUNTING = 0.004
 
 
 class RecordedScene:
@@ -29,7 +30,9 @@ class RecordedScene:
         lamps = 0.6 * scene.light.key + scene.light.fill
         # It has more pixels than the phone's picture of the sheet, so that its blur is less.
         sharp = replace(phone, blur_px=_BLUR * phone.blur_px)
-        self._camera = Camera(sharp, rng, view.height, view.width, flicker, exposure=exposure, face=face, lamps=lamps)
+        # Its exposure is steady, or an attack's brightness would vary by two cameras.
+        steady = replace(exposure, hunting=(_HUNTING, 0.6))
+        self._camera = Camera(sharp, rng, view.height, view.width, flicker, exposure=steady, face=face, lamps=lamps)
         self._quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(*_JPEG_QUALITY))]
 
     def frame(self, time_s: float, still: bool = False) -> Frame:
