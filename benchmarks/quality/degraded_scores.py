@@ -100,7 +100,7 @@ class Scorer:
         """Degrades a video, takes its middle clip and scores it. `frames`: uint8 (H, W, 3) RGB each."""
         degraded = degrade(frames, box, level, FPS)
         clip = [degraded.frames[index] for index in clip_indices(clip_starts(len(degraded.frames))[0])]
-        crops = np.stack([crop(_sent(picture), degraded.box, FACE_SIDE_PX) for picture in clip])
+        crops = np.stack([crop(sent(picture), degraded.box, FACE_SIDE_PX) for picture in clip])
         liveness = self._runtime(usable_clips(crops[None]))[LIVENESS]
         return Measured(
             level=level.name,
@@ -175,7 +175,7 @@ def append_line(path: Path, video: str, measured: Sequence[Measured]) -> None:
         file.write((b"\n" if torn else b"") + line.encode() + b"\n")
 
 
-def _sent(picture: Picture) -> Picture:
+def sent(picture: Picture) -> Picture:
     """The picture after the JPEG that the client sends."""
     encoded = np.frombuffer(encode_jpeg(picture), np.uint8)
     return np.asarray(cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
