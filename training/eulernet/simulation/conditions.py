@@ -156,7 +156,7 @@ _MONITOR_4 = Display(
     kelvin=(-0.35, 0.12),
     bars=(1.0, 1.6),
     bezel=0.06,
-    edge_px=3.0,
+    edge_px=4.0,
 )
 _NOTEBOOK_4 = replace(
     _MONITOR_4,

@@ -126,12 +126,16 @@ class PrintScene:
         if printer.lobe is not None:
             self._lobe, self._mirrored = float(np.exp(rng.uniform(*np.log(printer.lobe)))), rng.normal(0, 0.35, 2)
         edges_seen = view.face_px / self._source.face_px * self._source.width < 1.1 * view.width
-        if printer.hands and edges_seen:
-            self._texture, around_px = hands.add_hands(self._texture, rng)
-            self._border_px += around_px
-        # A camera pixel covers several of the sheet's.
-        self._texture = np.asarray(cv2.GaussianBlur(self._texture, (0, 0), 0.45 * PHOTO_SCALE), np.float32)
         self.medium_blur_px = printer.blur * view.width / 384
+        # A camera pixel covers several of the sheet's.
+        blur_px = 0.45 * PHOTO_SCALE
+        if printer.hands and edges_seen:
+            self._texture, around_px = _between_hands(
+                self._texture, self._border_px, blur_px, self.medium_blur_px * PHOTO_SCALE, rng
+            )
+            self._border_px += around_px
+        else:
+            self._texture = np.asarray(cv2.GaussianBlur(self._texture, (0, 0), blur_px), np.float32)
 
     def pose(self, time_s: float) -> sheet.SheetPose:
         """Pose of the print at a time."""
@@ -217,6 +221,28 @@ def _with_margin(paper: Floats, margin: float, rng: np.random.Generator) -> tupl
     alpha[:2] = alpha[-2:] = 0
     alpha[:, :2] = alpha[:, -2:] = 0
     return np.concatenate([framed * alpha, alpha], -1), border
+
+
+def _between_hands(
+    paper: Floats, margin_px: int, blur_px: float, medium_blur_px: float, rng: np.random.Generator
+) -> tuple[Floats, int]:
+    """The sheet, premultiplied RGBA float32 (H, W, 4), blurred and held by hands, and the room for these in pixels.
+
+    Hands, margins and edges are no picture of a picture: only they lack the blur of photograph and print, by which the
+    lens blur is reduced, so they get it here.
+    """
+    held, around_px = hands.add_hands(paper, rng)
+    before = cv2.copyMakeBorder(paper, *[around_px] * 4, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0))
+    bare = np.abs(held - before).max(2) < 1e-3
+    edge_px = around_px + margin_px
+    bare[:edge_px] = bare[-edge_px:] = bare[:, :edge_px] = bare[:, -edge_px:] = False
+    reach = 2 * round(2 * medium_blur_px) + 1
+    bare = cv2.erode(bare.astype(np.uint8), np.ones((reach, reach), np.uint8))
+    inner = cv2.GaussianBlur(bare.astype(np.float32), (0, 0), medium_blur_px)[..., None]
+    sharp, soft = (
+        cv2.GaussianBlur(held, (0, 0), sigma) for sigma in (blur_px, float(np.hypot(blur_px, medium_blur_px)))
+    )
+    return np.asarray(soft + inner * (sharp - soft), np.float32), around_px
 
 
 def _draw_fingers(rng: np.random.Generator, view: View) -> Floats:
