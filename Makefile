@@ -5,12 +5,14 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 CPP := $(wildcard plugins/diirf/*.cpp plugins/diirf/*.cu plugins/diirf/*.cuh plugins/diirf/*.h tests/plugins/*.cpp tests/plugins/*.h)
+# Half of the suite's time is waiting for servers. A file's tests stay in one process: they share servers.
+PARALLEL := -n 2 --dist loadfile
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo serve perf bench scaling tuning fuzz leaks test test-fast test-all check format docs wheel export plugin gpu-check clean
+.PHONY: help demo serve perf bench scaling tuning fuzz leaks real-check test test-fast test-all check format docs wheel export plugin engines-check gpu-check image-check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/serve.stamp ## score three clips on the real server (no GPU, no Docker, no torch); write out/demo/report.html
 	$(BIN)/eulernet demo
@@ -38,8 +40,11 @@ fuzz: .venv/fuzz.stamp ## attack the server beside good callers, 20 minutes; wri
 leaks: .venv/test.stamp ## mixed load with faults, sampled for 10 minutes; writes docs/reliability.md
 	$(BIN)/python -m benchmarks.reliability leaks --minutes 10 --out out/reliability --docs docs
 
+real-check: .venv/test.stamp ## score real pictures of the package index; MINIFASNET=DIR to compare; writes docs/real_world.md
+	$(BIN)/python -m benchmarks.real_check --out out/real_check --docs docs $(if $(MINIFASNET),--minifasnet '$(MINIFASNET)')
+
 test: .venv/test.stamp ## run the tests, without those marked slow or network (installs torch)
-	$(BIN)/pytest -m "not slow and not network"
+	$(BIN)/pytest $(PARALLEL) -m "not slow and not network"
 
 test-fast: .venv/test.stamp ## run the tests that need no server, in under two minutes
 	$(BIN)/pytest -m "not slow and not network and not triton" tests/core tests/serving tests/client tests/loadtest tests/docs tests/test_house.py
@@ -52,7 +57,7 @@ check: .venv/test.stamp ## format, lint, types, tests: CI runs this
 	$(BIN)/ruff check .
 	$(BIN)/clang-format --dry-run --Werror $(CPP)
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not slow and not network"
+	$(BIN)/pytest $(PARALLEL) -m "not slow and not network"
 
 format: .venv/test.stamp ## format the code and mend what ruff can mend
 	$(BIN)/ruff format .
@@ -71,8 +76,14 @@ export: .venv/test.stamp ## write the served graphs from the checkpoint
 plugin: ## build the TensorRT plugins into out/plugins (needs nvcc, cmake and TensorRT's headers)
 	$(PYTHON) plugins/diirf/build.py
 
+engines-check: .venv/test.stamp ## build all plans for six kinds of GPU with TensorRT for RTX, without a GPU (minutes)
+	$(BIN)/pytest tests/build/test_builder.py tests/build/test_engine_targets.py tests/build/test_plan_checks.py
+
 gpu-check: ## check kernels and plans on this machine's GPU: results, sanitizer, speed (docs/gpu.md)
 	$(BIN)/eulernet gpu-check
+
+image-check: .venv/test.stamp ## build and run the CPU image with podman, as root; skips with the reason where it can't
+	$(BIN)/python -m deploy.image.image_check
 
 clean: ## remove .venv and out
 	rm -rf .venv out

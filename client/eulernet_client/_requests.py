@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from eulernet_client._result import FrameResult, VideoResult
 from eulernet_client.errors import FrameError, ResponseError, SequenceError, ServerError, StreamLostError
 from eulernet_client.sources import REPEATED_PICTURES, SourceClip, SourceFrame
 from eulernet_core.clip_geometry import CLIP_FRAMES
-from eulernet_core.limits import LONGEST_SEQUENCE_ID, MIN_FACE_PX
+from eulernet_core.limits import LONGEST_SEQUENCE_ID, MIN_FACE_PX, STREAM_HEADER
 from eulernet_core.status import Status
 from eulernet_core.tensors import (
     CLIP_ENCODED,
@@ -48,13 +48,14 @@ _VERSIONS_DIFFER = "client and model repository are of different versions"
 
 @dataclass(frozen=True)
 class Call:
-    """One inference request."""
+    """One inference request; `headers`: its own gRPC headers, beside those of the connection."""
 
     model: str
     inputs: tuple[tuple[str, bytes], ...]
     sequence_id: int | str = 0
     start: bool = False
     end: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of tritonclient's `infer`. Each JPEG is a tensor uint8 (1, bytes)."""
@@ -251,6 +252,8 @@ class StreamState:
         if isinstance(sequence_id, int) and not 0 < sequence_id < 2**63:
             raise ValueError(f"sequence_id={sequence_id}: give a number from 1 to 2**63 - 1")
         self.sequence_id = sequence_id
+        # Not the correlation id, which is a secret: gateways keep this value in tables and may log it.
+        self.headers = {STREAM_HEADER: secrets.token_hex(16)}
         self.replays = replay_bytes > 0
         self.kept = KeptFrames(replay_bytes)
         self._frames = 0
@@ -279,11 +282,11 @@ class StreamState:
 
     def call(self, jpeg: bytes, last: bool) -> Call:
         """The request for the next frame, with START if no server has the state before it."""
-        return Call(STREAM_MODEL, ((ENCODED, jpeg),), self.sequence_id, start=not self.served, end=last)
+        return self._call(jpeg, start=not self.served, end=last)
 
     def replay_call(self, kept: KeptFrame, *, start: bool) -> Call:
         """The request for a kept frame."""
-        return Call(STREAM_MODEL, ((ENCODED, kept.jpeg),), self.sequence_id, start=start)
+        return self._call(kept.jpeg, start=start)
 
     def rebuilt(self) -> None:
         """All kept frames were replayed, in order; without any, the next frame starts the stream."""
@@ -332,7 +335,10 @@ class StreamState:
         if self._ended or not self.begun:
             return None
         self._ended = True
-        return Call(STREAM_MODEL, ((ENCODED, NO_PICTURE),), self.sequence_id, end=True)
+        return self._call(NO_PICTURE, end=True)
+
+    def _call(self, jpeg: bytes, *, start: bool = False, end: bool = False) -> Call:
+        return Call(STREAM_MODEL, ((ENCODED, jpeg),), self.sequence_id, start, end, self.headers)
 
     def _lost(self, reason: str) -> StreamLostError:
         return StreamLostError(

@@ -45,6 +45,8 @@ _UNAVAILABLE: _Meanings = (
     (("restricted",), RequestRefusedError, "pass that header to the client"),
     (("streams are open",), ServerBusyError, ""),
     (("is draining",), ServerUnavailableError, ""),
+    (("too many requests",), ServerBusyError, "send less at a time"),  # a gateway's limit for one caller
+    (("gateway got no answer",), ServerUnavailableError, "a replica failed, or none is ready: see the gateway's log"),
     (("maximum queue size", "timeout expired"), ServerBusyError, "send less at a time or add a replica"),
     (("model",), ServerUnavailableError, "the server runs, but its model is not ready: see the server's log"),
 )

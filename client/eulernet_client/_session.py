@@ -190,7 +190,7 @@ class Session:
     async def infer(self, call: Call, endpoint: int, timeout_s: float) -> Answer:
         """Sends a request once, to one server. Raises: ServerError."""
         begun = time.monotonic()
-        result = await self._call(endpoint, "infer", call.arguments(), timeout_s, call.model)
+        result = await self._call(endpoint, "infer", call.arguments(), timeout_s, call.model, call.headers)
         self.endpoints.answered(endpoint)
         return Answer(result, endpoint, time.monotonic() - begun)
 
@@ -214,9 +214,16 @@ class Session:
         return await self._call(endpoint, method, arguments, min(self.connection.timeout_s, QUERY_TIMEOUT_S))
 
     async def _call(
-        self, endpoint: int, method: str, arguments: Mapping[str, Any], timeout_s: float, model: str = ""
+        self,
+        endpoint: int,
+        method: str,
+        arguments: Mapping[str, Any],
+        timeout_s: float,
+        model: str = "",
+        headers: Mapping[str, str] | None = None,
     ) -> Any:
-        given = {**arguments, "client_timeout": timeout_s, "headers": self.connection.metadata()}
+        metadata = {**self.connection.metadata(), **(headers or {})}
+        given = {**arguments, "client_timeout": timeout_s, "headers": metadata}
         try:
             return await self.channels.call(endpoint, method, given)
         except InferenceServerException as error:

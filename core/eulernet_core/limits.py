@@ -13,5 +13,6 @@ FACE_TOO_SMALL = f"the face must be at least {MIN_FACE_WIDTH_PERCENT} % of the f
 MAX_STREAMS = 1024  # open streams of a server whose filters have a state
 MAX_STREAMS_PER_CALLER = 256  # of one caller, where a gateway names the caller
 CALLER_HEADER = "eulernet-caller"  # gRPC header that names the caller; a gateway sets it and removes a forged one
+STREAM_HEADER = "eulernet-stream"  # gRPC header, one value a stream: a gateway sends its frames to one server by it
 LONGEST_SEQUENCE_ID = 128  # characters of a string correlation id
 MIN_FACE_PX = 192  # side of the box in px of the frame, below which a score is marked with SMALL_FACE
