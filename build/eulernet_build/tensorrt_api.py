@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import tensorrt as trt
 
+from eulernet_build.plan_checks import NetworkDescription, NetworkTensor, PluginLayer, network_faults
 from eulernet_core.whole_files import write_whole
 from eulernet_serving.plan_records import Profile
 
@@ -47,6 +49,8 @@ class PlanBuilder:
     def __init__(self, settings: BuildSettings, cache: Path | None = None) -> None:
         self._settings, self._cache = settings, cache
         self.logger = new_logger()
+        self.network: NetworkDescription | None = None  # of the latest build
+        self.profile_shapes: list[dict[str, list[list[int]]]] = []  # least, best and most of every input
         try:
             self._builder = trt.Builder(self.logger)
         except TypeError:  # pybind's error for a null pointer
@@ -61,7 +65,7 @@ class PlanBuilder:
         Raises: BuildError.
         """
         registry = self._builder.get_plugin_registry()
-        if not registry.load_library(str(library)):
+        if not registry.load_library(str(library.resolve())):
             raise BuildError(f"{library}: TensorRT refuses this plugin library: {SEE_LOG}; build it with make plugin")
         for name, number, namespace in creators:
             if registry.get_creator(name, number, namespace) is None:
@@ -78,20 +82,22 @@ class PlanBuilder:
         Raises: BuildError.
         """
         network = self._parse(graph)
-        layers = (network.get_layer(i) for i in range(network.num_layers))
-        taken = sum(layer.type == trt.LayerType.PLUGIN_V3 for layer in layers)
-        if taken != plugins:
-            raise BuildError(
-                f"{taken} of {plugins} nodes became plugin layers, the others function bodies: run make plugin"
-            )
+        self.network = described(network)
+        if faults := network_faults(self.network, onnx.load_from_string(graph), plugins):
+            raise BuildError(f"{'; '.join(faults)}: run make plugin")
         config = self._configured(inside)
-        for profile in profiles:
-            config.add_optimization_profile(self._profile(network, profile))
-        cache = self._timing_cache(config)
+        made = [self._profile(network, profile) for profile in profiles]
+        for each in made:
+            config.add_optimization_profile(each)
+        names = [tensor.name for tensor in self.network.inputs]
+        self.profile_shapes = [
+            {name: [_sizes(dims) for dims in each.get_shape(name)] for name in names} for each in made
+        ]
+        cache = self._timing_cache(config) if self._cache is not None else None
         plan = self._builder.build_serialized_network(network, config)
         if plan is None:
             raise BuildError(f"TensorRT built no plan: {SEE_LOG}")
-        if self._cache is not None:
+        if self._cache is not None and cache is not None:
             write_whole(self._cache, bytes(cache.serialize()))
         return bytes(plan)
 
@@ -138,6 +144,32 @@ class PlanBuilder:
         return cache
 
 
+def described(network: trt.INetworkDefinition) -> NetworkDescription:
+    """A network's inputs, outputs and plugin layers."""
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    return NetworkDescription(
+        inputs=tuple(_tensor(network.get_input(i)) for i in range(network.num_inputs)),
+        outputs=tuple(_tensor(network.get_output(i)) for i in range(network.num_outputs)),
+        plugins=tuple(
+            PluginLayer(
+                name=layer.name,
+                inputs=tuple(_tensor(layer.get_input(i)) for i in range(layer.num_inputs)),
+                outputs=tuple(_tensor(layer.get_output(i)) for i in range(layer.num_outputs)),
+            )
+            for layer in layers
+            if layer.type == trt.LayerType.PLUGIN_V3
+        ),
+        layers=len(layers),
+    )
+
+
+def _tensor(tensor: trt.ITensor) -> NetworkTensor:
+    try:
+        return NetworkTensor(tensor.name, tuple(_sizes(tensor.shape)), tensor.dtype.name)
+    except RuntimeError as error:  # a plugin that can't tell its output shapes
+        raise BuildError(f"tensor {tensor.name}: {error}") from None
+
+
 def load_plan(plan: bytes, logger: trt.Logger, library: Path | None, inside: bool) -> trt.ICudaEngine:
     """Loads a plan as a server does.
 
@@ -151,7 +183,7 @@ def load_plan(plan: bytes, logger: trt.Logger, library: Path | None, inside: boo
     runtime = trt.Runtime(logger)
     runtime.engine_host_code_allowed = inside
     if library is not None and not inside:
-        runtime.get_plugin_registry().load_library(str(library))
+        runtime.get_plugin_registry().load_library(str(library.resolve()))
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise BuildError(f"TensorRT can't load the plan: {SEE_LOG}")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 OUT = FOLDER.parents[1] / "out" / "plugins"
+HEADERS = FOLDER.parents[1] / "out" / "tensorrt_headers"  # of fetch_headers.py
 MIN_TENSORRT = (10, 13)  # eulernet_build.engine needs the same version
 MIN_CMAKE = (3, 24)
 
@@ -31,6 +32,7 @@ NVCC_REMEDY = (
 )
 TENSORRT_REMEDY = (
     "TensorRT's headers (NvInfer.h, 10.13 or newer) not found: build in NVIDIA's container (nvcr.io/nvidia/tensorrt), "
+    "download those of TensorRT 11 with `python3 plugins/diirf/fetch_headers.py`, "
     "`apt-get install libnvinfer-headers-dev` from NVIDIA's repository, or unpack TensorRT's tar archive or the folder "
     "include/ of github.com/NVIDIA/TensorRT and set TENSORRT_ROOT to it; use the major version of the server's "
     "TensorRT. --kernels-only needs no TensorRT"
@@ -107,6 +109,7 @@ def _tensorrt_places() -> Iterator[Path]:
     yield from (Path("/usr/include") / arch for arch in ("x86_64-linux-gnu", "aarch64-linux-gnu", "."))
     for parent in ("/usr/local", "/opt"):
         yield from sorted(Path(parent).glob("[tT]ensor[rR][tT]*"), key=_version_number, reverse=True)
+    yield from sorted(HEADERS.glob("*/include"), key=lambda path: _version_number(path.parent), reverse=True)
 
 
 def read_tensorrt(include: Path) -> TensorRT | None:

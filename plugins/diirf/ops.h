@@ -4,14 +4,41 @@
 #ifndef EULERNET_OPS_H
 #define EULERNET_OPS_H
 
-#include <vector>
+#include <array>
+#include <stdexcept>
 
 #include <NvInferRuntime.h>
 
 namespace eulernet
 {
 
-using Sizes = std::vector<nvinfer1::Dims>; // of an op's inputs; -1 is a size not known yet
+constexpr std::size_t kMaxInputs = 6;
+
+// Sizes of an op's inputs; -1 is a size not known yet. Held in place, because enqueue must not allocate.
+class Sizes
+{
+public:
+    void push_back(const nvinfer1::Dims& dims)
+    {
+        if (count_ == kMaxInputs)
+        {
+            throw std::invalid_argument("an op has at most 6 inputs");
+        }
+        each_[count_++] = dims;
+    }
+    const nvinfer1::Dims& operator[](std::size_t i) const
+    {
+        return each_[i];
+    }
+    std::size_t size() const
+    {
+        return count_;
+    }
+
+private:
+    std::array<nvinfer1::Dims, kMaxInputs> each_{};
+    std::size_t count_ = 0;
+};
 
 // One input of an op. Any: x, in fp32, fp16 or bf16.
 struct Input

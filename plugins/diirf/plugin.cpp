@@ -9,6 +9,10 @@
 #include "kernels_c.h"
 #include "log.h"
 
+#ifndef EULERNET_KERNELS_ID
+#error "define EULERNET_KERNELS_ID: a text that changes with the kernels and their compiler (CMakeLists.txt)"
+#endif
+
 namespace eulernet
 {
 namespace
@@ -54,6 +58,15 @@ bool fits(Input::Kind kind, DataType type)
     return kind == Input::Kind::Any ? dtype_code(type) >= 0
         : kind == Input::Kind::Int  ? type == DataType::kINT32
                                     : type == DataType::kFLOAT;
+}
+
+void check_linear(TensorFormat format, const char* what)
+{
+    if (format != TensorFormat::kLINEAR)
+    {
+        throw std::invalid_argument(
+            std::string(what) + " has TensorRT's format " + std::to_string(int(format)) + ", needs linear");
+    }
 }
 
 Dims known_sizes(const DimsExprs& exprs)
@@ -197,7 +210,7 @@ bool Plugin::supportsFormatCombination(
 
 const char* Plugin::getTimingCacheID() noexcept
 {
-    return ""; // no attributes: shapes and formats determine the timing
+    return EULERNET_KERNELS_ID; // no attributes: kernels, shapes and formats determine the timing
 }
 
 int32_t Plugin::onShapeChange(
@@ -307,7 +320,12 @@ void Plugin::check(const Desc* in, int32_t inputs, const Desc* out, int32_t outp
     for (int i = 0; i < inputs; ++i)
     {
         check_type(i, plain(in[i]).type);
+        check_linear(i > 0 ? plain(in[i]).format : TensorFormat::kLINEAR, op_.inputs[i].name);
         sizes.push_back(plain(in[i]).dims);
+    }
+    for (int i = 1; i < outputs; ++i)
+    {
+        check_linear(plain(out[i]).format, "an output state");
     }
     check_shapes(sizes);
     if (plain(out[0]).type != plain(in[0]).type || plain(out[0]).format != plain(in[0]).format)

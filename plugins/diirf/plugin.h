@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// IPluginV3 around the kernel launch of one op.
+// IPluginV3 around the kernel launch of one op. Does not declare h1_out and h2_out aliases of h1 and h2
+// (IPluginV3OneBuildV2): a builder refuses such a plugin unless a preview feature is on. See README.md, "Libraries".
 #ifndef EULERNET_PLUGIN_H
 #define EULERNET_PLUGIN_H
 

@@ -95,7 +95,8 @@ def _models(source: Path, backend: str) -> list[str]:
 
 def _chosen(folder: Path, choice: Choice) -> dict[Path, PlanRecord]:
     """The plans of one model: one for each compute capability. Raises: RepositoryError where several plans fit."""
-    records = {path: read_record(path) for path in sorted(folder.glob("*.plan"))}
+    every = {path: read_record(path) for path in sorted(folder.glob("*.plan"))}
+    records = {path: record for path, record in every.items() if not record.for_rtx}  # Triton can't load the others
     built_with = {record.tensorrt for record in records.values()}
     if len(built_with) > 1 and choice.tensorrt is None:
         raise RepositoryError(f"{folder}: plans of TensorRT {', '.join(sorted(built_with))}; choose with --tensorrt")

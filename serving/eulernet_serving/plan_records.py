@@ -14,6 +14,7 @@ from eulernet_core.whole_files import sha256_of
 
 FEW = 8  # the largest batch of the profile that is tuned for single frames
 RECORD_SUFFIX = ".json"
+RTX_PREFIX = "rtx"  # of the version of TensorRT for RTX, which TensorRT's own runtime and Triton can't load
 
 # How far a plan's outputs may lie from the golden case, in units of a tensor's largest value where that is above 1.
 # fp32: TensorRT sums in another order; TF32 is off. fp16: twice the difference of ONNX Runtime (0.0124); bfloat16 has
@@ -57,8 +58,12 @@ def architecture(capability: str) -> str:
 
 
 def plan_name(precision: str, capability: str, tensorrt: str) -> str:
-    """`model.fp16.sm90.trt10.13.3.9.plan`: a plan runs only with this TensorRT on this kind of GPU."""
-    return f"model.{precision}.{architecture(capability)}.trt{tensorrt}.plan"
+    """`model.fp16.sm90.trt10.13.3.9.plan`, or `model.fp16.sm89.rtx1.7.1.116.plan` for `rtx1.7.1.116`.
+
+    A plan runs only with this TensorRT on this kind of GPU.
+    """
+    product = "" if tensorrt.startswith(RTX_PREFIX) else "trt"
+    return f"model.{precision}.{architecture(capability)}.{product}{tensorrt}.plan"
 
 
 def precision_of(graph: ModelProto) -> str:
@@ -96,7 +101,8 @@ class PlanRecord:
     """The record beside a plan, `<plan>.json`.
 
     `plugin`: `none`, `beside` (the library must be loaded before the plan) or `serialized` (it is inside);
-    `difference`: the largest difference from the golden case.
+    `difference`: the largest difference from the golden case, None for a plan that has not run: it was built for a GPU
+    of another machine; `tensorrt`: the version, such as "10.13.3.9", or "rtx1.7.1.116" of TensorRT for RTX.
     """
 
     model: str
@@ -112,8 +118,13 @@ class PlanRecord:
     profiles: tuple[Profile, ...]
     plugin: str
     plugin_sha256: str
-    difference: float
+    difference: float | None
     build_s: float
+
+    @property
+    def for_rtx(self) -> bool:
+        """Whether the plan needs the runtime of TensorRT for RTX."""
+        return self.tensorrt.startswith(RTX_PREFIX)
 
     @property
     def file_name(self) -> str:

@@ -46,7 +46,7 @@ class Plan:
     parameters_sha256: str
     plugin: str
     plugin_sha256: str
-    difference: float
+    difference: float | None
 
 
 @dataclass(frozen=True)

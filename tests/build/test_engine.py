@@ -355,8 +355,8 @@ def test_the_oldest_tensorrt_is_10_13(version, fits):
             engine.check_version(version)
 
 
-def test_without_a_gpu_the_command_fails(no_gpu, tmp_path):
-    result = CliRunner().invoke(command, ["eulernet", "--out", str(tmp_path)])
+def test_without_a_gpu_tensorrt_fails(no_gpu, tmp_path):
+    result = CliRunner().invoke(command, ["eulernet", "--builder", "tensorrt", "--out", str(tmp_path)])
     assert result.exit_code == 1
     assert re.search(rf"NVIDIA GPU.*({DRIVER_LIBRARY}|nvidia-smi)", result.output)
     assert list(tmp_path.iterdir()) == []

@@ -2,7 +2,6 @@
 """Compiles the plugins' sources for the host, and finds CUDA and TensorRT on this machine."""
 
 import ctypes
-import importlib.util
 import os
 import re
 import shutil
@@ -16,24 +15,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.tensorrt_parts import PartMissingError, load_script
+from tests.tensorrt_parts import cuda_include as find_cuda_include
+
 HERE = Path(__file__).parent
 PLUGIN = HERE.parents[1] / "plugins" / "diirf"
 COMPILE_TIMEOUT_S = 800.0
 
 
-def load_build() -> ModuleType:
-    """Imports plugins/diirf/build.py, which is not part of a package."""
-    spec = importlib.util.spec_from_file_location("diirf_build", PLUGIN / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
 def build() -> ModuleType:
-    return load_build()
+    """plugins/diirf/build.py."""
+    return load_script("build")
 
 
 Compile = Callable[..., Path]
@@ -111,13 +104,12 @@ def reference(compile_cpp: Compile) -> Reference:
 
 
 @pytest.fixture(scope="session")
-def cuda_include(build: ModuleType) -> Path:
-    """Folder of CUDA's headers; skips the test without nvcc."""
+def cuda_include() -> Path:
+    """Folder of CUDA's headers, nvcc's or downloaded; skips the test without."""
     try:
-        include: Path = build.find_nvcc().include
-    except build.ToolMissingError as error:
+        return find_cuda_include()
+    except PartMissingError as error:
         pytest.skip(str(error))
-    return include
 
 
 @pytest.fixture(scope="session")

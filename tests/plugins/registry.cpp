@@ -4,9 +4,12 @@
 //   registry TENSORRT.so PLUGINS.so       all checks
 //   registry TENSORRT.so --autoload X.so  loads X like a server and finds its creators in the registry
 // Prints one line per check, "ok NAME" or "FAILED NAME: detail". Exit status 0 if no check failed.
+#include <atomic>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -19,6 +22,7 @@ namespace
 
 constexpr const char* kNamespace = "eulernet";
 int failures = 0;
+std::atomic<long> allocations{0};
 
 void check(const std::string& name, bool well, const std::string& detail = "")
 {
@@ -125,7 +129,9 @@ private:
         expect("says who it is", said == name, said);
         build_ = static_cast<IPluginV3OneBuild*>(plugin.getCapabilityInterface(PluginCapabilityType::kBUILD));
         expect("has a build interface", build_ != nullptr && build_->getNbOutputs() == 3);
-        expect("lets its timings be cached", build_->getTimingCacheID() != nullptr);
+        const char* id = build_->getTimingCacheID();
+        expect("names its kernels in the timing cache", id != nullptr && id[0] != '\0');
+        std::printf("timing cache id %s\n", id == nullptr ? "" : id);
         types();
         shapes();
         formats();
@@ -308,7 +314,10 @@ private:
             const bool batched = tensors[i].dims.nbDims > 2 || (n == 6 && i == 5);
             tensors[i].dims.d[0] = batched ? 0 : tensors[i].dims.d[0];
         }
-        expect("has nothing to do for an empty batch", call(tensors) == 0, messages_.take());
+        const long before = allocations;
+        const int code = call(tensors);
+        expect("allocates nothing in enqueue", allocations == before, std::to_string(allocations - before));
+        expect("has nothing to do for an empty batch", code == 0, messages_.take());
     }
 
     IPluginRegistry& registry_;
@@ -370,6 +379,28 @@ int run_autoload(IPluginRegistry& registry, const char* path)
 }
 
 } // namespace
+
+// Counts the plugins' allocations too: their library calls this program's operators. Not inlined, because GCC would
+// compare malloc with delete.
+__attribute__((noinline)) void* operator new(std::size_t bytes)
+{
+    ++allocations;
+    if (void* memory = std::malloc(bytes))
+    {
+        return memory;
+    }
+    throw std::bad_alloc();
+}
+
+__attribute__((noinline)) void operator delete(void* memory) noexcept
+{
+    std::free(memory);
+}
+
+__attribute__((noinline)) void operator delete(void* memory, std::size_t) noexcept
+{
+    std::free(memory);
+}
 
 int main(int count, char** arguments)
 {

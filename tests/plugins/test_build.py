@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tools that the plugins' build finds, and its errors for missing ones."""
 
+import hashlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.tensorrt_parts import load_script
 
 HEADER = "#define TRT_MAJOR_ENTERPRISE {}\n#define TRT_MINOR_ENTERPRISE {}\n"
 OLD_HEADER = "#define NV_TENSORRT_MAJOR {} //!< major\n#define NV_TENSORRT_MINOR {} //!< minor\n"
@@ -73,6 +76,28 @@ def test_old_headers_are_refused(build, monkeypatch, tmp_path):
 def test_a_folder_without_a_version_has_no_headers(build, tmp_path):
     assert build.read_tensorrt(tmp_path) is None
     assert build.read_tensorrt(headers(tmp_path / "include", 1, 1, "// nothing\n")) is None
+
+
+def test_fetched_headers_are_checked_and_found(build, monkeypatch, tmp_path):
+    """A folder of other files in place of NVIDIA's repository."""
+    fetch = load_script("fetch_headers")
+    source = headers(tmp_path / "source", 11, 1)
+    text = (source / "NvInferVersion.h").read_bytes()
+    monkeypatch.setattr(fetch, "SHA256", {"NvInferVersion.h": hashlib.sha256(text).hexdigest()})
+    include = fetch.fetch_headers(tmp_path / "kept", source.as_uri())
+    assert fetch.fetch_headers(tmp_path / "kept", "file:///nowhere") == include  # not downloaded again
+    monkeypatch.setattr(build, "HEADERS", tmp_path / "kept")
+    assert build.TensorRT(include, (11, 1)) in build.all_tensorrt()
+
+
+@pytest.mark.parametrize("address", ["file:///nowhere", "changed"])
+def test_missing_or_changed_headers_are_refused(address, monkeypatch, tmp_path):
+    fetch = load_script("fetch_headers")
+    source = headers(tmp_path / "source", 11, 1)
+    monkeypatch.setattr(fetch, "SHA256", {"NvInferVersion.h": "0" * 64})
+    with pytest.raises(fetch.HeadersError, match=r"NvInferVersion\.h.*TENSORRT_ROOT"):
+        fetch.fetch_headers(tmp_path / "kept", source.as_uri() if address == "changed" else address)
+    assert list((tmp_path / "kept").iterdir()) == []
 
 
 def test_all_supported_architectures_are_compiled(build):

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-pytestmark = pytest.mark.timeout(1200)  # compiles with nvcc
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.slow]  # compiles with nvcc; test_registry_stand_in.py does not
 
 MAJORS = (10, 11)
 RUN_TIMEOUT_S = 120.0
