@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two ensembles on the real server: same answers, order, batches."""
 
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -64,8 +65,13 @@ def test_pipelined_frames_stay_in_order_with_several_instances(tight, moving_fac
 def test_frames_of_several_sequences_share_a_batch(raw, moving_faces):
     before = Counter(raw.batch_sizes("eulernet"))
     raw.pipelined({next(raw.ids): moving_faces(16, seed) for seed in range(8)})
-    new = Counter(raw.batch_sizes("eulernet")) - before
-    assert sum(size * count for size, count in new.items()) == 8 * 16
+    given_up = time.monotonic() + 10
+    while True:  # Triton counts a batch after its answers
+        new = Counter(raw.batch_sizes("eulernet")) - before
+        if sum(size * count for size, count in new.items()) == 8 * 16:
+            break
+        assert time.monotonic() < given_up, dict(new)
+        time.sleep(0.05)
     assert max(new) >= 4, f"batches: {dict(new)}"
 
 
