@@ -168,23 +168,7 @@ def build_engine(request: Request, out: Path, settings: "BuildSettings") -> tupl
     engine = tensorrt_api.load_plan(plan, builder.logger, library, request.inside)
     runners = ((profile, polygraphy_runner(engine, i)) for i, profile in enumerate(wanted))
     difference = check_plan(runners, request.golden, TOLERANCES[precision], f"{request.model}, {precision}")
-    record = PlanRecord(
-        model=request.model,
-        plan_sha256="",  # write_plan fills it in
-        graph_sha256=sha256_of(request.graph),
-        parameters_sha256=graph_properties(graph).get("parameters_sha256", ""),
-        weights=graph_properties(graph).get("weights", ""),
-        precision=precision,
-        tensorrt=version,
-        capability=gpu.capability,
-        gpu=gpu.name,
-        max_batch=request.max_batch,
-        profiles=wanted,
-        plugin=("serialized" if request.inside else "beside") if library else "none",
-        plugin_sha256=sha256_of(library) if library else "",
-        difference=difference,
-        build_s=round(built_s, 1),
-    )
+    record = _record(request, graph, library, version, gpu.capability, gpu.name, difference, built_s)
     return write_plan(plan, record, out)
 
 
@@ -220,24 +204,40 @@ def build_rtx_engine(
             tf32=tf32,
         )
     )
-    record = PlanRecord(
+    version, gpu = f"{RTX_PREFIX}{built.version}", f"any of compute capability {capability}"
+    record = _record(request, graph, library, version, capability, gpu, None, time.monotonic() - started_s)
+    return write_plan(built.plan, record, out)
+
+
+def _record(
+    request: Request,
+    graph: onnx.ModelProto,
+    library: Path | None,
+    version: str,
+    capability: str,
+    gpu: str,
+    difference: float | None,
+    built_s: float,
+) -> PlanRecord:
+    """The record of a plan, without the plan's sum."""
+    properties = graph_properties(graph)
+    return PlanRecord(
         model=request.model,
         plan_sha256="",  # write_plan fills it in
         graph_sha256=sha256_of(request.graph),
-        parameters_sha256=graph_properties(graph).get("parameters_sha256", ""),
-        weights=graph_properties(graph).get("weights", ""),
+        parameters_sha256=properties.get("parameters_sha256", ""),
+        weights=properties.get("weights", ""),
         precision=precision_of(graph),
-        tensorrt=f"{RTX_PREFIX}{built.version}",
+        tensorrt=version,
         capability=capability,
-        gpu=f"any of compute capability {capability}",
+        gpu=gpu,
         max_batch=request.max_batch,
-        profiles=wanted,
+        profiles=profiles(request.max_batch),
         plugin=("serialized" if request.inside else "beside") if library else "none",
         plugin_sha256=sha256_of(library) if library else "",
-        difference=None,
-        build_s=round(time.monotonic() - started_s, 1),
+        difference=difference,
+        build_s=round(built_s, 1),
     )
-    return write_plan(built.plan, record, out)
 
 
 def polygraphy_runner(engine: "trt.ICudaEngine", profile: int) -> Runner:

@@ -15,7 +15,7 @@ _CODES = np.arange(256, dtype=np.float32) / 255
 _LINEAR = np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4).astype(np.float32)
 _JPEG_QUALITY = (55, 95)
 _BLUR = 0.35
-_HUNTING = 0.004
+_STEADY = (0.004, 0.6)  # fluctuation of the exposure
 
 
 class RecordedScene:
@@ -31,7 +31,7 @@ class RecordedScene:
         # It has more pixels than the phone's picture of the sheet, so that its blur is less.
         sharp = replace(phone, blur_px=_BLUR * phone.blur_px)
         # Its exposure is steady, or an attack's brightness would vary by two cameras.
-        steady = replace(exposure, hunting=(_HUNTING, 0.6))
+        steady = replace(exposure, hunting=_STEADY)
         self._camera = Camera(sharp, rng, view.height, view.width, flicker, exposure=steady, face=face, lamps=lamps)
         self._quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(*_JPEG_QUALITY))]
 
