@@ -54,13 +54,14 @@ class SourceClip:
         return [frame.jpeg for frame in self.frames]
 
 
-def iter_clips(path: str | Path, clips: int = 1) -> Iterator[SourceClip]:
+def iter_clips(path: str | Path, clips: int = 1, threads: int = 0) -> Iterator[SourceClip]:
     """Reads the clips of a video file or a folder of frames, one at a time.
 
     Args:
         path: a video, or a folder whose pictures (see FRAME_KINDS), in natural order of their names, are the frames of
             a video with 30 frames/s.
         clips: how many, spread evenly; a single clip is taken from the middle.
+        threads: of a video's decoder, 0 for as many as FFmpeg likes.
 
     Raises:
         MediaError: says why the source gives no clip, and the remedy.
@@ -70,10 +71,10 @@ def iter_clips(path: str | Path, clips: int = 1) -> Iterator[SourceClip]:
 
     path = Path(path)
     with named_errors(path):
-        yield from _folder_clips(path, clips) if path.is_dir() else _video_clips(path, clips)
+        yield from _folder_clips(path, clips) if path.is_dir() else _video_clips(path, clips, threads)
 
 
-def _video_clips(path: Path, clips: int) -> Iterator[SourceClip]:
+def _video_clips(path: Path, clips: int, threads: int) -> Iterator[SourceClip]:
     from eulernet_client.picture_encoding import levels, same_levels
     from eulernet_core.jpeg import encode_jpeg
     from eulernet_core.video import read_clips, upright
@@ -86,7 +87,7 @@ def _video_clips(path: Path, clips: int) -> Iterator[SourceClip]:
 
         found = animation_clips(path, clips, encoded)
     else:
-        found = read_clips(path, clips, lambda frame: encoded(upright(frame)))
+        found = read_clips(path, clips, lambda frame: encoded(upright(frame)), threads=threads)
     for clip in found:
         repeated = any(same_levels(a, b) for (_, a), (_, b) in pairwise(clip.items))
         frames = (SourceFrame(i, f"frame {i}", jpeg) for i, (jpeg, _) in zip(clip.indices, clip.items, strict=True))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import stat
 import struct
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ import av
 import numpy as np
 from av.error import FFmpegError
 from av.stream import Disposition
+from av.video.reformatter import VideoReformatter
 
 from eulernet_core.clip_geometry import (
     CLIP_FRAMES,
@@ -42,6 +44,7 @@ from eulernet_core.errors import (
     UnreadableFileError,
 )
 from eulernet_core.video_index import (
+    FrameIndex,
     IndexWrongError,
     announced_rate,
     decoded_frames,
@@ -49,8 +52,9 @@ from eulernet_core.video_index import (
     frame_times,
     read_index,
     running_times,
-    seek_frames,
+    stamped_times,
 )
+from eulernet_core.video_seeking import chosen_frames, refuse_damage
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -63,6 +67,8 @@ T = TypeVar("T")
 _LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 _WHAT_TO_GIVE = "give an MP4, MOV, AVI or WebM video, or a folder of JPEGs"
 _COVER, _THUMBNAILS, _DEFAULT = Disposition.attached_pic, Disposition.timed_thumbnails, Disposition.default
+# Without these, FFmpeg reads 20 frames to guess the frame rate of a file that announces it.
+_NO_GUESSES = {"fpsprobesize": "0"}
 _WIDEST_PIXEL = 4  # sample aspect ratios beyond it, or below its inverse, are mistakes of the file
 _SPECIAL_FILES: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISFIFO, "a pipe, and a video is read twice; save it to a file and name the file"),
@@ -203,7 +209,7 @@ def upright(frame: VideoFrame) -> npt.NDArray[np.uint8]:
     The matrix [[a, b, u], [c, d, v], [x, y, w]] (ISO/IEC 14496-12) sends the stored pixel (p, q) to
     (a p + c q, b p + d q). Phones turn by quarters, so its signs and its larger diagonal tell all.
     """
-    picture: npt.NDArray[np.uint8] = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    picture = _rgb(frame)
     matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return picture
@@ -243,10 +249,26 @@ def named_errors(path: Path) -> Iterator[None]:
         raise UnreadableFileError(f"{path}: can't be read ({error.strerror}); check the path and the disk") from error
 
 
+_thread = threading.local()
+
+
+def _rgb(frame: VideoFrame) -> npt.NDArray[np.uint8]:
+    """uint8 (H, W, 3). The tables of a conversion serve all frames of a thread; they take as long as a small frame."""
+    if not hasattr(_thread, "reformatter"):
+        _thread.reformatter = VideoReformatter()
+    return np.asarray(_thread.reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray(), np.uint8)
+
+
 @contextmanager
-def open_video(path: Path, threads: int = 0) -> Iterator[tuple[InputContainer, VideoStream]]:
+def open_video(
+    path: Path, threads: int = 0, options: dict[str, str] | None = None
+) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Opens the file and finds its pictures. Only local files: a playlist may not make FFmpeg call the network.
 
+    Args:
+        path: a file.
+        threads: of the decoder, 0 for as many as FFmpeg likes.
+        options: FFmpeg's, for the container.
     Raises:
         NotAVideoError: nothing that can be decoded; NotAFileError: a pipe or a device; OSError as the system raises it.
     """
@@ -257,7 +279,7 @@ def open_video(path: Path, threads: int = 0) -> Iterator[tuple[InputContainer, V
     if found.st_size == 0:
         raise NotAVideoError(f"{path}: the file is empty (0 bytes); copy or record it again")
     try:
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, **_LENIENT)
+        container = av.open(f"file:{path}", options={"protocol_whitelist": "file", **(options or {})}, **_LENIENT)
     except PermissionError:
         raise
     except FFmpegError as error:
@@ -269,10 +291,9 @@ def open_video(path: Path, threads: int = 0) -> Iterator[tuple[InputContainer, V
         raise
     with container:
         stream = _playing_track(path, container)
+        stream.thread_type = "AUTO"
         if threads:
             stream.codec_context.thread_count = threads
-        else:
-            stream.thread_type = "AUTO"
         yield container, stream
 
 
@@ -301,20 +322,44 @@ def _displayed(frame: VideoFrame, stream: VideoStream) -> VideoFrame:
 
 
 def _indexed_clips(path: Path, layout: _Layout, convert: Callable[[VideoFrame], T], threads: int) -> Iterator[Clip[T]]:
-    with open_video(path, threads) as (container, stream):
-        index = read_index(container, stream)
+    with _indexed(path, threads) as (container, stream, index):
+        refuse_damage(stream)
         times = frame_times(stream, index.pts)
         plan = layout.plan(times)
         if not plan:
             # The decoder has the last word on how many frames there are.
             raise IndexWrongError
-        found = seek_frames(container, stream, index, sorted({index for indices in plan for index in indices}))
+        found = chosen_frames(container, stream, index, sorted({number for numbers in plan for number in numbers}))
         yield from layout.gather(plan, times, ((i, convert(_displayed(frame, stream))) for i, frame in found))
+
+
+@contextmanager
+def _indexed(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStream, FrameIndex]]:
+    """Opens a video with its index. Raises: IndexWrongError, and what `open_video` raises."""
+    if _is_avi(path):
+        # AVI has no times of display. FFmpeg guesses them by decoding some frames, and need not where a codec stores
+        # frames in the order of display.
+        with open_video(path, threads, _NO_GUESSES) as (container, stream):
+            index = read_index(container, stream)
+            if index.keeps_order and stamped_times(stream, index.pts):
+                yield container, stream, index
+                return
+    with open_video(path, threads) as (container, stream):
+        yield container, stream, read_index(container, stream)
 
 
 def _decoded_times(path: Path, threads: int) -> list[float]:
     with open_video(path, threads) as (container, stream):
         return frame_times(stream, [frame.pts for frame in decoded_frames(container, stream)])
+
+
+def _is_avi(path: Path) -> bool:
+    """By the first bytes, as FFmpeg sees it. A file that is no regular one is not read."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head[:4] == b"RIFF" and head[8:] == b"AVI "
 
 
 def _lacks_moov(path: Path) -> bool:
