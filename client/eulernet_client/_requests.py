@@ -23,6 +23,7 @@ from eulernet_core.status import Status
 from eulernet_core.tensors import (
     CLIP_ENCODED,
     CLIP_MODEL,
+    CLOSING_REQUEST_ID,
     ENCODED,
     FACE_BOX,
     FRAME_COUNT,
@@ -56,6 +57,7 @@ class Call:
     start: bool = False
     end: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
+    request_id: str = ""
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of tritonclient's `infer`. Each JPEG is a tensor uint8 (1, bytes)."""
@@ -66,6 +68,7 @@ class Call:
             "sequence_id": self.sequence_id,
             "sequence_start": self.start,
             "sequence_end": self.end,
+            "request_id": self.request_id,
         }
 
 
@@ -335,7 +338,7 @@ class StreamState:
         if self._ended or not self.begun:
             return None
         self._ended = True
-        return self._call(NO_PICTURE, end=True)
+        return replace(self._call(NO_PICTURE, end=True), request_id=CLOSING_REQUEST_ID)
 
     def _call(self, jpeg: bytes, *, start: bool = False, end: bool = False) -> Call:
         return Call(STREAM_MODEL, ((ENCODED, jpeg),), self.sequence_id, start, end, self.headers)
@@ -352,6 +355,11 @@ class ServedModel:
 
     weights: str = WEIGHTS_UNKNOWN
     identity: str = WEIGHTS_UNKNOWN
+
+    @property
+    def described(self) -> str:
+        """The label in quotes, and the identity."""
+        return f"{self.weights!r} ({self.identity})"
 
 
 def served_model(config: Any) -> ServedModel:

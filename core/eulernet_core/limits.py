@@ -14,5 +14,6 @@ MAX_STREAMS = 1024  # open streams of a server whose filters have a state
 MAX_STREAMS_PER_CALLER = 256  # of one caller, where a gateway names the caller
 CALLER_HEADER = "eulernet-caller"  # gRPC header that names the caller; a gateway sets it and removes a forged one
 STREAM_HEADER = "eulernet-stream"  # gRPC header, one value a stream: a gateway sends its frames to one server by it
+TRACK_HEADER = "eulernet-track"  # gRPC header that asks a gateway for one version: stable or canary
 LONGEST_SEQUENCE_ID = 128  # characters of a string correlation id
 MIN_FACE_PX = 192  # side of the box in px of the frame, below which a score is marked with SMALL_FACE

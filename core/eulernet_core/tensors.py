@@ -18,6 +18,9 @@ CLIP_MODEL = "antispoof_clip"
 FACE_DETECTOR_MODEL = "face_detector"
 STEP_NETWORK_MODEL = "eulernet"
 CLIP_NETWORK_MODEL = "eulernet_clip"
+PROBE_REQUEST_ID = "eulernet-probe"  # id of the requests of health probes
+CLOSING_REQUEST_ID = "eulernet-close"  # id of a request that only ends its stream, without a picture
+UNCOUNTED_REQUEST_IDS = (PROBE_REQUEST_ID, CLOSING_REQUEST_ID)  # no metric counts them
 
 ENCODED = "ENCODED"  # uint8 (bytes,), one JPEG
 CLIP_ENCODED = tuple(f"{ENCODED}_{t}" for t in range(CLIP_FRAMES))

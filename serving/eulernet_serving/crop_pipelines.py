@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """DALI pipelines that decode only the face's region of each JPEG.
 
-The Python model runs `regions`; `frames` and `clips` are serialized for the dali backend of a GPU server, where a
-pipeline is the whole model: they resize, and take any STATUS.
+The Python models run `regions` (on a CPU) and `faces` (on a GPU); `frames` and `clips` are serialized for the dali
+backend of a GPU server, where a pipeline is the whole model: they resize, and take any STATUS.
 """
 
 from nvidia.dali import fn, pipeline_def, types
@@ -51,6 +51,14 @@ def regions() -> DataNode:
     encoded = fn.external_source(name="ENCODED", dtype=types.UINT8, ndim=1)
     box = fn.external_source(name="BOX", dtype=types.INT32, ndim=1)
     return region(encoded, box, "cpu")
+
+
+@pipeline_def  # type: ignore[untyped-decorator]
+def faces(decoder: str = "mixed") -> DataNode:
+    """For the Python model of a GPU: ENCODED uint8 (bytes,), BOX int32 (4,) px -> uint8 (256, 256, 3) RGB."""
+    encoded = fn.external_source(name="ENCODED", dtype=types.UINT8, ndim=1)
+    box = fn.external_source(name="BOX", dtype=types.INT32, ndim=1)
+    return fn.resize(region(encoded, box, decoder), size=[FACE_SIDE_PX, FACE_SIDE_PX], antialias=True)
 
 
 @pipeline_def  # type: ignore[untyped-decorator]

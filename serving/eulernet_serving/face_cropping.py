@@ -68,8 +68,8 @@ class Cropper:
         """
         faces = np.zeros((len(encoded), FACE_SIDE_PX, FACE_SIDE_PX, 3), np.uint8)
         wanted = np.flatnonzero((status & NOT_SCORED) == 0)
-        fits = np.array([_fits(boxes[i]) and cheap_to_decode(encoded[i], self._settings) for i in wanted], bool)
-        status[wanted[~fits]] = _undecodable(status[wanted[~fits]])
+        fits = np.array([box_fits(boxes[i]) and cheap_to_decode(encoded[i], self._settings) for i in wanted], bool)
+        status[wanted[~fits]] = undecodable(status[wanted[~fits]])
         wanted = wanted[fits]
         for first in range(0, len(wanted), self._settings.max_frames):
             part = wanted[first : first + self._settings.max_frames]
@@ -112,14 +112,14 @@ class Cropper:
             except Exception as error:
                 log_caught(_LOG, "frame can't be cropped", error)
                 self._pipeline = self._build()
-                status[i] = _undecodable(status[i])
+                status[i] = undecodable(status[i])
 
 
-def _undecodable(status: Flags) -> Flags:
+def undecodable(status: Flags) -> Flags:
     """Of what the frame was, RELOCATED stays: the filter restarts although this frame has no crop."""
     return (status & Status.RELOCATED) | Status.UNDECODABLE
 
 
-def _fits(box: NDArray[np.float32]) -> bool:
+def box_fits(box: NDArray[np.float32]) -> bool:
     """Whether the box can lie in a picture; DALI checks the picture's own sides."""
     return bool(np.isfinite(box).all() and box.min() >= 0 and box.max() <= LONGEST_SIDE and (box[2:] > box[:2]).all())

@@ -40,6 +40,7 @@ class LocateSettings(JpegLimits):
         same_face_iou: a check whose box overlaps the held one at least so much leaves the held box in place.
         min_face_px: a box with a shorter side gets SMALL_FACE; 0: none does.
         full_check: decode each frame once at 1/8 to test it, for stages that fail a batch whole.
+        count_frames: count frames by STATUS here, where no later stage is a Python model that counts them.
     """
 
     min_score: float = MIN_SCORE
@@ -49,6 +50,7 @@ class LocateSettings(JpegLimits):
     same_face_iou: float = 0.3
     min_face_px: int = MIN_FACE_PX
     full_check: bool = False
+    count_frames: bool = False
 
 
 @dataclass

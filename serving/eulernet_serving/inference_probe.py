@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any
 
 from eulernet_core.status import Status
-from eulernet_core.tensors import CLIP_ENCODED, CLIP_MODEL, ENCODED, STATUS, STREAM_MODEL
+from eulernet_core.tensors import CLIP_ENCODED, CLIP_MODEL, ENCODED, PROBE_REQUEST_ID, STATUS, STREAM_MODEL
 
 PROBE_TIMEOUT_S = 10.0
 WAYS = (CLIP_MODEL, STREAM_MODEL)
@@ -54,7 +54,13 @@ def _answer(client: Any, way: str, timeout_s: float) -> Answer:
     # START and END in one request: the stream leaves nothing open.
     stream = {"sequence_id": secrets.randbits(62) + 1, "sequence_start": True, "sequence_end": True}
     try:
-        result = client.infer(way, _inputs(way), client_timeout=timeout_s, **(stream if way == STREAM_MODEL else {}))
+        result = client.infer(
+            way,
+            _inputs(way),
+            request_id=PROBE_REQUEST_ID,
+            client_timeout=timeout_s,
+            **(stream if way == STREAM_MODEL else {}),
+        )
     except InferenceServerException as error:
         return Answer.NONE if any(name in str(error.status()) for name in _NO_ANSWER) else Answer.ERROR
     status = result.as_numpy(STATUS)

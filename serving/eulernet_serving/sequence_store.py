@@ -27,7 +27,14 @@ class SequenceLostError(Exception):
 
 
 class TooManySequencesError(Exception):
-    """A sequence without a state, where the model or its caller has as many as it may have."""
+    """A sequence without a state, where the model or its caller has as many as it may have.
+
+    `of_caller`: whether it is the caller who has.
+    """
+
+    def __init__(self, message: str, *, of_caller: bool) -> None:
+        super().__init__(message)
+        self.of_caller = of_caller
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ class _Sequence(Generic[State]):
 
     state: State | None
     caller: str
+    begun_s: float
     used_s: float
 
 
@@ -80,6 +88,13 @@ class SequenceStore(Generic[State]):
             self._expire()
             return len(self._with_state) + len(self._holding)
 
+    def oldest_age_s(self) -> float:
+        """Seconds since the first frame of the oldest open sequence; 0 without one."""
+        with self._lock:
+            self._expire()
+            begun_s = [each.begun_s for kept in (self._with_state, self._holding) for each in kept.values()]
+            return self._clock() - min(begun_s) if begun_s else 0.0
+
     def take(self, correlation_id: CorrelationId, start: bool, caller: str = "") -> State:
         """The state before this frame: a new one at START, else what `put` left. The store stays as it is.
 
@@ -102,17 +117,22 @@ class SequenceStore(Generic[State]):
             known = self._remove(correlation_id)
             if end:
                 return
+            begun_s = now_s = self._clock()
             if known is not None and not start:
-                caller = known.caller
-            self._insert(correlation_id, _Sequence(state, caller, self._clock()))
+                caller, begun_s = known.caller, known.begun_s
+            self._insert(correlation_id, _Sequence(state, caller, begun_s, now_s))
 
     def _admit(self, correlation_id: CorrelationId, known: _Sequence[State] | None, caller: str) -> None:
         most, most_of_caller = self._limits.max_sequences, self._limits.max_sequences_per_caller
         if (known is None or known.state is None) and len(self._with_state) >= most:
-            raise TooManySequencesError(f"{most} streams are open, the most of this server; try another one, or later")
+            raise TooManySequencesError(
+                f"{most} streams are open, the most of this server; try another one, or later", of_caller=False
+            )
         counted = known is not None and known.caller == caller and correlation_id not in self._remembered
         if caller and most_of_caller and self._of_caller[caller] - counted >= most_of_caller:
-            raise TooManySequencesError(f"{most_of_caller} streams are open, the most of one caller; end some first")
+            raise TooManySequencesError(
+                f"{most_of_caller} streams are open, the most of one caller; end some first", of_caller=True
+            )
 
     def _find(self, correlation_id: CorrelationId) -> _Sequence[State] | None:
         for kept in (self._with_state, self._holding, self._remembered):

@@ -13,15 +13,14 @@ from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
-
 from eulernet_serving.draining import CONTROL_FOLDER_VARIABLE, announce_draining
-from eulernet_serving.embedded_server import HOST, EmbeddedServer, Ports, ServerError
+from eulernet_serving.embedded_server import HOST, EmbeddedServer, Ports, ServerError, served_repository
 from eulernet_serving.health_port import HealthPort, Page
 from eulernet_serving.inference_probe import WAYS
 from eulernet_serving.prober import IMPATIENT_S, INTERVAL_S, Prober
 from eulernet_serving.process_watch import SERVER, Fault, ProcessWatch, reap_orphans
 from eulernet_serving.supervision_policy import Action, Limits, Observation, Phase, SupervisionPolicy
+from eulernet_serving.supervisor_metrics import CONTENT_TYPE, SupervisorMetrics
 from eulernet_serving.triton_config import read_config
 from eulernet_serving.triton_metrics import read_metrics
 from eulernet_serving.triton_wheel import TritonMissingError
@@ -30,7 +29,6 @@ from eulernet_serving.way_health import WayHealth
 POLL_S = 0.2
 ALIVE_S = 60.0  # a supervisor that has not looked for so long is not alive
 DRAIN_METRICS_TIMEOUT_S = 1.0
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _LOG = logging.getLogger(__name__)
 
 
@@ -58,11 +56,7 @@ class Supervisor:
         self._judged: object = None  # the last round of probes that was taken into account
         self._looked_s = time.monotonic()
         self._stopping = False
-        self._registry = CollectorRegistry()
-        self._restarts = Counter(
-            "eulernet_supervisor_restarts", "Restarts of tritonserver.", ["reason"], registry=self._registry
-        )
-        self._ready = Gauge("eulernet_ready", "1 while clips and streams are answered.", registry=self._registry)
+        self._metrics = SupervisorMetrics(repository)
 
     @property
     def url(self) -> str:
@@ -100,7 +94,8 @@ class Supervisor:
         for way in self._ways:
             way.ready, way.started_s = True, now_s
         self._prober.every(INTERVAL_S)
-        self._ready.set(1)
+        self._metrics.watches([SERVER, *stages])
+        self._show()
 
     def run(self, stop_signals: Callable[[], int], ended: Callable[[], bool] = lambda: False, own: int = 0) -> None:
         """Supervises until the signals ask to stop and the streams are drained, or `ended` says so.
@@ -117,7 +112,7 @@ class Supervisor:
             before = self._policy.phase
             action = self._policy.decide(self._observe(stop_signals(), now_s), now_s)
             self._stopping = action is Action.STOP
-            self._ready.set(self._status() is HTTPStatus.OK)
+            self._show()
             if self._stopping:
                 return
             self._act(action)
@@ -138,6 +133,8 @@ class Supervisor:
         for fault in faults:
             fields = {"stage": fault.process, "pid": fault.pid, "fault": fault.kind, "cause": fault.cause}
             _LOG.error("%s", fault, extra=fields)
+            if fault.kind == "died":
+                self._metrics.died(fault.process)
         readings = None
         if phase is Phase.DRAINING:
             readings = read_metrics(HOST, self.ports.metrics, DRAIN_METRICS_TIMEOUT_S)
@@ -185,7 +182,7 @@ class Supervisor:
                 max(wait_s, 0),
                 self._policy.reason,
             )
-            self._restarts.labels(self._policy.reason).inc()
+            self._metrics.restarted(self._policy.reason, self._open_streams())
             self._prober.every(None)
             self._kill()
         if action is Action.START:
@@ -233,6 +230,15 @@ class Supervisor:
         ready = serving and all(way.ready for way in self._ways)
         return HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
 
+    def _open_streams(self) -> int:
+        """How many streams were open when a probe last looked."""
+        latest = self._prober.latest
+        return latest.readings.open_streams if latest is not None and latest.readings is not None else 0
+
+    def _show(self) -> None:
+        phase = "starting" if self._policy is None else self._policy.phase.name.lower()
+        self._metrics.phase(phase, ready=self._status() is HTTPStatus.OK)
+
     def _page(self, path: str) -> Page | None:
         """What the health port answers."""
         phase = "starting" if self._policy is None else self._policy.phase.value
@@ -242,11 +248,11 @@ class Supervisor:
         if path == "/readyz":
             return Page(self._status(), f"{phase}\n" + "".join(f"{way.way}: {way.ready}\n" for way in self._ways))
         if path == "/metrics":
-            return Page(HTTPStatus.OK, generate_latest(self._registry).decode(), METRICS_TYPE)
+            return Page(HTTPStatus.OK, self._metrics.text(), CONTENT_TYPE)
         return None
 
 
 def stages_of(repository: Path, ensemble: str) -> Sequence[str]:
-    """The models that an ensemble of the repository runs; none where it has no such ensemble."""
-    path = repository / ensemble / "configs" / "cpu.pbtxt"
+    """The models that an ensemble of the repository runs; none where it has no such ensemble. Raises: ServerError."""
+    path = served_repository(repository).config(ensemble)
     return [step.model_name for step in read_config(path).ensemble_scheduling.step] if path.is_file() else []

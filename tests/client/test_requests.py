@@ -32,7 +32,7 @@ COUNTS = [1, 2, 3, 4]
 
 def message(call) -> service_pb2.ModelInferRequest:
     """The protobuf request that tritonclient makes of a call."""
-    rest = {"model_version": "", "request_id": "", "priority": 0, "timeout": None, "parameters": None}
+    rest = {"model_version": "", "priority": 0, "timeout": None, "parameters": None}
     return _get_inference_request(**call.arguments(), **rest)
 
 

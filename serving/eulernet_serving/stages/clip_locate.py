@@ -14,6 +14,7 @@ import numpy as np
 from eulernet_core.tensors import CLIP_CHECKED, CLIP_ENCODED, FACE_BOX, STATUS
 from eulernet_serving.face_locating import Located, LocateSettings, Locator, Lock
 from eulernet_serving.model_parameters import read_parameters
+from eulernet_serving.stages.frame_metrics import ClipMetrics, is_counted
 from eulernet_serving.stages.remote_detector import detect
 from eulernet_serving.stages.stage import Answer, Stage, read, respond
 
@@ -24,13 +25,20 @@ class ClipLocate(Stage):
     def set_up(self, args: Mapping[str, str]) -> None:
         """Reads the parameters."""
         cv2.setNumThreads(1)
-        self.locate = Locator(read_parameters(args["model_config"], LocateSettings), detect)
+        parameters = read_parameters(args["model_config"], LocateSettings)
+        self.locate = Locator(parameters, detect)
+        self._clips = ClipMetrics(self.metrics) if parameters.count_frames else None
 
     def answer(self, requests: Sequence[Any]) -> list[Answer]:
         """Several clips."""
         locks = [Lock() for _ in requests]
         frames = [self.locate([read(each, name).reshape(-1) for each in requests], locks) for name in CLIP_ENCODED]
-        return [_answer([frame[i] for frame in frames]) for i in range(len(requests))]
+        clips = [[frame[i] for frame in frames] for i in range(len(requests))]
+        if self._clips is not None:
+            for request, clip in zip(requests, clips, strict=True):
+                if is_counted(request):
+                    self._clips.add([int(each.status) for each in clip])
+        return [_answer(clip) for clip in clips]
 
 
 def _answer(clip: list[Located]) -> Answer:

@@ -3,8 +3,6 @@
 
 import json
 import logging
-import os
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +15,14 @@ from numpy.typing import NDArray
 
 from eulernet_core.limits import CALLER_HEADER, MAX_STREAMS
 from eulernet_serving.draining import is_draining
+from eulernet_serving.metric_catalog import CALLER_FULL, DRAINING, SERVER_FULL
 from eulernet_serving.sequence_store import SequenceLostError, SequenceStore, StoreLimits, TooManySequencesError
-from eulernet_serving.stages.sequence_gauge import open_sequences_gauge
+from eulernet_serving.stages.frame_metrics import is_counted
+from eulernet_serving.stages.stage_metrics import StageMetrics
+from eulernet_serving.stages.stream_metrics import StreamMetrics
 from eulernet_serving.structured_logging import configure_stage_logging, log_caught
 
-GAUGE_INTERVAL_S = 1.0
+GAUGE_INTERVAL_S = 1.0  # how old a metric is at most
 START, END = 1, 2  # TRITONSERVER_REQUEST_FLAG_SEQUENCE_START, _END
 _LOG = logging.getLogger(__name__)
 State = TypeVar("State")
@@ -41,8 +42,10 @@ class Stage:
     def initialize(self, args: Mapping[str, str]) -> None:
         """Called once by Triton."""
         configure_stage_logging()
-        self.name = args["model_name"]
+        self.name, self.instance = args["model_name"], args["model_instance_name"]
+        self.metrics = StageMetrics(GAUGE_INTERVAL_S)
         self.set_up(args)
+        self.metrics.start()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Called by Triton with one batch of requests; one response for each, in order. Never raises: an exception
@@ -69,6 +72,7 @@ class Stage:
 
     def finalize(self) -> None:
         """Called once by Triton, at the end."""
+        self.metrics.stop()
 
     def set_up(self, args: Mapping[str, str]) -> None:
         """Reads the model's parameters and loads whatever the model needs."""
@@ -98,17 +102,9 @@ class SequenceStage(Stage, Generic[State]):
     admits = False
 
     def keep_states(self, states: SequenceStore[State]) -> None:
-        """Takes the store, and shows its size as a metric, which a thread keeps up to date while nobody calls."""
+        """Takes the store, and shows its size as a metric."""
         self.states = states
-        self._gauge_family, gauge = open_sequences_gauge(self.name)
-        self._stopping = threading.Event()
-        self._gauging = threading.Thread(target=_keep_set, args=(gauge, states, self._stopping), daemon=True)
-        self._gauging.start()
-
-    def finalize(self) -> None:
-        """Ends the thread: it would keep this process from exiting."""
-        self._stopping.set()
-        self._gauging.join(GAUGE_INTERVAL_S)
+        self._streams = StreamMetrics(self.metrics, self.name, states, self.instance if self.admits else "")
 
     def answer(self, requests: Sequence[Any]) -> list[Answer]:
         """One frame each of several sequences; a frame that is refused gets an error and harms no other."""
@@ -122,16 +118,28 @@ class SequenceStage(Stage, Generic[State]):
                 batch.append(i)
             except (SequenceLostError, TooManySequencesError, _DrainingError) as error:
                 log_caught(_LOG, "frame refused", error, model=self.name, sequence=request.correlation_id())
-                lost = isinstance(error, SequenceLostError)
-                code = pb_utils.TritonError.INVALID_ARG if lost else pb_utils.TritonError.UNAVAILABLE
-                answers[i] = refusal(str(error), code)
+                answers[i] = refusal(str(error), self._counted(error, request))
         if batch:
             stepped = self.step([requests[i] for i in batch], states)
             for i, (state, answer) in zip(batch, stepped, strict=True):
                 start, end = (bool(requests[i].flags() & flag) for flag in (START, END))
                 self.states.put(requests[i].correlation_id(), state, start, end, callers[i])
+                if start and is_counted(requests[i]):
+                    self._streams.admitted(requests[i].correlation_id())
                 answers[i] = answer
         return [answer for answer in answers if answer is not None]
+
+    def _counted(self, error: Exception, request: Any) -> int:
+        """The error's code of pb_utils.TritonError."""
+        if isinstance(error, SequenceLostError):
+            self._streams.lost(request.correlation_id())
+            return int(pb_utils.TritonError.INVALID_ARG)
+        reason = DRAINING
+        if isinstance(error, TooManySequencesError):
+            reason = CALLER_FULL if error.of_caller else SERVER_FULL
+        if is_counted(request):
+            self._streams.refused(reason, request.correlation_id())
+        return int(pb_utils.TritonError.UNAVAILABLE)
 
     def step(self, requests: Sequence[Any], states: Sequence[State]) -> list[tuple[State | None, Answer]]:
         """Advances each state by its request's frame, and leaves the given states as they are.
@@ -155,14 +163,6 @@ class SequenceStage(Stage, Generic[State]):
 
 class _DrainingError(Exception):
     """A sequence begins while the server drains."""
-
-
-def _keep_set(gauge: Any, states: SequenceStore[Any], stopping: threading.Event) -> None:
-    server, shown = os.getppid(), -1
-    while not stopping.wait(GAUGE_INTERVAL_S) and os.getppid() == server:
-        if (count := len(states)) != shown:
-            gauge.set(count)
-            shown = count
 
 
 def refusal(message: str, code: int) -> Answer:

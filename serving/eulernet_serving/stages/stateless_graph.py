@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eulernet_serving.model_parameters import read_parameters
 from eulernet_serving.runtime import RuntimeSettings, make_runtime
@@ -24,4 +25,10 @@ class StatelessGraph(Stage):
         results = self.runtime({name: np.concatenate(arrays) for name, arrays in inputs.items()})
         counts = [len(array) for array in next(iter(inputs.values()))]
         rows = [slice(end - count, end) for end, count in zip(np.cumsum(counts), counts, strict=True)]
-        return [Answer(respond({name: value[row] for name, value in results.items()})) for row in rows]
+        parts = [{name: value[row] for name, value in results.items()} for row in rows]
+        for request, part in zip(requests, parts, strict=True):
+            self.inferred(request, part)
+        return [Answer(respond(part)) for part in parts]
+
+    def inferred(self, request: Any, results: Mapping[str, NDArray[Any]]) -> None:
+        """Called with the results of each request."""

@@ -11,17 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eulernet_core.status import NOT_SCORED
 from eulernet_core.tensors import (
     FRAME_COUNT,
+    LIVENESS,
     NETWORK_INPUTS,
     NETWORK_OUTPUTS,
     STATE_INPUT_SUFFIX,
     STATE_OUTPUT_SUFFIX,
     STATUS_OUT,
+    STREAM_MODEL,
 )
 from eulernet_serving.model_parameters import read_parameters
 from eulernet_serving.runtime import RuntimeSettings, make_runtime
 from eulernet_serving.sequence_store import SequenceStore
+from eulernet_serving.stages.frame_metrics import FrameMetrics, LivenessMetrics, is_counted
 from eulernet_serving.stages.stage import Answer, SequenceParameters, SequenceStage, graph_path, read, respond
 
 FilterState = tuple[NDArray[Any], ...]
@@ -43,6 +47,8 @@ class StepNetwork(SequenceStage[FilterState]):
         self.state_names = sorted(n.removesuffix(STATE_INPUT_SUFFIX) for n in names if n.endswith(STATE_INPUT_SUFFIX))
         initial: FilterState = tuple(self.runtime.zeros(name + STATE_INPUT_SUFFIX) for name in self.state_names)
         self.keep_states(SequenceStore(lambda: initial, parameters))
+        self._frames = FrameMetrics(self.metrics, STREAM_MODEL)
+        self._liveness = LivenessMetrics(self.metrics, STREAM_MODEL)
 
     def step(self, requests: Sequence[Any], states: Sequence[FilterState]) -> list[tuple[FilterState | None, Answer]]:
         """One frame each of several sequences."""
@@ -50,6 +56,7 @@ class StepNetwork(SequenceStage[FilterState]):
         for k, name in enumerate(self.state_names):
             inputs[name + STATE_INPUT_SUFFIX] = np.concatenate([state[k] for state in states])
         results = self.runtime(inputs)
+        count_frames(requests, results, self._frames, self._liveness)
         stepped: list[tuple[FilterState | None, Answer]] = []
         for i in range(len(requests)):
             row = slice(i, i + 1)
@@ -60,3 +67,17 @@ class StepNetwork(SequenceStage[FilterState]):
             begun = bool(results[FRAME_COUNT][i, 0])  # before its first usable frame the state is the initial one
             stepped.append((state if begun else None, answer))
         return stepped
+
+
+def count_frames(
+    requests: Sequence[Any], results: Mapping[str, NDArray[Any]], frames: FrameMetrics, liveness: LivenessMetrics
+) -> None:
+    """Counts the frames of a batch and their scores, without those of health probes."""
+    for request, (status,), (score,) in zip(
+        requests, results[STATUS_OUT].tolist(), results[LIVENESS].tolist(), strict=True
+    ):
+        if not is_counted(request):
+            continue
+        frames.add((status,))
+        if not status & NOT_SCORED:
+            liveness.add(score)

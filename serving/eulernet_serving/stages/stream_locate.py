@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from eulernet_core.tensors import CHECKED, ENCODED, FACE_BOX, STATUS
+from eulernet_core.tensors import CHECKED, ENCODED, FACE_BOX, STATUS, STREAM_MODEL
 from eulernet_serving.face_locating import Located, LocateSettings, Locator, Lock
 from eulernet_serving.model_parameters import read_parameters
 from eulernet_serving.sequence_store import SequenceStore
+from eulernet_serving.stages.frame_metrics import FrameMetrics, is_counted
 from eulernet_serving.stages.remote_detector import detect
 from eulernet_serving.stages.stage import Answer, SequenceParameters, SequenceStage, read, respond
 
@@ -36,11 +37,15 @@ class StreamLocate(SequenceStage[Lock]):
         parameters = read_parameters(args["model_config"], StreamLocateParameters)
         self.keep_states(SequenceStore(Lock, parameters))
         self.locate = Locator(parameters, detect)
+        self._frames = FrameMetrics(self.metrics, STREAM_MODEL) if parameters.count_frames else None
 
     def step(self, requests: Sequence[Any], states: Sequence[Lock]) -> list[tuple[Lock | None, Answer]]:
         """One frame each of several sequences."""
         locks = [replace(state) for state in states]
         located = self.locate([read(request, ENCODED).reshape(-1) for request in requests], locks)
+        if self._frames is not None:
+            counted = zip(requests, located, strict=True)
+            self._frames.add([int(each.status) for request, each in counted if is_counted(request)])
         return [(lock if lock.ever_found else None, _answer(each)) for lock, each in zip(locks, located, strict=True)]
 
 
