@@ -25,10 +25,10 @@ from eulernet_loadtest.plan import Plan
 from eulernet_loadtest.results import Machine, Run
 from eulernet_loadtest.runner import Runner
 from eulernet_loadtest.traffic import Traffic
-from eulernet_serving.embedded_server import HOST, EmbeddedServer, Ports
+from eulernet_serving.embedded_server import HOST, EmbeddedServer, Ports, served_repository
 from eulernet_serving.triton_config import read_config
 
-READY_TIMEOUT_S = 120.0
+READY_TIMEOUT_S = 300.0  # every stage of a GPU server imports torch
 REQUEST_TIMEOUT_S = 60.0
 PACKAGES = (
     "eulernet",
@@ -135,7 +135,9 @@ class Rig:
                 triton.InferenceServerClient(self.server.url, channel_args=[("grpc.enable_http_proxy", 0)])
             )
             self._tree = Tree.of_server(self.server)
-            configs = {path.parents[1].name: read_config(path) for path in self.repository.glob("*/configs/cpu.pbtxt")}
+            served = served_repository(self.repository)
+            paths = {each.name: served.config(each.name) for each in served.models.iterdir()}
+            configs = {name: read_config(path) for name, path in paths.items() if path.is_file()}
             self._instances = {
                 name: max(1, sum(group.count for group in config.instance_group))
                 for name, config in configs.items()

@@ -4,7 +4,8 @@
 import ctypes
 from dataclasses import dataclass
 
-DRIVER_LIBRARY = "libcuda.so.1"
+from eulernet_serving.gpu_presence import DRIVER_LIBRARY
+
 # CUdevice_attribute of cuda.h
 MULTIPROCESSORS, L2_CACHE_BYTES, CAPABILITY_MAJOR, CAPABILITY_MINOR = 16, 38, 75, 76
 

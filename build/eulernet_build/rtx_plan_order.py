@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from eulernet_build.plan_checks import NetworkDescription, NetworkTensor, PluginLayer, plan_faults
-from eulernet_serving.plan_records import Profile
+from eulernet_serving.plan_records import RTX_BINDINGS, Profile
 
-BINDINGS = "tensorrt_rtx_bindings"
+BINDINGS = RTX_BINDINGS
 LIBRARIES = "tensorrt_rtx_libs"  # beside the bindings
 PLAIN_NAME = "libtensorrt_rtx.so"
 WORKER = "eulernet_build.rtx_plan_worker"

@@ -12,8 +12,18 @@ from eulernet_core import shipped
 from eulernet_core.tensors import CLIP_NETWORK_MODEL, FACE_DETECTOR_MODEL, STEP_NETWORK_MODEL
 from eulernet_core.weights_label import IDENTITY_PARAMETER, identity
 from eulernet_core.whole_files import replace_folder, sha256_of
+from eulernet_serving.cpu_precision import (
+    AUTO,
+    FP32,
+    GRAPH,
+    INT8,
+    PrecisionError,
+    apply_precision,
+    chosen_precision,
+    int8_name,
+)
 from eulernet_serving.face_models.converted import DETECTOR_NAME, make_face_models
-from eulernet_serving.plan_records import graph_properties
+from eulernet_serving.plan_records import graph_properties, precision_of
 from eulernet_serving.repository_manifest import CONFIG, LABELLED, Graph, Manifest, checksums, faults
 from eulernet_serving.runtime import OPENVINO_PRECISIONS
 from eulernet_serving.triton_config import read_config
@@ -26,7 +36,7 @@ class RepositoryError(Exception):
     """The repository can't be assembled; the message names the missing part."""
 
 
-def assemble(out: Path, source: Path | None = None, face_models: Path | None = None) -> Path:
+def assemble(out: Path, source: Path | None = None, face_models: Path | None = None, precision: str = AUTO) -> Path:
     """Writes a complete repository to `out`, replacing the old one in one step.
 
     Args:
@@ -34,11 +44,16 @@ def assemble(out: Path, source: Path | None = None, face_models: Path | None = N
         source: the sources; the shipped ones by default.
         face_models: folder of the converted face models, which are made there if they are missing; the user's cache by
             default.
+        precision: of the networks on a CPU; see `chosen_precision`.
     Returns: `out`.
     Raises: RepositoryError; FetchError where the face models can't be fetched.
     """
     source = source or shipped.model_repository()
     face_models = face_models or shipped.face_models_folder()
+    try:
+        chosen = chosen_precision(source, GRAPHS, precision)
+    except PrecisionError as error:
+        raise RepositoryError(str(error)) from error
     make_face_models(face_models)
 
     def fill(fresh: Path) -> None:
@@ -49,18 +64,19 @@ def assemble(out: Path, source: Path | None = None, face_models: Path | None = N
         for graph in GRAPHS:
             if not (fresh / graph / "1" / "model.onnx").is_file():
                 raise RepositoryError(f"{source / graph}/1/model.onnx is missing: eulernet export writes it")
+        apply_precision(fresh, GRAPHS, chosen)
         _write_identity(fresh)
 
     replace_folder(out, fill)
     return out
 
 
-def assemble_cpu(out: Path, face_models: Path | None = None) -> Manifest:
-    """Writes the embedded server's repository and its manifest into `out`, replacing the old one.
+def assemble_cpu(out: Path, face_models: Path | None = None, precision: str = AUTO) -> Manifest:
+    """Writes the embedded server's repository and its manifest into `out`, replacing the old one. See `assemble`.
 
     Raises: RepositoryError; FetchError where the face models can't be fetched.
     """
-    assemble(out, face_models=face_models)
+    assemble(out, face_models=face_models, precision=precision)
     graphs = {model: graph_of(out / model / "1" / "model.onnx") for model in GRAPHS}
     manifest = Manifest(
         target="cpu",
@@ -79,7 +95,7 @@ def assemble_cpu(out: Path, face_models: Path | None = None) -> Manifest:
 def _write_identity(repository: Path) -> None:
     """Adds weights and precision to the configurations that clients can read."""
     parameters = graph_of(repository / GRAPHS[0] / "1" / "model.onnx").parameters_sha256
-    precisions = [_precision(repository / graph / CONFIG["cpu"]) for graph in GRAPHS]
+    precisions = [_precision(repository, model) for model in GRAPHS]
     value = identity(parameters, *precisions)
     line = f'parameters {{ key: "{IDENTITY_PARAMETER}" value {{ string_value: "{value}" }} }}'
     for ensemble in LABELLED:
@@ -87,10 +103,13 @@ def _write_identity(repository: Path) -> None:
         path.write_text(f"{path.read_text().rstrip()}\n{line}\n")
 
 
-def _precision(config: Path) -> str:
-    """`fp32` or `bf16`, as the network's runtime computes."""
-    precision = OPENVINO_PRECISIONS.get(read_config(config).parameters["runtime"].string_value, "f32")
-    return "fp32" if precision == "f32" else precision
+def _precision(repository: Path, model: str) -> str:
+    """The name of int8 graphs, else `fp32` or `bf16`, as the network's runtime computes."""
+    if precision_of(onnx.load(repository / model / "1" / GRAPH)) == INT8:
+        return int8_name([repository / each / "1" / GRAPH for each in GRAPHS])
+    runtime = read_config(repository / model / CONFIG["cpu"]).parameters["runtime"].string_value
+    precision = OPENVINO_PRECISIONS.get(runtime, "f32")
+    return FP32 if precision == "f32" else precision
 
 
 def graph_of(path: Path) -> Graph:

@@ -27,6 +27,9 @@ from eulernet_core.limits import CALLER_HEADER
 from eulernet_serving.backend_folder import BackendFolder
 from eulernet_serving.child_launcher import launched
 from eulernet_serving.inference_probe import probe
+from eulernet_serving.installed_triton import installed_triton
+from eulernet_serving.repository_manifest import ManifestError
+from eulernet_serving.served_repository import ServedRepository, read_served
 from eulernet_serving.shared_memory import SHARED_MEMORY, shared_memory_shortage
 from eulernet_serving.triton_wheel import TritonInstall, install
 
@@ -77,7 +80,7 @@ class EmbeddedServer:
     """Runs `tritonserver` on a repository from `__enter__` to `__exit__`.
 
     Args:
-        repository: a complete model repository.
+        repository: a complete model repository; one for a GPU node runs in the machine's own Triton.
         ports: to listen on.
         log: file for the server's output.
         append: keep what the log holds.
@@ -113,11 +116,12 @@ class EmbeddedServer:
         """Starts the server; does not wait for it. Raises: ServerError, TritonMissingError."""
         if not self.repository.is_dir():
             raise ServerError(f"{self.repository}: no such folder; eulernet repository puts one together")
+        served = served_repository(self.repository)
         self.ports = self.ports.resolved()
         check_shared_memory()
         with contextlib.ExitStack() as stack:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="eulernet-serve-")))
-            triton = install(scratch)
+            triton = install(scratch) if served.embedded else installed_triton(served.python)
             self.log.parent.mkdir(parents=True, exist_ok=True)
             if not self._append:
                 self.log.write_bytes(b"")
@@ -135,11 +139,10 @@ class EmbeddedServer:
         return self
 
     def _arguments(self, triton: TritonInstall) -> list[str]:
+        served = served_repository(self.repository)
         closed = f"{CLOSED_APIS}:{secrets.token_hex(8)}={secrets.token_hex(32)}"
         options: dict[str, object] = {
-            "model-repository": self.repository,
-            "model-config-name": "cpu",
-            "backend-directory": triton.backends,
+            "model-repository": served.models,
             "backend-config": f"python,shm-region-prefix-name={self._memory_prefix}",
             "allow-http": "false",
             "grpc-address": HOST,
@@ -150,6 +153,8 @@ class EmbeddedServer:
             "grpc-header-forward-pattern": f"^{CALLER_HEADER}$",
             "exit-timeout-secs": EXIT_TIMEOUT_S,
         }
+        if triton.backends is not None:
+            options["backend-directory"] = triton.backends
         if self.ports.http is not None:
             http = {"http-address": HOST, "http-port": self.ports.http, "http-restricted-api": closed}
             options |= {"allow-http": "true", **http}
@@ -157,6 +162,7 @@ class EmbeddedServer:
             str(triton.server),
             "--disable-auto-complete-config",
             *(f"--{name}={value}" for name, value in options.items()),
+            *served.options,
         ]
 
     def exit_status(self) -> int | None:
@@ -204,6 +210,14 @@ class EmbeddedServer:
         for leftover in SHARED_MEMORY.glob(f"{self._memory_prefix}*"):
             leftover.unlink(missing_ok=True)
         self._cleanup.close()
+
+
+def served_repository(folder: Path) -> ServedRepository:
+    """What the server loads from a folder. Raises: ServerError where its manifest can't be read."""
+    try:
+        return read_served(folder)
+    except ManifestError as error:
+        raise ServerError(str(error)) from error
 
 
 def check_shared_memory() -> None:

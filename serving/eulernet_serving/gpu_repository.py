@@ -23,13 +23,13 @@ from eulernet_core.whole_files import replace_folder, sha256_of
 from eulernet_serving import crop_pipelines
 from eulernet_serving.cpu_repository import GRAPHS, RepositoryError, check, graph_of, versions
 from eulernet_serving.embedded_server import CLOSED_APIS, HOST
+from eulernet_serving.kernel_library import PLUGIN_LIBRARY
 from eulernet_serving.plan_records import PlanRecord, read_record
 from eulernet_serving.repository_manifest import LABELLED, Manifest, Plan, checksums
+from eulernet_serving.served_repository import AUTOLOAD_LIBRARY, PYTHON_FOLDER, tensorrt_options
 from eulernet_serving.triton_config import WARMUP_FOLDER, complete, config_text, read_config
 
 PIPELINES = {"face_crop": "frames", "clip_crop": "clips"}  # model -> function of crop_pipelines
-PLUGIN_LIBRARY, AUTOLOAD_LIBRARY = "libeulernet_plugins.so", "libeulernet_plugins_autoload.so"
-PYTHON_FOLDER = "python"
 PACKAGES = (eulernet_core, eulernet_serving)  # vendored whole into PYTHON_FOLDER
 NOT_VENDORED = shutil.ignore_patterns("__pycache__", "*.pyc", "data")
 REQUIREMENTS = "requirements.txt"
@@ -234,16 +234,13 @@ def tritonserver_command(out: str, plugin_modes: Iterable[str], listen: str = HO
         plugin_modes: of the plans: `none`, `beside`, `serialized`.
         listen: address of gRPC and metrics.
     """
-    modes = set(plugin_modes)
     closed = f'{CLOSED_APIS}:eulernet-key="${{EULERNET_KEY:?choose one}}"'
     options = [
         f"PYTHONPATH={out}/{PYTHON_FOLDER}${{PYTHONPATH:+:$PYTHONPATH}}",
         "tritonserver",
         f"--model-repository={out}/models",
         "--disable-auto-complete-config",
-        *([f"--backend-config=tensorrt,plugins={out}/plugins/{AUTOLOAD_LIBRARY}"] if "beside" in modes else []),
-        # A library inside a plan is run only if plans are trusted; this switch does that.
-        *(["--backend-config=tensorrt,version-compatible=true"] if "serialized" in modes else []),
+        *tensorrt_options(out, plugin_modes),
         "--allow-http=false",
         f"--grpc-address={listen}",
         f"--metrics-address={listen}",

@@ -14,6 +14,8 @@ from eulernet_core.whole_files import sha256_of
 
 FEW = 8  # the largest batch of the profile that is tuned for single frames
 RECORD_SUFFIX = ".json"
+FUSED_GRAPH = "graph.onnx"  # beside plans: the graph that they were built from, attention modules as single nodes
+RTX_BINDINGS = "tensorrt_rtx_bindings"  # Python module of TensorRT for RTX
 RTX_PREFIX = "rtx"  # of the version of TensorRT for RTX, which TensorRT's own runtime and Triton can't load
 
 # How far a plan's outputs may lie from the golden case, in units of a tensor's largest value where that is above 1.

@@ -84,10 +84,10 @@ def _state(process: psutil.Process) -> str | None:
 
 
 def _model_of(command: Sequence[str]) -> str | None:
-    """The model of a stage's process: it is started with the path MODEL/VERSION/model.py."""
+    """The model of a stage's process: it is started with the path of the model's code, MODEL/VERSION/model.py."""
     if not command or Path(command[0]).name != STUB:
         return None
-    return next((Path(each).parents[1].name for each in command if each.endswith("/model.py")), None)
+    return next((Path(each).parents[1].name for each in command if each.endswith(".py")), None)
 
 
 def _cause(pid: int) -> str:

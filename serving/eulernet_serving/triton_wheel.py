@@ -31,10 +31,11 @@ class TritonMissingError(Exception):
 
 @dataclass(frozen=True)
 class TritonInstall:
-    """`server`: the binary; `backends`: the folder for --backend-directory; `environment`: the server's variables."""
+    """`server`: the binary; `backends`: the folder for --backend-directory, None for the server's own;
+    `environment`: the server's variables."""
 
     server: Path
-    backends: Path
+    backends: Path | None
     environment: dict[str, str]
 
 

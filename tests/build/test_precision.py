@@ -2,6 +2,7 @@
 """The fp16 and int8 variants: their contents, their outputs near fp32's, and the reported errors."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,8 @@ from eulernet_build.precision.variants import CLIP, FOR_CPU, STEP, Variants, mak
 from eulernet_build.surgery import SurgeryError
 from eulernet_core.shipped import model_repository
 from eulernet_core.tensors import FACE_SIDE_PX, usable_clips
+from eulernet_serving.cpu_precision import ACER_CHANGE, INT8_GRAPH
+from eulernet_serving.plan_records import graph_properties
 
 REPOSITORY = model_repository()
 FOLDERS = {STEP: STEP_FOLDER, CLIP: CLIP_FOLDER}
@@ -342,10 +345,15 @@ def recordings(portrait: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.mark.slow
 def test_the_command_writes_graphs_and_measurements(recordings: Path, face_models: Path, tmp_path: Path) -> None:
     options = ["--data", recordings, "--out", tmp_path / "out", "--crops", tmp_path / "crops", "--jobs", 1]
-    options += ["--face-models", face_models, "--clips", 1, "--calibration-clips", 5, "--no-speed"]
-    result = CliRunner().invoke(precision, [str(each) for each in options])
+    options += ["--face-models", face_models, "--clips", 1, "--calibration-clips", 5, "--no-speed", "--install"]
+    repository = shutil.copytree(REPOSITORY, tmp_path / "repository")
+    result = CliRunner().invoke(precision, [str(each) for each in [*options, "--repository", repository]])
     assert result.exit_code == 0, result.output
     assert "test clips of list.csv (simulated data)" in result.output
+    for model in FOLDERS:
+        installed = onnx.load(repository / model / "1" / INT8_GRAPH)
+        assert float(graph_properties(installed)[ACER_CHANGE]) <= 1
+        assert str(repository / model / "1" / INT8_GRAPH) in result.output
     written = json.loads((tmp_path / "out" / "precision.json").read_text())
     assert written["simulated"] is True
     assert (written["protocol"], written["calibration_clips"], written["speeds"]) == (None, 2, [])

@@ -52,6 +52,7 @@ BATCHES, ROUNDS, CALLS = (1, 8), 15, 4
 )
 @click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Processes that crop faces.")
 @click.option("--speed/--no-speed", default=True, show_default=True, help="Also measure frames/s on this CPU.")
+@click.option("--install", is_flag=True, help="Put the int8 graphs for CPUs, with their error, into the repository.")
 def precision(
     data: Path,
     out: Path,
@@ -64,6 +65,7 @@ def precision(
     face_models: Path,
     jobs: int,
     speed: bool,
+    install: bool,
 ) -> None:
     """Make the served graphs in fp32, fp16 and int8, and measure their errors.
 
@@ -71,7 +73,8 @@ def precision(
     calibrated on training clips. In all graphs the filters' state, coefficients and arithmetic are fp32. Measures the
     test clips in ONNX Runtime at the threshold of fp32's development scores.
 
-    Writes OUT/eulernet/model.PRECISION.onnx, OUT/eulernet_clip/model.PRECISION.onnx and OUT/precision.json.
+    Writes OUT/eulernet/model.PRECISION.onnx, OUT/eulernet_clip/model.PRECISION.onnx and OUT/precision.json. With
+    --install, `eulernet serve` uses int8 where its error is within the limit and the processor has VNNI.
 
     \b
     Exit status: 0 success, 1 failure, 2 wrong usage.
@@ -80,7 +83,6 @@ def precision(
     from eulernet.faces import FaceModelsError
     from eulernet_build.parity import ParityError
     from eulernet_build.precision.cost import Source
-    from eulernet_build.precision.variants import read_graphs
     from eulernet_build.surgery import SurgeryError
     from eulernet_core import shipped
     from eulernet_core.attack_detection_metrics import MetricsError
@@ -88,8 +90,8 @@ def precision(
     part = None if data.is_file() else protocol
     source = Source(data, part, fold if part else None, clips, crops, face_models, jobs)
     try:
-        graphs = read_graphs(repository or shipped.model_repository())
-        report, files = _make_and_measure(graphs, source, calibration_clips, speed, out)
+        served = repository or shipped.model_repository()
+        report, files = _make_and_measure(served, source, calibration_clips, speed, out, install)
     except (DatasetError, FaceModelsError, MetricsError, ParityError, SurgeryError) as error:
         raise click.ClickException(str(error)) from error
     except shipped.NotInThisInstallationError as error:
@@ -102,7 +104,7 @@ def precision(
 
 
 def _make_and_measure(
-    graphs: "Mapping[str, ModelProto]", source: "Source", calibration_clips: int, speed: bool, out: Path
+    repository: Path, source: "Source", calibration_clips: int, speed: bool, out: Path, install: bool
 ) -> "tuple[Report, list[Path]]":
     """Writes the variants and the report. Returns: the report, and all written files."""
     from eulernet_build.precision import cost, variants
@@ -111,11 +113,14 @@ def _make_and_measure(
     from eulernet_core.whole_files import write_whole_text
     from eulernet_serving.plan_records import graph_properties
 
+    graphs = variants.read_graphs(repository)
     facts = graph_properties(graphs[variants.CLIP])
     calibration = cost.calibration_clips(source, calibration_clips, int(facts["image_size"]))
     made = variants.make_variants(graphs, calibration)
-    files = variants.write_variants(made, out)
     threshold, costs = cost.measure(cost.crop_models(made[variants.CLIP]), source)
+    variants.record_loss(made, next(each.acer_change for each in costs if each.precision == variants.FOR_CPU))
+    files = variants.write_variants(made, out)
+    installed = variants.install_int8(made, repository) if install else []
     speeds = _speeds(graphs[variants.STEP], made[variants.STEP]) if speed else []
     report = Report(
         weights=facts["weights"],
@@ -132,7 +137,7 @@ def _make_and_measure(
         speeds=tuple(speeds),
     )
     write_whole_text(out / REPORT, report.to_json())
-    return report, [*(path for its in files.values() for path in its.values()), out / REPORT]
+    return report, [*(path for its in files.values() for path in its.values()), *installed, out / REPORT]
 
 
 def _speeds(served: "ModelProto", variants: "Mapping[str, ModelProto]") -> "list[Speed]":

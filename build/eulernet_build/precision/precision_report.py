@@ -8,8 +8,7 @@ from eulernet.evaluation.report_tables import marked
 from eulernet_build.precision.cost import Cost
 from eulernet_build.precision.runtime_speed import Speed
 from eulernet_build.precision.variants import FOR_CPU
-
-MOST_ACER_LOSS = 0.002  # of an int8 variant that may replace fp32
+from eulernet_serving.cpu_precision import MOST_ACER_LOSS
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from eulernet_build.precision.int8 import calibrate, to_int8
 from eulernet_build.surgery import SurgeryError, check_fused, fuse
 from eulernet_core.tensors import CLIP_NETWORK_MODEL, STEP_NETWORK_MODEL
 from eulernet_core.whole_files import write_whole
+from eulernet_serving.cpu_precision import ACER_CHANGE, INT8_GRAPH
 from eulernet_serving.plan_records import graph_properties
 
 STEP, CLIP = STEP_NETWORK_MODEL, CLIP_NETWORK_MODEL
@@ -62,6 +63,20 @@ def make_variants(graphs: Mapping[str, ModelProto], clips: NDArray[np.uint8]) ->
         }
         for name, graph in fused.items()
     }
+
+
+def record_loss(variants: Variants, acer_change: float) -> None:
+    """Writes the measured error of int8.cpu into its graphs; `eulernet serve` reads it before it prefers them."""
+    for its in variants.values():
+        onnx.helper.set_model_props(its[FOR_CPU], {**graph_properties(its[FOR_CPU]), ACER_CHANGE: f"{acer_change:.6f}"})
+
+
+def install_int8(variants: Variants, repository: Path) -> list[Path]:
+    """Puts the int8.cpu graphs beside the served ones of a model repository. Returns: the files."""
+    files = [repository / name / "1" / INT8_GRAPH for name in variants]
+    for path, its in zip(files, variants.values(), strict=True):
+        write_whole(path, its[FOR_CPU].SerializeToString(deterministic=True))
+    return files
 
 
 def write_variants(variants: Variants, out: Path) -> dict[str, dict[str, Path]]:

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""int8 on a CPU: chosen by measured error and processor, overridden, and part of the identity that clients compare."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from eulernet_build.precision.int8 import calibrate, to_int8
+from eulernet_build.precision.variants import CLIP, FOR_CPU, STEP, install_int8, read_graphs, record_loss
+from eulernet_build.surgery import fuse
+from eulernet_core.tensors import CLIP_MODEL, LIVENESS, STREAM_MODEL
+from eulernet_core.weights_label import IDENTITY_PARAMETER
+from eulernet_serving import cpu_precision
+from eulernet_serving.cpu_precision import AUTO, BF16, FP32, INT8, INT8_GRAPH, NEEDED_FEATURES, check_processor
+from eulernet_serving.cpu_repository import GRAPHS, RepositoryError, assemble
+from eulernet_serving.plan_records import precision_of
+from eulernet_serving.runtime import RuntimeSettings, make_runtime
+from eulernet_serving.triton_config import read_config
+
+SHIPPED = Path(__file__).parents[2] / "model_repository"
+SMALL_LOSS = "0.001"
+
+
+def faces() -> np.ndarray:
+    with np.load(SHIPPED / CLIP / "1" / "golden.npz") as golden:
+        return golden["FACE"]
+
+
+@pytest.fixture(scope="module")
+def ranges() -> dict[str, float]:
+    return calibrate(fuse(read_graphs(SHIPPED)[CLIP]), faces()[:1])
+
+
+def with_int8(source: Path, ranges: dict[str, float], loss: str | None) -> Path:
+    """A copy of the sources with int8 graphs beside the served ones."""
+    shutil.copytree(SHIPPED, source)
+    made = {model: {FOR_CPU: to_int8(graph, ranges)} for model, graph in read_graphs(SHIPPED).items()}
+    if loss is not None:
+        record_loss(made, float(loss))
+    assert install_int8(made, source) == [source / model / "1" / INT8_GRAPH for model in (STEP, CLIP)]
+    return source
+
+
+@pytest.fixture(scope="module")
+def source(ranges: dict[str, float], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return with_int8(tmp_path_factory.mktemp("int8") / "source", ranges, SMALL_LOSS)
+
+
+@pytest.fixture
+def vnni(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processor has VNNI, whether or not this one has."""
+    monkeypatch.setattr(cpu_precision, "processor_features", lambda: frozenset({"avx512_vnni"}))
+
+
+@pytest.fixture
+def no_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor without instructions for int8 and bf16."""
+    monkeypatch.setattr(cpu_precision, "processor_features", lambda: frozenset({"avx2"}))
+
+
+def precision(repository: Path) -> str:
+    """Of the identity, which is the same for both ensembles."""
+    configs = [read_config(repository / model / "configs" / "cpu.pbtxt") for model in (CLIP_MODEL, STREAM_MODEL)]
+    (identity,) = {config.parameters[IDENTITY_PARAMETER].string_value for config in configs}
+    _, found = re.fullmatch(r"([0-9a-f]{16}) (\S+)", identity).groups()
+    return found
+
+
+def runtimes(repository: Path) -> set[str]:
+    configs = [read_config(repository / model / "configs" / "cpu.pbtxt") for model in GRAPHS]
+    return {config.parameters["runtime"].string_value for config in configs}
+
+
+def test_int8_is_the_default_where_its_error_is_small(source, vnni, face_models, tmp_path):
+    out = assemble(tmp_path / "out", source, face_models)
+    assert re.fullmatch(r"int8-[0-9a-f]{8}", precision(out))
+    assert runtimes(out) == {"openvino"}
+    for model in GRAPHS:
+        assert precision_of(onnx.load(out / model / "1" / "model.onnx")) == INT8
+        assert not (out / model / "1" / INT8_GRAPH).exists()
+    again = assemble(tmp_path / "again", source, face_models)
+    assert precision(again) == precision(out)
+
+
+@pytest.mark.parametrize("loss", ["0.0021", "nan", None])
+def test_int8_of_a_large_or_unknown_error_serves_only_on_request(loss, ranges, vnni, face_models, tmp_path):
+    source = with_int8(tmp_path / "source", ranges, loss)
+    out = assemble(tmp_path / "out", source, face_models)
+    assert (precision(out), runtimes(out)) == ("fp32", {"mnn"})
+    assert not list(out.glob(f"*/1/{INT8_GRAPH}"))
+    assert precision(assemble(tmp_path / "asked", source, face_models, INT8)).startswith("int8-")
+
+
+def test_a_processor_without_the_instructions_serves_fp32(source, no_features, face_models, tmp_path):
+    assert precision(assemble(tmp_path / "out", source, face_models)) == "fp32"
+    for asked in (INT8, BF16):
+        with pytest.raises(RepositoryError, match=f"{asked}: .*{NEEDED_FEATURES[asked][0]}.*--precision fp32"):
+            assemble(tmp_path / "asked", source, face_models, asked)
+    with pytest.raises(ValueError, match="avx512_vnni"):
+        make_runtime(source / STEP / "1" / INT8_GRAPH, RuntimeSettings("openvino", 1))
+
+
+def test_the_choice_can_be_overridden(source, face_models, tmp_path, monkeypatch):
+    monkeypatch.setattr(cpu_precision, "processor_features", lambda: frozenset({"avx512_vnni", "avx512_bf16"}))
+    plain = assemble(tmp_path / "fp32", source, face_models, FP32)
+    assert (precision(plain), runtimes(plain)) == ("fp32", {"mnn"})
+    brief = assemble(tmp_path / "bf16", source, face_models, BF16)
+    assert (precision(brief), runtimes(brief)) == ("bf16", {"openvino-bf16"})
+    with pytest.raises(RepositoryError, match=r"int4: choose one of auto, fp32, bf16, int8"):
+        assemble(tmp_path / "none", source, face_models, "int4")
+    with pytest.raises(RepositoryError, match=rf"{INT8_GRAPH}: missing; eulernet precision --install"):
+        assemble(tmp_path / "none", SHIPPED, face_models, INT8)
+
+
+def test_another_calibration_is_another_identity(source, ranges, vnni, face_models, tmp_path):
+    wider = with_int8(tmp_path / "wider", {name: 1.1 * value for name, value in ranges.items()}, SMALL_LOSS)
+    found = {precision(assemble(tmp_path / each.name, each, face_models, AUTO)) for each in (source, wider)}
+    assert len(found) == 2
+
+
+def test_int8_of_other_weights_is_refused(source, vnni, face_models, tmp_path):
+    other = shutil.copytree(source, tmp_path / "other")
+    path = other / CLIP / "1" / INT8_GRAPH
+    graph = onnx.load(path)
+    (entry,) = (each for each in graph.metadata_props if each.key == "parameters_sha256")
+    entry.value = "0" * 64
+    onnx.save(graph, path)
+    with pytest.raises(RepositoryError, match=f"{INT8_GRAPH}: of other weights"):
+        assemble(tmp_path / "out", other, face_models, INT8)
+    assert precision(assemble(tmp_path / "out", other, face_models)) == "fp32"
+
+
+def test_int8_scores_near_fp32(source):
+    try:
+        check_processor(INT8)
+    except ValueError as error:
+        pytest.skip(str(error))
+    graphs = [source / CLIP / "1" / name for name in (INT8_GRAPH, "model.onnx")]
+    runners = [make_runtime(path, RuntimeSettings("openvino", 1)) for path in graphs]
+    inputs = {name: np.repeat(runners[0].zeros(name), 1, 0) for name in runners[0].input_names}
+    inputs["FACE"] = faces()[:1]
+    quantized, plain = (run(inputs)[LIVENESS] for run in runners)
+    assert 0 < np.abs(quantized - plain).max() < 0.2
+    with pytest.raises(ValueError, match="mnn"):
+        make_runtime(graphs[0], RuntimeSettings("mnn", 1))
