@@ -47,4 +47,6 @@ async def check(session: Session) -> Health:
     stream_done = time.monotonic()
     if not frame.status.usable and frame.status != Status.NO_FACE:
         raise ServerFailedError(f"{url}: {STREAM_MODEL} rejects a valid picture: {frame.status.label}")
-    return Health(url, version, _MODELS, await session.weights(), clip_done - begun, stream_done - clip_done)
+    model = await session.served()
+    seconds = clip_done - begun, stream_done - clip_done
+    return Health(url, version, _MODELS, model.weights, model.identity, *seconds)

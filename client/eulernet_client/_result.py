@@ -155,6 +155,7 @@ class Health:
         server_version: Triton's version.
         models: the ensembles, all ready.
         weights: label of the weights.
+        identity: hash of the weights and the precision, such as `1a2b3c4d5e6f7a8b int8`.
         clip_s: duration of one clip call.
         stream_s: duration of one stream frame.
     """
@@ -163,5 +164,6 @@ class Health:
     server_version: str
     models: tuple[str, ...]
     weights: str
+    identity: str
     clip_s: float
     stream_s: float

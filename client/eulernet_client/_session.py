@@ -85,7 +85,7 @@ class Session:
         self.endpoints = Endpoints(connection.urls)
         self._identities = Identities(self.endpoints)
         self._probes = [PortProbe(connection, url) for url in connection.urls]
-        self._weights: str | None = None
+        self._served: ServedModel | None = None
 
     async def score(self, path: str | Path, clips: int, keep_jpegs: bool) -> VideoResult:
         """See Client.score."""
@@ -111,16 +111,19 @@ class Session:
 
     async def weights(self) -> str:
         """See Client.weights."""
-        if self._weights is None:
+        return (await self.served()).weights
+
+    async def served(self) -> ServedModel:
+        """Label and identity of the served weights, asked for once; "unknown" for what the server does not report."""
+        if self._served is None:
             known = self._identities.any()
             try:
-                model = known or served_model(await self._query("get_model_config", CLIP_MODEL))
-                self._weights = model.weights
+                self._served = known or served_model(await self._query("get_model_config", CLIP_MODEL))
             except RequestRefusedError:
-                self._weights = WEIGHTS_UNKNOWN
+                self._served = ServedModel()
             except ServerError:
-                return WEIGHTS_UNKNOWN
-        return self._weights
+                return ServedModel()
+        return self._served
 
     async def served_model(self, endpoint: int) -> ServedModel:
         """Label and identity of one server; "unknown" if it does not report them.
@@ -195,7 +198,7 @@ class Session:
         return Answer(result, endpoint, time.monotonic() - begun)
 
     async def _result(self, scores: SourceScores) -> VideoResult:
-        known = self._weights or WEIGHTS_UNKNOWN
+        known = self._served.weights if self._served else WEIGHTS_UNKNOWN
         ask = scores.scored and self.connection.retry
         return scores.result(await self.weights() if ask else known)
 

@@ -54,7 +54,8 @@ SECONDS = Finite(min=0, max=LONGEST_S, min_open=True)
 WAIT_SECONDS = Finite(min=0, max=LONGEST_S)
 
 
-def _headers(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+def header_options(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+    """Callback of an option with NAME=VALUE that may be repeated. Raises: click.BadParameter."""
     pairs = [value.partition("=") for value in values]
     for key, equals, _ in pairs:
         if not equals or not key:
@@ -103,7 +104,12 @@ def server_options(timeout_s: float, *, several_urls: bool = True, timeout_help:
             "--tls-server-name", metavar="NAME", help="Use TLS; name in the server's certificate. [default: its host]"
         ),
         click.option(
-            "--header", "headers", multiple=True, callback=_headers, metavar="NAME=VALUE", help="gRPC header to send."
+            "--header",
+            "headers",
+            multiple=True,
+            callback=header_options,
+            metavar="NAME=VALUE",
+            help="gRPC header to send.",
         ),
         click.option(
             "--token-file",

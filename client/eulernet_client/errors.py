@@ -19,7 +19,9 @@ EulerNetError
 │   ├── TableError              the table can't be written
 │   ├── JournalError            an earlier run's journal can't be continued
 │   │   └── OtherWeightsError   its scores are another model's
-│   └── BatchStoppedError       start again to continue
+│   ├── BatchStoppedError       start again to continue
+│   ├── RayClusterError         Ray is missing, or there is no cluster to use
+│   └── WorkerDiedError         the Ray worker that read a source died, each time
 ├── PerfAnalyzerError           Triton's own load tester is missing, or failed
 ├── CredentialsError            a certificate, a key or a token can't be used
 ├── ClientStateError            a client that is closed, or used in another process or event loop
@@ -69,6 +71,7 @@ __all__ = [
     "NotAVideoError",
     "OtherWeightsError",
     "PerfAnalyzerError",
+    "RayClusterError",
     "RequestRefusedError",
     "RequestTimeoutError",
     "ResponseError",
@@ -84,6 +87,7 @@ __all__ = [
     "TruncatedVideoError",
     "UndecodableError",
     "UnreadableFileError",
+    "WorkerDiedError",
 ]
 
 
@@ -136,6 +140,14 @@ class OtherWeightsError(JournalError):
 
 class BatchStoppedError(BatchError):
     """The run ended before every source was scored. The scores so far are kept; start again to continue."""
+
+
+class RayClusterError(BatchError):
+    """Ray is not installed, or no Ray cluster can be used."""
+
+
+class WorkerDiedError(BatchError):
+    """The Ray worker that read this source ended without an answer, and so did those that tried again."""
 
 
 class PerfAnalyzerError(EulerNetError):

@@ -40,6 +40,15 @@ if TYPE_CHECKING:
 @click.option(
     "--concurrency", type=click.IntRange(min=1), show_default="8 a server", help="With --out: clips in flight at once."
 )
+@click.option(
+    "--ray", "on_ray", is_flag=True, help="With --out: read the sources on a Ray cluster. --jobs: most actors at once."
+)
+@click.option(
+    "--ray-address",
+    metavar="ADDRESS",
+    show_default="$RAY_ADDRESS, or auto",
+    help="With --ray: host:port of the cluster's head; auto: the cluster of this machine; local: start Ray here.",
+)
 def score(
     paths: Sequence[str],
     as_json: bool,
@@ -48,6 +57,8 @@ def score(
     out: Path | None,
     jobs: int | None,
     concurrency: int | None,
+    on_ray: bool,
+    ray_address: str | None,
     **server: Any,
 ) -> None:
     """Score videos and folders: live or attack.
@@ -58,9 +69,12 @@ def score(
     With --out, archives of any size are scored into a table, with bounded memory. A source that can't be scored gets a
     row with its error. FILE.journal.jsonl beside the table records the scored sources: an interrupted run continues
     when it is started again, and a later run scores only new and changed sources. --json then prints the run's summary.
+    With --ray, the workers of a Ray cluster read the sources, under the same paths; the table is written here.
 
     Exit status: 0 every source was scored, 1 a source was not, 2 wrong usage.
     """
+    if ray_address is not None and not on_ray:
+        raise click.UsageError("--ray-address needs --ray")
     if out is not None:
         if report is not None:
             raise click.UsageError("--report holds every picture in memory; give --out or --report")
@@ -68,10 +82,10 @@ def score(
         client = connect("AsyncClient", **server)
         from eulernet_client.batch.table_command import score_to_table
 
-        score_to_table(paths, out, given, as_json, client)
+        score_to_table(paths, out, given, as_json, client, ray=(ray_address,) if on_ray else None)
         return
-    if jobs is not None or concurrency is not None:
-        raise click.UsageError("--jobs and --concurrency need --out")
+    if jobs is not None or concurrency is not None or on_ray:
+        raise click.UsageError("--jobs, --concurrency and --ray need --out")
     if report is not None and not Path(report).absolute().parent.is_dir():
         raise click.BadParameter(f"{report}: its folder does not exist; make it first", param_hint="--report")
     _score_and_print(paths, as_json, report, clips, server)

@@ -61,6 +61,6 @@ def _print(health: Health) -> None:
     click.echo(f"healthy: {health.url}")
     click.echo(f"  server   Triton {health.server_version}")
     click.echo(f"  models   {', '.join(health.models)} ready")
-    click.echo(f"  weights  {shown(health.weights)}")
+    click.echo(f"  weights  {shown(health.weights)} ({shown(health.identity)})")
     click.echo(f"  clip     {1000 * health.clip_s:.1f} ms for 4 frames")
     click.echo(f"  stream   {1000 * health.stream_s:.1f} ms a frame")

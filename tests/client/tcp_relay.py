@@ -7,20 +7,26 @@ import threading
 
 
 class Relay:
-    """Listens on a port of its own from the start.
+    """Listens on a port of its own from the start, or on a Unix socket at `path`, which other network namespaces reach.
 
     `cut_after`: cut when so many more bytes have gone to the server; None: never.
     """
 
-    def __init__(self, target):
+    def __init__(self, target, path=None):
         self._target, self._up = target, True
         self._lock = threading.Lock()
         self._open = set()
         self._flows = threading.Event()
         self._flows.set()
         self.cut_after = None
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        if path is None:
+            self._listener = socket.create_server(("127.0.0.1", 0))
+            self.url = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        else:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(str(path))
+            self._listener.listen()
+            self.url = f"unix:{path}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self):
@@ -63,7 +69,11 @@ class Relay:
                     near.close()
                     continue
                 host, port = self._target.split(":")
-                far = socket.create_connection((host, int(port)))
+                try:
+                    far = socket.create_connection((host, int(port)))
+                except OSError:
+                    near.close()  # the server is dead
+                    continue
                 self._open |= {near, far}
             threading.Thread(target=self._pump, args=(near, far, True), daemon=True).start()
             threading.Thread(target=self._pump, args=(far, near, False), daemon=True).start()

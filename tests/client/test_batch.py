@@ -202,9 +202,9 @@ def test_killed_runs_continue_without_losing_or_repeating(server, archive, tmp_p
 def test_sources_are_read_ahead_of_the_server_within_bounds(server, archive, tmp_path, monkeypatch):
     alive, most = [], 0
 
-    def counted(path, clips):
+    def counted(path, clips, threads):
         nonlocal most
-        for clip in read(path, clips):
+        for clip in read(path, clips, threads):
             alive.extend(weakref.ref(frame) for frame in clip.frames)
             most = max(most, sum(ref() is not None for ref in alive))
             yield clip

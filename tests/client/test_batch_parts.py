@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from eulernet_client import AsyncClient
+from eulernet_client._requests import ServedModel
 from eulernet_client.batch import COLUMNS, Settings, Summary, score_batch
 from eulernet_client.batch.journal import Journal, fingerprint
 from eulernet_client.batch.progress import BatchProgress, rate_text
@@ -68,7 +69,8 @@ def _from_csv(name, value):
 
 
 def row_named(path, **changes):
-    return {**error_row(path, NoFaceError(f"{path}: frame 0: no face found"), None, "untrained", 0.1234), **changes}
+    row = error_row(path, NoFaceError(f"{path}: frame 0: no face found"), None, "untrained", 0.1234)
+    return {**dict.fromkeys(COLUMNS), **row, "identity": "0123456789abcdef fp32", **changes}
 
 
 WEIRD = ["plain.mp4", "-dash.mp4", "=1+1.mp4", "@x.mp4", 'a "quoted", name\n.mp4', "esc\x1b[31m.mp4", "Größe/顔.mp4"]
@@ -168,7 +170,9 @@ async def test_table_of_unknown_origin_is_not_replaced(tmp_path):
 
 
 def journal_at(path, **changes):
-    return Journal(path, **{"weights": "untrained", "clips": 1, **changes})
+    model = {"weights": "untrained", "identity": "0123456789abcdef fp32"}
+    model |= {name: changes.pop(name) for name in set(changes) & set(model)}
+    return Journal(path, ServedModel(**model), changes.get("clips", 1))
 
 
 def scored(path, final=True):
@@ -209,6 +213,7 @@ def test_journal_cuts_off_a_broken_end(tmp_path, torn):
     ("changes", "kind", "fields"),
     [
         ({"weights": "other"}, OtherWeightsError, "j: .*'untrained'.*'other'.*--out"),
+        ({"identity": "0123456789abcdef int8"}, OtherWeightsError, "j: .*abcdef fp32.*abcdef int8.*--out"),
         ({"clips": 3}, JournalError, "j: .*--clips 1.*--clips 3.*--out"),
     ],
 )
@@ -227,9 +232,13 @@ def test_journal_of_other_settings_is_refused_and_untouched(tmp_path, changes, k
         ("my notes\n", "j: .*--out"),
         ('{"a": 1}\n', "j: .*--out"),
         ("7", "j: .*--out"),
-        ('{"eulernet_journal": 99, "weights": "", "clips": 1}\n', "j: .*99.* 2 .*--out"),
-        ('{"eulernet_journal": 1, "weights": "untrained", "clips": 1}\n', "j: .*format 1.* 2 .*--out"),
-        ('{"eulernet_journal": 2, "weights": "untrained", "clips": 1}\n', "j: line 1 is damaged.*--out"),
+        ('{"eulernet_journal": 99, "weights": "", "clips": 1}\n', "j: .*99.* 3 .*--out"),
+        ('{"eulernet_journal": 2, "weights": "untrained", "clips": 1}\n', "j: .*format 2.* 3 .*--out"),
+        ('{"eulernet_journal": 3, "weights": "untrained", "clips": 1}\n', "j: not a journal.*--out"),
+        (
+            '{"eulernet_journal": 3, "weights": "untrained", "identity": "0123456789abcdef fp32", "clips": 1}\n',
+            "j: line 1 is damaged.*--out",
+        ),
     ],
 )
 def test_another_kind_of_file_is_refused_and_untouched(tmp_path, text, fields):
@@ -410,11 +419,11 @@ def test_rates(per_s, text):
 
 
 def test_summary_text():
-    summary = Summary("t.csv", "untrained", seconds=2.0)
+    summary = Summary("t.csv", "untrained", "0123456789abcdef fp32", seconds=2.0)
     for row in [row_named("a.mp4"), row_named("b.mp4"), row_named("c.mp4", verdict="live")]:
         summary.count(row)
     assert summary_text(summary).splitlines() == [
-        "weights: untrained (verdicts mean nothing yet)",
+        "weights: untrained (0123456789abcdef fp32): verdicts mean nothing yet",
         "t.csv: 3 rows: 1 live, 0 attack, 2 not scored",
         "not scored: 2 NoFaceError",
         "this run: nothing new to score",

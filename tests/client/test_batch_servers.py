@@ -10,6 +10,7 @@ import time
 import pytest
 
 from eulernet_client import AsyncClient
+from eulernet_client._requests import ServedModel
 from eulernet_client.batch import Settings, score_batch, weights
 from eulernet_client.batch.archive_run import journal_path
 from eulernet_client.batch.journal import Journal
@@ -52,8 +53,9 @@ def rows_of(out):
     return [json.loads(line) for line in out.read_text().splitlines()]
 
 
-def weights_of(out):
-    return json.loads(journal_path(out).read_bytes().splitlines()[0])["weights"]
+def model_of(out):
+    head = json.loads(journal_path(out).read_bytes().splitlines()[0])
+    return ServedModel(head["weights"], head["identity"])
 
 
 def final_keys_in(journal):
@@ -146,7 +148,9 @@ def test_one_table_does_not_mix_two_models(server, other_server, archive, tmp_pa
         score([server.url, other_server.url], sources, out)
     assert (out.read_bytes(), journal_path(out).read_bytes()) == before
     score([server.url, NOWHERE], sources, out)
-    assert {row["weights"] for row in rows_of(out)} == {weights_label}
+    rows = rows_of(out)
+    assert {(row["weights"], row["identity"]) for row in rows} == {(weights_label, model_of(out).identity)}
+    assert re.fullmatch(r"[0-9a-f]{16} (fp32|bf16|int8-[0-9a-f]{8})", rows[0]["identity"])
 
 
 @pytest.mark.parametrize("check_s", [0.1, 1e6])  # in the middle; at the end alone
@@ -160,7 +164,7 @@ async def test_model_replaced_during_a_run(server, other_server, archive, tmp_pa
         with pytest.raises(OtherWeightsError, match="'other'.*--out"):
             await batch(relay.url, sources, out, seen, concurrency=1)
     assert (seen.before, seen.count <= 18) == (2, True)
-    with Journal(journal_path(out), weights=weights_of(out), clips=1) as journal:
+    with Journal(journal_path(out), model_of(out), clips=1) as journal:
         assert {str(source) for source in sources[:2]} <= set(journal.entries)
         assert len(journal.entries) <= 2 + (0 if check_s > 1 else 5), "none that the other model may have scored"
     seen = Seen()

@@ -6,6 +6,7 @@ import inspect
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -212,6 +213,7 @@ async def test_both_clients_report_the_same_health(server, client, weights_label
         for health in (client.check(), await other.check()):
             assert (health.url, health.models) == (server.url, ("antispoof", "antispoof_clip"))
             assert (health.server_version, health.weights) == ("2.51.0", weights_label)
+            assert re.fullmatch(r"[0-9a-f]{16} (fp32|bf16|int8-[0-9a-f]{8})", health.identity)
             assert min(health.clip_s, health.stream_s) > 0
         assert await other.ready("antispoof")
 
@@ -296,6 +298,7 @@ def test_verdicts_of_the_demo_clips(client, demo_clips):
 
 def test_status_command(server, weights_label):
     well = run("status", url=server.url)
+    assert re.search(r"weights  .* \([0-9a-f]{16} (fp32|bf16|int8-[0-9a-f]{8})\)\n", well.stdout)
     assert well.returncode == 0
     assert "Triton 2.51.0" in well.stdout
     assert weights_label in well.stdout

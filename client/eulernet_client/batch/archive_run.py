@@ -6,14 +6,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from eulernet_client._requests import ServedModel
 from eulernet_client.aio import AsyncClient
 from eulernet_client.batch.journal import Journal, fingerprint
-from eulernet_client.batch.pipeline import Pipeline, Settings
+from eulernet_client.batch.pipeline import Pipeline, Settings, Take
 from eulernet_client.batch.row import Row, Scored
 from eulernet_client.batch.score_table import check_table, write_table
 from eulernet_client.batch.weights import WeightsGuard, served_model
@@ -24,6 +25,7 @@ from eulernet_client.errors import (
     ServerUnavailableError,
     TableError,
 )
+from eulernet_core.weights_label import WEIGHTS_UNKNOWN
 
 MOST_SERVER_ERRORS = 20  # in a row; as many are not the fault of single sources
 
@@ -38,6 +40,22 @@ class Watcher(Protocol):
         """One more source is finished; `failed`: it has no score."""
 
 
+class Engine(Protocol):
+    """Scores the sources of a batch."""
+
+    async def run(self, sources: Iterable[Path], take: Take) -> None:
+        """Passes each finished source to `take` once, in any order. An exception of `take` stops the engine."""
+
+
+# An engine for an open client, the settings, and the model that all servers have.
+EngineMaker = Callable[[AsyncClient, Settings, ServedModel], Engine]
+
+
+def local_engine(client: AsyncClient, settings: Settings, model: ServedModel) -> Engine:
+    """Threads of this process read and decode."""
+    return Pipeline(client, settings, model.weights)
+
+
 @dataclass
 class Summary:
     """Contents of the table, and this run's share of the work.
@@ -45,6 +63,7 @@ class Summary:
     Attributes:
         out: path of the table.
         weights: label of the weights.
+        identity: their hash, and the precision in which the server computes them.
         live, attack, not_scored: number of rows of each kind.
         errors: number of rows by type of error.
         passed_over: number of files and folders without a row, by reason; filled by the command.
@@ -55,6 +74,7 @@ class Summary:
 
     out: str
     weights: str
+    identity: str = WEIGHTS_UNKNOWN
     live: int = 0
     attack: int = 0
     not_scored: int = 0
@@ -104,6 +124,7 @@ async def score_batch(
     out: str | Path,
     settings: Settings | None = None,
     watcher: Watcher | None = None,
+    engine: EngineMaker = local_engine,
 ) -> Summary:
     """Scores sources into a table with one row each, and continues an earlier run that ended early for any reason.
 
@@ -117,11 +138,13 @@ async def score_batch(
         out: path of the table, .parquet, .csv or .jsonl.
         settings: clips of each source, and limits of parallel work.
         watcher: receives the progress.
+        engine: where sources are read; on a Ray cluster with `ray_engine()` of `eulernet_client.batch.ray_engine`.
 
     Raises:
         TableError, JournalError: before any source is scored.
         OtherWeightsError: the journal, or one of several servers, has other weights.
         BatchStoppedError: the server is unavailable or fails every request; start again to continue.
+        RayClusterError: with `ray_engine`, there is no cluster to use.
         ServerError: no server answers at the start.
     """
     out, settings = Path(out), settings or Settings()
@@ -129,14 +152,15 @@ async def score_batch(
     if out.exists() and not journal_path(out).exists():
         raise TableError(f"{out}: exists, without a journal beside it to continue; choose another --out")
     model = await served_model(client)
+    scoring = engine(client, settings, model)
     by_key = {_key(source): source for source in sources}
-    with Journal(journal_path(out), weights=model.weights, clips=settings.clips) as journal:
+    with Journal(journal_path(out), model, settings.clips) as journal:
         todo = [key for key, source in by_key.items() if not _done(journal, key, source)]
         guard = WeightsGuard(client, journal, model)
-        batch = _Batch(client, journal, watcher, guard, Summary(str(out), model.weights), len(todo))
+        batch = _Batch(client, journal, watcher, guard, Summary(str(out), model.weights, model.identity), len(todo))
         if watcher is not None:
             watcher.begin(len(by_key), len(by_key) - len(todo))
-        await batch.run([by_key[key] for key in todo], settings)
+        await batch.run([by_key[key] for key in todo], scoring)
         write_table(out, batch.rows(by_key))
     return batch.summary
 
@@ -168,11 +192,10 @@ class _Batch:
         self._guard = guard
         self._failures = 0  # server errors since the last source that had none
 
-    async def run(self, todo: Sequence[Path], settings: Settings) -> None:
+    async def run(self, todo: Sequence[Path], engine: Engine) -> None:
         """Scores the sources that are left."""
         begun = time.monotonic()
-        pipeline = Pipeline(self._client, settings, self.summary.weights)
-        scoring = asyncio.create_task(pipeline.run(todo, self._take))
+        scoring = asyncio.create_task(engine.run(todo, self._take))
         guarding = asyncio.create_task(self._guard.watch())
         try:
             await asyncio.wait({scoring, guarding}, return_when=asyncio.FIRST_COMPLETED)
@@ -189,7 +212,7 @@ class _Batch:
     def rows(self, by_key: dict[str, Path]) -> Iterator[Row]:
         """The table's rows, one at a time, counted into the summary."""
         for key, source in by_key.items():
-            row = {**self._journal.row(key), "path": str(source)}
+            row = {**self._journal.row(key), "path": str(source), "identity": self._journal.model.identity}
             self.summary.count(row)
             yield row
 

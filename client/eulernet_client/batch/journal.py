@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Journal of a batch: a file beside the table, with a line of JSON for each finished source.
 
-The first line names the weights and the clips of each source. A line is written by one call and never changed. It ends
-with a checksum of itself and of the line before, which finds lines that were changed, lost or added. A run that is
-killed leaves at most one broken line, at the end; opening the journal cuts it off, and its source is scored again.
+The first line names the weights, their precision and the clips of each source. A line is written by one call and never
+changed. It ends with a checksum of itself and of the line before, which finds lines that were changed, lost or added. A
+run that is killed leaves at most one broken line, at the end; opening the journal cuts it off, and its source is scored
+again.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ import os
 import stat
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from eulernet_client._requests import ServedModel
 from eulernet_client.batch.row import Row, Scored
 from eulernet_client.errors import JournalError, OtherWeightsError
 from eulernet_client.media_kinds import is_frame_name
 
-FORMAT = 2
+FORMAT = 3
 LONGEST_HEAD = 1 << 16  # bytes of the first line; another kind of file may have no line breaks
 SUM_DIGITS = 16
 SYNC_S = 5.0  # a kill loses nothing; a power failure loses up to this many seconds of scores
@@ -61,19 +64,19 @@ class Journal:
 
     Args:
         path: the file.
-        weights: label of the served weights.
+        model: label and identity of the served weights.
         clips: clips of each source.
 
     Raises:
-        OtherWeightsError: its scores are of other weights.
+        OtherWeightsError: its scores are of other weights, or of another precision.
         JournalError: another run has it open, it has other settings, it is not a journal or a link to one, a line is
             damaged or was edited, or it can't be opened.
     """
 
-    def __init__(self, path: Path, *, weights: str, clips: int) -> None:
-        self.path = path
+    def __init__(self, path: Path, model: ServedModel, clips: int) -> None:
+        self.path, self.model = path, model
         self.entries: dict[str, Entry] = {}
-        self._head = {"eulernet_journal": FORMAT, "weights": weights, "clips": clips}
+        self._head = {"eulernet_journal": FORMAT, **asdict(model), "clips": clips}
         self._synced = time.monotonic()
         self._sum = ""
         self._file = _opened(path)
@@ -174,18 +177,19 @@ class Journal:
     def _compare(self, first: bytes) -> None:
         try:
             head = json.loads(first)
-            version, weights, clips = head["eulernet_journal"], head["weights"], head["clips"]
+            version, clips = head["eulernet_journal"], head["clips"]
+            model = ServedModel(head["weights"], head["identity"]) if version == FORMAT else None
         except (ValueError, KeyError, TypeError) as error:
             raise JournalError(f"{self.path}: not a journal of scores; move it away or choose another --out") from error
         again = f"choose another --out, or delete {self.path} and its table to score everything again"
-        if version != FORMAT:
+        if model is None:
             raise JournalError(
                 f"{self.path}: a journal of format {version}, this version continues format {FORMAT} only; {again}"
             )
-        if weights != self._head["weights"]:
+        if model != self.model:
             raise OtherWeightsError(
-                f"{self.path}: its scores are of the weights {weights!r}, the server has {self._head['weights']!r}; "
-                f"a table holds the scores of one model: {again}"
+                f"{self.path}: its scores are of the weights {model.described}, the server has {self.model.described}; "
+                f"a table holds the scores of one model in one precision: {again}"
             )
         if clips != self._head["clips"]:
             raise JournalError(

@@ -49,6 +49,11 @@ class Settings:
             if value < 1:
                 raise ValueError(f"{name}={value}: must be at least 1")
 
+    @property
+    def decoder_threads(self) -> int:
+        """Of each video's decoder: together with the other jobs' no more than there are cores."""
+        return max(1, cores() // self.jobs)
+
 
 class Pipeline:
     """Scores sources on the running event loop.
@@ -82,9 +87,10 @@ class Pipeline:
 
     async def _work(self, coming: Iterator[Path], take: Take) -> None:
         for path in coming:
-            take(path, await self._score(path))
+            take(path, await self.score(path))
 
-    async def _score(self, path: Path) -> Scored:
+    async def score(self, path: Path) -> Scored:
+        """Scores one source, within the limits of all sources that are scored at once. Raises no error of a source."""
         source = _Source(path)
         try:
             async with self._reading:
@@ -102,7 +108,7 @@ class Pipeline:
 
     async def _read(self, source: _Source) -> None:
         source.mark = await self._in_thread(fingerprint, source.path)
-        clips = iter_clips(source.path, self._settings.clips)
+        clips = iter_clips(source.path, self._settings.clips, self._settings.decoder_threads)
         while True:
             begun = time.monotonic()
             clip = await self._in_thread(next, clips, None)

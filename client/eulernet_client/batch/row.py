@@ -17,7 +17,7 @@ from eulernet_client.errors import (
 from eulernet_core.status import Status
 
 Kind = Literal["text", "texts", "number", "numbers", "count"]
-Row = dict[str, Any]  # keys: COLUMNS; values: plain, as in JSON
+Row = dict[str, Any]  # keys: COLUMNS, without `identity` in a journal, whose head has it; values: plain, as in JSON
 
 # In the table's order. A source that was not scored has an error instead of verdict, liveness and box.
 COLUMNS: dict[str, Kind] = {
@@ -32,6 +32,7 @@ COLUMNS: dict[str, Kind] = {
     "error_type": "text",
     "error": "text",
     "weights": "text",  # label of the served weights
+    "identity": "text",  # their hash, and the precision in which they are computed
     "seconds": "number",  # reading, decoding and waiting for the server
 }
 

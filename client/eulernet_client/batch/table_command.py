@@ -7,16 +7,24 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 
 import click
 
 from eulernet_client.aio import AsyncClient
-from eulernet_client.batch.archive_run import Summary, journal_path, passed_over_path, score_batch
+from eulernet_client.batch.archive_run import (
+    EngineMaker,
+    Summary,
+    journal_path,
+    local_engine,
+    passed_over_path,
+    score_batch,
+)
 from eulernet_client.batch.pipeline import Settings
 from eulernet_client.batch.progress import BatchProgress
 from eulernet_client.batch.score_table import check_table
-from eulernet_client.errors import EulerNetError, TableError
+from eulernet_client.errors import EulerNetError, RayClusterError, TableError
 from eulernet_client.source_search import PassedOver, passed_over_lines, reason_counts, search_sources
 from eulernet_client.terminal_output import PatientConsole, output_errors, shown
 from eulernet_core.weights_label import weights_warning
@@ -31,6 +39,7 @@ def score_to_table(
     given: Mapping[str, int | None],
     as_json: bool,
     client: AsyncClient,
+    ray: tuple[str | None] | None = None,
 ) -> None:
     """Runs the command.
 
@@ -40,17 +49,21 @@ def score_to_table(
         given: fields of Settings; None for the default.
         as_json: print the summary as JSON.
         client: a client, opened here.
+        ray: the value of --ray-address; None without --ray.
     """
     try:
         check_table(out)
     except TableError as error:
         raise click.BadParameter(str(error), param_hint="--out") from error
+    engine = local_engine if ray is None else _on_ray(ray[0], given.get("jobs"))
     chosen = {name: value for name, value in given.items() if value is not None}
     settings = Settings(**{"concurrency": CONCURRENCY * len(client.urls), **chosen})
     found = search_sources(*paths)
     try:
-        with BatchProgress(PatientConsole(stderr=True)) as progress:
-            summary = asyncio.run(_score(client, found.sources, out, settings, progress))
+        # Ray prints about dead workers on the standard output, which is for the summary.
+        quiet = nullcontext() if ray is None else redirect_stdout(sys.stderr)
+        with BatchProgress(PatientConsole(stderr=True)) as progress, quiet:
+            summary = asyncio.run(_score(client, found.sources, out, settings, progress, engine))
     except EulerNetError as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
@@ -67,10 +80,24 @@ def score_to_table(
 
 
 async def _score(
-    client: AsyncClient, sources: Sequence[Path], out: Path, settings: Settings, progress: BatchProgress
+    client: AsyncClient,
+    sources: Sequence[Path],
+    out: Path,
+    settings: Settings,
+    progress: BatchProgress,
+    engine: EngineMaker,
 ) -> Summary:
     async with client:
-        return await score_batch(client, sources, out, settings, progress)
+        return await score_batch(client, sources, out, settings, progress, engine)
+
+
+def _on_ray(address: str | None, workers: int | None) -> EngineMaker:
+    from eulernet_client.batch.ray_engine import ray_engine
+
+    try:
+        return ray_engine(address, workers)
+    except RayClusterError as error:
+        raise click.BadParameter(str(error), param_hint="--ray") from error
 
 
 def _passed_over(passed_over: Sequence[PassedOver], out: Path) -> list[PassedOver]:
@@ -94,7 +121,8 @@ def passed_over_text(passed_over: Sequence[PassedOver], out: Path) -> list[str]:
 def summary_text(summary: Summary) -> str:
     """The summary as a few lines of text."""
     warning = weights_warning(summary.weights)
-    lines = [f"weights: {shown(summary.weights)}" + (f" ({warning})" if warning else "")]
+    weights = f"weights: {shown(summary.weights)} ({shown(summary.identity)})"
+    lines = [f"{weights}: {warning}" if warning else weights]
     total = summary.live + summary.attack + summary.not_scored
     lines.append(
         f"{summary.out}: {total:,} rows: {summary.live:,} live, {summary.attack:,} attack, "

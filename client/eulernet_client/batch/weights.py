@@ -30,14 +30,14 @@ async def served_model(client: AsyncClient) -> ServedModel:
     if not models and failure is not None:
         raise failure
     if len(set(models.values())) > 1:
-        each = ", ".join(f"{url} has {described(model)}" for url, model in models.items())
+        each = ", ".join(f"{url} has {model.described}" for url, model in models.items())
         raise OtherWeightsError(f"the servers' weights differ ({each}); name servers of one model")
     return next(iter(models.values()))
 
 
 def described(model: ServedModel) -> str:
     """The label in quotes, and the identity."""
-    return f"{model.weights!r} ({model.identity})"
+    return model.described
 
 
 class WeightsGuard:
@@ -74,6 +74,6 @@ class WeightsGuard:
         if now != self._model:
             self._journal.void([*asked_of, *self._unsure])
             raise OtherWeightsError(
-                f"the server's weights were {described(self._model)} and are now {described(now)}; the scores since "
+                f"the server's weights were {self._model.described} and are now {now.described}; the scores since "
                 "the last check are withdrawn. Choose another --out for the new weights, or start again with the old"
             )
