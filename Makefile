@@ -9,7 +9,7 @@ CPP := $(wildcard plugins/diirf/*.cpp plugins/diirf/*.cu plugins/diirf/*.cuh plu
 PARALLEL := -n 2 --dist loadfile
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo serve perf bench scaling tuning fuzz leaks real-check test test-fast test-all check format docs wheel export plugin engines-check gpu-check image-check clean
+.PHONY: help demo serve console perf bench scaling tuning fuzz leaks real-check test test-fast test-all check format docs wheel export plugin engines-check gpu-check gpu-all image-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ demo: .venv/serve.stamp ## score three clips on the real server (no GPU, no Dock
 
 serve: .venv/serve.stamp ## run the embedded server on loopback until Ctrl-C
 	$(BIN)/eulernet serve
+
+console: .venv/console.stamp ## serve, and open the console in the browser: camera, files, the server's state; until Ctrl-C
+	$(BIN)/eulernet serve -- $(BIN)/eulernet console --open
 
 perf: .venv/perf.stamp ## Triton's perf_analyzer and the load tester by turns on the embedded server; report in out/perf
 	$(BIN)/eulernet demo-clips --out out/demo/clips
@@ -82,6 +85,9 @@ engines-check: .venv/test.stamp ## build all plans for six kinds of GPU with Ten
 gpu-check: ## check kernels and plans on this machine's GPU: results, sanitizer, speed (docs/gpu.md)
 	$(BIN)/eulernet gpu-check
 
+gpu-all: ## gpu-check, then the GPU server: golden answers, throughput, p99 beside the CPU's and FastAPI; writes docs/gpu.md
+	$(BIN)/python -m benchmarks.gpu all --out out/gpu --docs docs
+
 image-check: .venv/test.stamp ## build and run the CPU image with podman, as root; skips with the reason where it can't
 	$(BIN)/python -m deploy.image.image_check
 
@@ -93,6 +99,10 @@ clean: ## remove .venv and out
 	@PYTHONPATH=core:serving $(PYTHON) -m eulernet_serving.triton_wheel
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) --editable '.[serve,client]'
+	touch $@
+
+.venv/console.stamp: .venv/serve.stamp
+	$(PIP) --editable '.[serve,client,console]'
 	touch $@
 
 .venv/perf.stamp: .venv/serve.stamp

@@ -20,7 +20,7 @@ from eulernet.learning.settings import Settings, read_settings
 from eulernet_core import shipped
 from eulernet_serving.triton_config import read_config
 
-EMBEDDED, PRODUCTION = "configs/cpu.pbtxt", "config.pbtxt"
+EMBEDDED, PRODUCTION, GPU_PIP = "configs/cpu.pbtxt", "config.pbtxt", "configs/gpu_pip.pbtxt"
 # Who reads a variable, and for what.
 VARIABLES = {
     "EULERNET_URL": "Address host:port of the server, or several with a space between, for every command with `--url`. "
@@ -31,6 +31,8 @@ VARIABLES = {
     "EULERNET_LOG_FORMAT": "Format of the served stages' log: `text` (default) or `json`.",
     "EULERNET_CONTROL_FOLDER": "Folder in which a file `draining` makes the served stages refuse new streams. "
     "`eulernet serve` sets it for its stages.",
+    "EULERNET_GPU_DEVICE": "Device of `eulernet serve --gpu`: `cuda` (default), or `cpu`, for tests without a GPU: "
+    "torch and DALI run on the CPU in its place.",
     "EULERNET_KEY": "Key of the closed APIs on a GPU node, in the command from `eulernet repository --target gpu`.",
     "XDG_CACHE_HOME": "Parent of the cache folder `eulernet`, which keeps the face models. Default: `~/.cache`.",
 }
@@ -49,6 +51,10 @@ parameters { key: "threads" value { string_value: "1" } }
 
 An unknown name or a value of another type is an error: the model does not load. The columns *embedded* and *GPU node*
 show the shipped value; a dash means the default, or a stage in another backend.
+"""
+_GPU_STAGES = """### Stages of `eulernet serve --gpu`
+
+They read `model_repository/MODEL/configs/gpu_pip.pbtxt`. The locating stages have the parameters above.
 """
 _RECIPES = """## Training recipes
 
@@ -91,6 +97,7 @@ def configuration_page() -> str:
     """The page."""
     models = served_models()
     parts = [_INTRODUCTION, *(_model_section(model) for model in models if model.settings)]
+    parts += [_GPU_STAGES, _gpu_stages_table()]
     parts += ["### Batching and instances", _scheduling_table(models)]
     parts += [_RECIPES, *_recipe_tables()]
     parts += [_ENVIRONMENT, table(["variable", "meaning"], [[code(name), text] for name, text in VARIABLES.items()])]
@@ -108,21 +115,22 @@ def notes_of(kind: type) -> dict[str, str]:
     return notes
 
 
-def _settings_of(folder: Path) -> type | None:
-    """The class whose fields the stage of a model reads, found through `model.py` and the stage's module."""
-    model = folder / "1" / "model.py"
+def _settings_of(folder: Path, file: str = "model.py") -> type | None:
+    """The class whose fields the stage of a model reads, found through the model's file and the stage's module."""
+    model = folder / "1" / file
     if not model.is_file():
         return None
     stage = next(
         each for each in ast.parse(model.read_text()).body if isinstance(each, ast.ImportFrom) and each.level == 0
     )
-    module = _stage_module(str(stage.module))
-    for node in ast.walk(ast.parse(inspect.getsource(module))):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "read_parameters":
-            argument = node.args[1]
-            if isinstance(argument, ast.Name):
-                found: type = getattr(module, argument.id)
-                return found
+    stage_class = getattr(_stage_module(str(stage.module)), stage.names[0].name)
+    for module in [sys.modules[base.__module__] for base in stage_class.__mro__[:-1]]:  # it may inherit `set_up`
+        for node in ast.walk(ast.parse(inspect.getsource(module))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "read_parameters":
+                argument = node.args[1]
+                if isinstance(argument, ast.Name):
+                    found: type = getattr(module, argument.id)
+                    return found
     raise LookupError(f"{stage.module}: no call of read_parameters")
 
 
@@ -167,6 +175,18 @@ def _model_section(model: ServedModel) -> str:
         values = [_parameter(config, each.name) for config in (model.embedded, model.production)]
         rows.append([code(each.name), _shown(each.default), *values, escaped(notes.get(each.name, ""))])
     return f"### {model.name}\n\n" + table(["parameter", "default", "embedded", "GPU node", "meaning"], rows)
+
+
+def _gpu_stages_table() -> str:
+    rows = []
+    for path in sorted(shipped.model_repository().glob(f"*/{GPU_PIP}")):
+        folder, config = path.parents[1], read_config(path)
+        kind = _settings_of(folder, config.default_model_filename) if config.default_model_filename else None
+        notes = notes_of(kind) if kind else {}
+        for each in dataclasses.fields(kind) if kind else ():
+            given, meaning = _parameter(config, each.name), escaped(notes.get(each.name, ""))
+            rows.append([code(folder.name), code(each.name), _shown(each.default), given, meaning])
+    return table(["model", "parameter", "default", "shipped", "meaning"], rows)
 
 
 def _parameter(config: ModelConfig, name: str) -> str:

@@ -18,6 +18,7 @@ PACKAGES = (
     ("serving", "eulernet_serving"),
     ("training", "eulernet"),
     ("build", "eulernet_build"),
+    ("client", "eulernet_client/console"),
     ("client", "eulernet_loadtest"),
 )
 _MODULES = (eulernet_core.errors, eulernet_client.errors)

@@ -182,6 +182,7 @@ def test_files_named_in_the_guides_exist():
         "plugins",
         "client",
         "benchmarks",
+        "deploy",
         "docs",
         "tests",
     }
