@@ -202,4 +202,6 @@ def test_every_make_target_is_documented_in_its_help() -> None:
 
 def test_versions_are_pinned() -> None:
     for line in (ROOT / "constraints.txt").read_text().splitlines():
-        assert line.startswith("#") or re.match(r"[\w.\-]+==(\d+!)?[\w.]+( ; python_version [<>=]+ \"3\.\d+\")?$", line), line
+        assert line.startswith("#") or re.match(
+            r"[\w.\-]+==(\d+!)?[\w.]+( ; python_version [<>=]+ \"3\.\d+\")?$", line
+        ), line
