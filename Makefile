@@ -9,7 +9,7 @@ CPP := $(wildcard plugins/diirf/*.cpp plugins/diirf/*.cu plugins/diirf/*.cuh plu
 PARALLEL := -n 2 --dist loadfile
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo serve console perf bench scaling tuning fuzz leaks real-check test test-fast test-all check format docs wheel export plugin engines-check gpu-check gpu-all image-check clean
+.PHONY: help demo serve console perf bench scaling tuning fuzz leaks real-check test test-fast test-all check format docs wheel export plugin engines-check gpu-check gpu-all image-check cluster-demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,10 @@ gpu-all: ## gpu-check, then the GPU server: golden answers, throughput, p99 besi
 
 image-check: .venv/test.stamp ## build and run the CPU image with podman, as root; skips with the reason where it can't
 	$(BIN)/python -m deploy.image.image_check
+
+cluster-demo: .venv/test.stamp ## two replicas and the chart's gateway on this machine; one is killed under load
+	$(BIN)/eulernet demo-clips --out out/demo/clips
+	GRPC_VERBOSITY=error $(BIN)/python -m deploy.gateway.cluster_demo out/demo/clips/*.mp4
 
 clean: ## remove .venv and out
 	rm -rf .venv out

@@ -85,7 +85,7 @@ def gpu_use() -> Iterator[GpuUse]:
     try:
         yield use
     finally:
-        process.terminate()
+        process.kill()
         process.wait()
         reader.join()
         process.stdout.close()

@@ -12,8 +12,9 @@ from dnslib import DNSRecord
 from dnslib.server import DNSHandler
 
 from deploy.gateway.haproxy_process import NAMESPACE, RELEASE, Gateway
+from deploy.gateway.local_cluster import REPLICAS, SERVICE, free_ports
 from deploy.gateway.replica_zone import ReplicaZone
-from tests.deploy.gateway_cluster import REPLICAS, SERVICE, Cluster, free_ports
+from tests.deploy.gateway_cluster import Cluster
 
 CANARY_SERVICE = f"{RELEASE}-canary-replicas.{NAMESPACE}.svc.cluster.local"
 

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
+from deploy.gateway.local_cluster import free_ports
 from eulernet_client import Client
 from eulernet_core.limits import STREAM_HEADER
 from eulernet_core.tensors import ENCODED, LIVENESS, STREAM_MODEL
-from tests.deploy.gateway_cluster import Cluster, free_ports
+from tests.deploy.gateway_cluster import Cluster
 from tests.deploy.gateway_load import Load, nothing_lost
 from tests.serving.served_process import Serving, shared_memory
 
