@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.peers.errors import BenchError
-from eulernet_serving.embedded_server import HOST, die_with_parent
+from eulernet_serving.child_launcher import launched
+from eulernet_serving.embedded_server import HOST
 
 EXIT_TIMEOUT_S = 5.0
 POLL_S = 0.1
@@ -68,13 +69,12 @@ def started(module: str, arguments: Sequence[str], log: Path) -> Iterator[Child]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            launched([sys.executable, "-m", module, *arguments], private=False),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
             start_new_session=True,  # a terminal's Ctrl-C must reach this program only
-            preexec_fn=die_with_parent,
         )
         try:
             yield Child(process, module, log)

@@ -39,7 +39,7 @@ from eulernet_core.weights_label import IDENTITY_PARAMETER, WEIGHTS_PARAMETER, W
 # Triton takes no tensor of zero bytes. The server answers one zero byte with UNDECODABLE, as it would an empty file.
 NO_PICTURE = b"\0"
 # What a flag says of a scored frame, and what it means for the score.
-_NOTES = {
+NOTES = {
     Status.SEVERAL_FACES: ("several faces", "the most prominent one was scored"),
     Status.SMALL_FACE: ("a small face", f"a judgement needs {MIN_FACE_PX} px; move closer or use a larger picture"),
     Status.DEGRADED: ("a blurred or compressed face", "too little detail to judge; use the original recording"),
@@ -231,10 +231,10 @@ class SourceScores:
 
 def _frame_notes(frames: Sequence[FrameResult]) -> list[str]:
     """A warning for each flag that scored frames carry."""
-    counts = {flag: sum(bool(frame.status & flag) for frame in frames) for flag in _NOTES}
+    counts = {flag: sum(bool(frame.status & flag) for frame in frames) for flag in NOTES}
     return [
         f"{what} in {counts[flag]} of {len(frames)} frames: {meaning}"
-        for flag, (what, meaning) in _NOTES.items()
+        for flag, (what, meaning) in NOTES.items()
         if counts[flag]
     ]
 

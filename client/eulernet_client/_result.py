@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 # In order of precedence: one frame can carry several flags.
-_PROBLEMS: tuple[tuple[Status, type[FrameError], str], ...] = (
+PROBLEMS: tuple[tuple[Status, type[FrameError], str], ...] = (
     (Status.TOO_LARGE, TooLargeError, "the picture is over the server's pixel limit; scale it down"),
     (Status.UNDECODABLE, UndecodableError, "not a JPEG that can be decoded; export this frame again"),
     (Status.NO_FACE, NoFaceError, f"no face found; {FACE_TOO_SMALL}"),
@@ -57,7 +57,7 @@ class FrameResult:
         """The error of a frame that was not scored, or None."""
         if self.status.usable:
             return None
-        for flag, kind, text in _PROBLEMS:
+        for flag, kind, text in PROBLEMS:
             if self.status & flag:
                 return kind(self._located(path, text), path=path, index=self.index)
         return FrameError(self._located(path, f"unknown STATUS {int(self.status)}"), path=path, index=self.index)

@@ -28,8 +28,8 @@ FRAME_WIDTH_PX = 240
 FACE_SIDE_PX = 240
 _BOX_COLOUR = (255, 196, 0)
 # Colour-blind-safe ramp from 0 (attack) to 1 (live): dark violet, blue, green, yellow.
-_RAMP = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], np.float32)
-_OPACITY = (0.35, 0.7)  # of the map over the face, at 0 and at 1
+RAMP = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], np.float32)
+OPACITY = (0.35, 0.7)  # of the map over the face, at 0 and at 1
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Report:
 
     def render(self, *, weights: str, server_version: str, created: datetime | None = None) -> str:
         """The page. `created`: now by default."""
-        ramp = ", ".join(f"rgb({r:.0f}, {g:.0f}, {b:.0f})" for r, g, b in _RAMP)
+        ramp = ", ".join(f"rgb({r:.0f}, {g:.0f}, {b:.0f})" for r, g, b in RAMP)
         template = html_environment("eulernet_client").get_template("report.html.j2")
         return template.render(
             sources=self._sources,
@@ -153,7 +153,7 @@ def overlay(
     # Pillow resizes 32-bit floats without rounding them, which keeps the map smooth and in scale.
     smooth = Image.fromarray(np.asarray(location_map, np.float32)).resize(size, Image.Resampling.BICUBIC)
     values = np.clip(np.asarray(smooth), 0, 1)[..., None]
-    opacity = _OPACITY[0] + (_OPACITY[1] - _OPACITY[0]) * values
+    opacity = OPACITY[0] + (OPACITY[1] - OPACITY[0]) * values
     blended = np.asarray(face, np.float32) * (1 - opacity) + colours(values[..., 0]) * opacity
     return Image.fromarray(blended.round().astype(np.uint8))
 
@@ -167,8 +167,8 @@ def _inside(box: tuple[float, float, float, float], size: tuple[int, int]) -> tu
 
 def colours(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """values: float32 (...), 0 to 1. Returns float32 (..., 3): RGB, 0 to 255."""
-    steps = np.linspace(0, 1, len(_RAMP))
-    return np.stack([np.interp(values, steps, _RAMP[:, channel]) for channel in range(3)], axis=-1).astype(np.float32)
+    steps = np.linspace(0, 1, len(RAMP))
+    return np.stack([np.interp(values, steps, RAMP[:, channel]) for channel in range(3)], axis=-1).astype(np.float32)
 
 
 def _data_uri(picture: Image.Image) -> str:

@@ -28,7 +28,8 @@ from deploy.gateway.local_cluster import REPLICAS, LocalCluster, free_ports
 from deploy.tools import ToolError
 from eulernet_client import Client
 from eulernet_core.errors import EulerNetError
-from eulernet_serving.embedded_server import HOST, die_with_parent
+from eulernet_serving.child_launcher import launched
+from eulernet_serving.embedded_server import HOST
 
 READY_S = 180.0
 BEFORE, KILLED, BACK = "two replicas", "one killed", "two again"
@@ -53,7 +54,7 @@ class Replica:
         command = [sys.executable, "-m", "eulernet_core", "serve", *(each for pair in options for each in pair)]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent
+                launched(command, private=False), cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         self.door: Door = cluster.door(number, *self._ports)
 

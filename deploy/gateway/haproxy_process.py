@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from deploy.tools import HAPROXY, HELM, ROOT
-from eulernet_serving.embedded_server import die_with_parent
+from eulernet_serving.child_launcher import launched
 
 CHART = ROOT / "deploy" / "helm" / "eulernet"
 RELEASE, NAMESPACE = "eulernet", "default"
@@ -99,12 +99,11 @@ class HaproxyProcess:
         command = [str(HAPROXY.fetch()), "-db", "-f", str(self._config)]
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
-                command,
+                launched(command, private=False),
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                preexec_fn=die_with_parent,
             )
         return self
 

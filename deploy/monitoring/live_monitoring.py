@@ -20,7 +20,8 @@ from typing import Any
 import yaml
 
 from deploy.tools import ALERTMANAGER, PROMETHEUS
-from eulernet_serving.embedded_server import HOST, die_with_parent
+from eulernet_serving.child_launcher import launched
+from eulernet_serving.embedded_server import HOST
 
 FOLDER = Path(__file__).parent
 RULES = "*_rules.yaml"
@@ -81,12 +82,11 @@ class LiveMonitoring:
         log = self.folder / f"{name}.log"
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [*command, f"--web.listen-address={address}"],
+                launched([*command, f"--web.listen-address={address}"], private=False),
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                preexec_fn=die_with_parent,
             )
         self._processes.append(process)
         deadline_s = time.monotonic() + START_TIMEOUT_S

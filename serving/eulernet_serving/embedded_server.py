@@ -8,7 +8,6 @@ unless asked for: its JSON parser dies of requests that gRPC refuses. Shared mem
 """
 
 import contextlib
-import ctypes
 import logging
 import os
 import secrets
@@ -36,8 +35,6 @@ from eulernet_serving.triton_wheel import TritonInstall, install
 HOST = "127.0.0.1"
 CLOSED_APIS = "model-repository,shared-memory,trace,logging"
 EXIT_TIMEOUT_S = 10
-PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec the child must not load anything
 _LOG = logging.getLogger(__name__)
 
 
@@ -227,8 +224,3 @@ def check_shared_memory() -> None:
         raise ServerError(str(shortage))
     if shortage is not None:
         _LOG.warning("%s", shortage)
-
-
-def die_with_parent() -> None:
-    """For `preexec_fn`, in the child: SIGTERM when this program is killed by a signal that it can't handle."""
-    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

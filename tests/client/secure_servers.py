@@ -16,7 +16,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from eulernet_serving.embedded_server import die_with_parent
+from eulernet_serving.child_launcher import launched
 from eulernet_serving.triton_wheel import install
 
 START_TIMEOUT_S = 30.0
@@ -89,11 +89,10 @@ def bare_triton(folder: Path, *options: str) -> Iterator[BareServer]:
     log = folder / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, "--allow-http=true"],
+            launched([*command, "--allow-http=true"], private=False),
             env=triton.environment,
             stdout=output,
             stderr=subprocess.STDOUT,
-            preexec_fn=die_with_parent,
         )
     try:
         deadline = time.monotonic() + START_TIMEOUT_S

@@ -227,4 +227,6 @@ def test_options_that_need_another(options: list[str]) -> None:
 def test_nothing_to_score_starts_no_ray(tmp_path: Path) -> None:
     """An engine on an address where nothing is returns at once without sources."""
     job = Job.of(AsyncClient(NOWHERE), Settings(), MODEL)
-    asyncio.run(RayEngine(job, "127.0.0.1:9", None).run([], lambda path, scored: None))
+    rows: list[object] = []
+    asyncio.run(RayEngine(job, "127.0.0.1:9", None).run([], lambda path, scored: rows.append(scored)))
+    assert rows == []

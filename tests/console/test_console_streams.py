@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from eulernet_client import Client, FrameResult
-from eulernet_client._result import _PROBLEMS
+from eulernet_client._result import PROBLEMS
 from eulernet_client.console.live_stream import MAP_LEVELS
 from eulernet_client.console.status_words import verdict, words
 from eulernet_core.status import NOT_SCORED, Status
@@ -117,7 +117,7 @@ def test_a_server_that_is_down_fails_the_frame_and_not_the_stream(
 
 
 def test_every_flag_has_words() -> None:
-    assert {flag for flag, _, _ in _PROBLEMS} == {flag for flag in Status if flag & NOT_SCORED}
+    assert {flag for flag, _, _ in PROBLEMS} == {flag for flag in Status if flag & NOT_SCORED}
     for flag in (each for each in Status if each):
         (entry,) = words(flag)
         assert entry["flag"] == flag.name

@@ -35,11 +35,6 @@ async def served_model(client: AsyncClient) -> ServedModel:
     return next(iter(models.values()))
 
 
-def described(model: ServedModel) -> str:
-    """The label in quotes, and the identity."""
-    return model.described
-
-
 class WeightsGuard:
     """Asks again every CHECK_S, since servers may be replaced during a long batch.
 

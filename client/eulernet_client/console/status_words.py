@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from eulernet_client._requests import _NOTES
-from eulernet_client._result import _PROBLEMS, FrameResult
+from eulernet_client._requests import NOTES
+from eulernet_client._result import PROBLEMS, FrameResult
 from eulernet_core.clip_geometry import CLIP_FRAMES
 from eulernet_core.status import Status
 from eulernet_core.weights_label import LIVE_THRESHOLD
@@ -29,11 +29,11 @@ def verdict(frame: FrameResult) -> str:
 def words(status: Status) -> list[dict[str, str]]:
     """The flags of a STATUS: `flag`, its name; `kind`, "problem" or "warning"; `text`; `advice`."""
     found = []
-    for flag, _, text in _PROBLEMS:
+    for flag, _, text in PROBLEMS:
         if status & flag:
             what, _, advice = text.partition("; ")
             found.append(_entry(flag, "problem", what, advice))
-    for flag, (what, advice) in (_NOTES | _STREAM_NOTES).items():
+    for flag, (what, advice) in (NOTES | _STREAM_NOTES).items():
         if status & flag:
             found.append(_entry(flag, "warning", what, advice))
     return found

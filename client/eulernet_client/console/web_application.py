@@ -28,7 +28,7 @@ from eulernet_client.console.report_store import MOST_FILES, FullReportError, Re
 from eulernet_client.console.server_metrics import MetricsReader
 from eulernet_client.console.upload_scoring import MAX_UPLOAD_BYTES, TooLongUploadError, safe_name, score_upload
 from eulernet_client.errors import EulerNetError
-from eulernet_client.html_report import _OPACITY, _RAMP
+from eulernet_client.html_report import OPACITY, RAMP
 from eulernet_core.clip_geometry import CLIP_FRAMES, FRAME_SPACING_S
 from eulernet_core.jpeg import QUALITY
 from eulernet_core.tensors import MAP_SIDE
@@ -105,8 +105,8 @@ class Pages:
                 "frame_spacing_s": FRAME_SPACING_S,
                 "jpeg_quality": QUALITY / 100,
                 "map_side": MAP_SIDE,
-                "ramp": _RAMP.tolist(),
-                "opacity": _OPACITY,
+                "ramp": RAMP.tolist(),
+                "opacity": OPACITY,
                 "most_files": MOST_FILES,
                 "most_clips": MOST_CLIPS,
                 "max_upload_bytes": MAX_UPLOAD_BYTES,
