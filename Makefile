@@ -28,8 +28,8 @@ perf: .venv/perf.stamp ## Triton's perf_analyzer and the load tester by turns on
 	$(BIN)/eulernet serve --grpc-port 0 --metrics-port 0 --health-port 0 --log out/perf/server.log -- \
 	  $(BIN)/eulernet perf out/demo/clips --mode clips --mode streams --concurrency 1,2,4,8 --out out/perf
 
-bench: .venv/bench.stamp ## compare with FastAPI and LitServe, same weights and clips; writes docs/peers.md (idle machine)
-	$(BIN)/python -m benchmarks.peers --out out/bench --docs docs
+bench: .venv/bench.stamp ## compare with FastAPI, LitServe, MiniFASNet; BEFORE=TREE: and an earlier commit; writes docs/peers.md (idle machine)
+	$(BIN)/python -m benchmarks.peers --out out/bench --docs docs $(if $(BEFORE),--before '$(BEFORE)') $(if $(MINIFASNET),--minifasnet '$(MINIFASNET)')
 
 scaling: .venv/bench.stamp ## measure how the server scales; writes docs/scaling.md (idle machine)
 	$(BIN)/python -m benchmarks.scaling --out out/scaling --docs docs
@@ -114,7 +114,7 @@ clean: ## remove .venv and out
 	touch $@
 
 .venv/bench.stamp: .venv/serve.stamp
-	$(PIP) --editable '.[bench]'
+	$(PIP) --editable '.[bench,build]'
 	touch $@
 
 .venv/test.stamp: .venv/serve.stamp

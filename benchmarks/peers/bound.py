@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks.peers.child_process import Child, started
 from benchmarks.peers.errors import BenchError
-from benchmarks.peers.load import Load, watched
+from benchmarks.peers.load import Idle, Load, watched
 from benchmarks.peers.triton_statistics import Counts
 from benchmarks.peers.ways import Place, Running, Setting
 from benchmarks.process_usage import Tree
@@ -29,6 +29,7 @@ class Bound:
     def __init__(self, child: Child) -> None:
         self._child = child
         self.stages: dict[str, Counts] = {}
+        self.idle: Idle | None = None  # there is no server
 
     def wait_ready(self) -> None:
         """Waits until every worker has scored a clip. Raises: BenchError if the process ends before."""

@@ -60,16 +60,17 @@ class Child:
 
 
 @contextlib.contextmanager
-def started(module: str, arguments: Sequence[str], log: Path) -> Iterator[Child]:
+def started(module: str, arguments: Sequence[str], log: Path, python: Path | None = None) -> Iterator[Child]:
     """Runs `python -m module` inside the block, with pipes to its standard input and output.
 
     Args:
         log: file for its standard error.
+        python: the interpreter; this program's by default.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as errors:
         process = subprocess.Popen(
-            launched([sys.executable, "-m", module, *arguments], private=False),
+            launched([str(python or sys.executable), "-m", module, *arguments], private=False),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The five ways and their plausible settings, the most likely one first."""
+"""The ways and their plausible settings, the most likely one first."""
 
 from __future__ import annotations
 
 from benchmarks.peers.bound import in_process
-from benchmarks.peers.servers import clip_call, fastapi, litserve, sequences
-from benchmarks.peers.ways import CORES, Setting, Way
+from benchmarks.peers.earlier_tree import earlier_clip_call
+from benchmarks.peers.servers import clip_call, fastapi, fastapi_int8, litserve, sequences, silent_face
+from benchmarks.peers.ways import CORES, Agreement, Setting, Way
 
-REFERENCE = "c"  # all others must give its scores
+REFERENCE = "c"  # with the fp32 graphs; others must give its scores
+OFFERED_BY = "a"  # its throughput decides the rate of the loads at random times
 
 FASTAPI_SETTINGS = (
     Setting(
@@ -53,14 +55,19 @@ BOUND_SETTINGS = (
 )
 SHIPPED = (Setting("as shipped"),)
 
+FASTAPI_PACKAGES = ("fastapi", "uvicorn", "uvloop", "httptools", "aiohttp", "onnxruntime")
+
+# OFFERED_BY comes first in each round.
 WAYS = (
+    Way("a", "FastAPI, OpenCV, ONNX Runtime", FASTAPI_PACKAGES, FASTAPI_SETTINGS, fastapi, own_box=True),
     Way(
-        "a",
-        "FastAPI, OpenCV, ONNX Runtime",
-        ("fastapi", "uvicorn", "uvloop", "httptools", "aiohttp", "onnxruntime"),
-        FASTAPI_SETTINGS,
-        fastapi,
+        "a8",
+        "the same with the int8 graph",
+        FASTAPI_PACKAGES,
+        FASTAPI_SETTINGS[:2],
+        fastapi_int8,
         own_box=True,
+        agreement=Agreement.SHOWN,
     ),
     Way(
         "b",
@@ -70,7 +77,17 @@ WAYS = (
         litserve,
         own_box=True,
     ),
-    Way("c", "EulerNet, clip call `antispoof_clip`", (), SHIPPED, clip_call),
-    Way("d", "EulerNet, sequences `antispoof`", (), SHIPPED, sequences),
-    Way("e", "EulerNet in process, no server: the bound", (), BOUND_SETTINGS, in_process),
+    Way(
+        "f",
+        "Silent-Face's way: FastAPI, two MiniFASNets for every frame, ONNX Runtime",
+        (*FASTAPI_PACKAGES, "torch", "onnxscript"),
+        FASTAPI_SETTINGS[:2],
+        silent_face,
+        agreement=Agreement.NONE,
+        extra="bench,build",
+    ),
+    Way("c0", "EulerNet, clip call of an earlier commit", (), SHIPPED, earlier_clip_call, agreement=Agreement.SHOWN),
+    Way("c", "EulerNet, clip call `antispoof_clip`", (), SHIPPED, clip_call, served=True),
+    Way("d", "EulerNet, sequences `antispoof`", (), SHIPPED, sequences, served=True),
+    Way("e", "EulerNet in process, no server: the bound", (), BOUND_SETTINGS, in_process, served=True),
 )

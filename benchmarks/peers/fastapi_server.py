@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """FastAPI, uvicorn, OpenCV and ONNX Runtime: POST /score with a clip's four JPEGs as one body.
 
-    python -m benchmarks.peers.fastapi_server --repository DIR --port N --processes P --pool T --onnxruntime T
+    python -m benchmarks.peers.fastapi_server --detector FILE --network FILE --port N --processes P --pool T …
+
+With --silent-face DIR in place of --network it scores by MiniFASNet.
 
 uvloop and httptools are uvicorn's fastest event loop and parser. Scoring runs in threads: OpenCV and ONNX Runtime
 release the interpreter's lock.
@@ -20,17 +22,25 @@ from fastapi import FastAPI, HTTPException, Request
 
 from benchmarks.peers.body import UnscorableError, unpack
 from benchmarks.peers.scorer import Scorer, Threads
+from benchmarks.peers.silent_face_scorer import SilentFaceScorer
 from eulernet_serving.embedded_server import HOST
 
 # uvicorn starts its worker processes from the application's name; they read their settings from the environment.
-REPOSITORY, POOL, ONNXRUNTIME = "BENCH_REPOSITORY", "BENCH_POOL", "BENCH_ONNXRUNTIME"
+VARIABLE = "BENCH_{}"
+PATHS, NUMBERS = ("detector", "network", "silent-face"), ("port", "processes", "pool", "onnxruntime")
 
 
 def application() -> FastAPI:
     """The application of one process, with the settings of its environment."""
     app = FastAPI()
-    scorer = Scorer(Path(os.environ[REPOSITORY]), Threads(0, int(os.environ[ONNXRUNTIME])))
-    pool = ThreadPoolExecutor(int(os.environ[POOL]))
+    detector, network, silent_face = (Path(_variable(name)) for name in PATHS)
+    threads = Threads(0, int(_variable("onnxruntime")))
+    scorer: Scorer | SilentFaceScorer
+    if _variable("silent-face"):
+        scorer = SilentFaceScorer(detector, silent_face, threads)
+    else:
+        scorer = Scorer(detector, network, threads)
+    pool = ThreadPoolExecutor(int(_variable("pool")))
 
     @app.post("/score")
     async def score(request: Request) -> dict[str, list[float]]:
@@ -44,14 +54,19 @@ def application() -> FastAPI:
     return app
 
 
+def _variable(name: str) -> str:
+    return os.environ[VARIABLE.format(name)]
+
+
 def main() -> None:
     """Serves until SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repository", required=True)
-    for name in ("port", "processes", "pool", "onnxruntime"):
+    for name in PATHS:
+        parser.add_argument(f"--{name}", default="", required=name == "detector")
+    for name in NUMBERS:
         parser.add_argument(f"--{name}", type=int, required=True)
     given = parser.parse_args()
-    os.environ |= {REPOSITORY: given.repository, POOL: str(given.pool), ONNXRUNTIME: str(given.onnxruntime)}
+    os.environ |= {VARIABLE.format(name): str(getattr(given, name.replace("-", "_"))) for name in (*PATHS, *NUMBERS)}
     uvicorn.run(
         f"{__spec__.name if __spec__ else __name__}:application",
         factory=True,

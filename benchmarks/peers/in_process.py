@@ -24,14 +24,21 @@ from numpy.typing import NDArray
 
 from benchmarks.peers.bench_clips import read_clips
 from eulernet_core.clip_geometry import CLIP_FRAMES
-from eulernet_core.tensors import CLIP_NETWORK_MODEL, FACE, FACE_BOX, FACE_DETECTOR_MODEL, LIVENESS, STATUS
+from eulernet_core.tensors import CLIP_NETWORK_MODEL, FACE, FACE_BOX, LIVENESS, STATUS
 from eulernet_serving.face_cropping import Cropper, CropSettings
+from eulernet_serving.face_detecting import DETECTOR_GRAPH, DetectorSettings, make_detector
 from eulernet_serving.face_locating import LocateSettings, Locator, Lock
 from eulernet_serving.model_parameters import read_parameters
 from eulernet_serving.runtime import Runtime, RuntimeSettings, make_runtime
 from eulernet_serving.triton_config import read_config
 
 Settings = TypeVar("Settings")
+CROP_MODEL = "clip_crop"  # locates and crops
+
+
+@dataclass(frozen=True)
+class LocateAndCropSettings(LocateSettings, CropSettings, DetectorSettings):
+    """`parameters` of CROP_MODEL. Its own class needs Triton's Python backend."""
 
 
 @dataclass(frozen=True)
@@ -53,26 +60,21 @@ class Stages:
 
     def __init__(self, repository: Path, threads: int) -> None:
         self._repository = repository
-        self._detector = self._runtime(FACE_DETECTOR_MODEL, 1)
-        self._network = self._runtime(CLIP_NETWORK_MODEL, threads)
-        self._locate = Locator(self._settings("clip_locate", LocateSettings), self._detect)
-        crop_settings = self._settings("clip_crop", CropSettings)
-        if threads != 1:
-            crop_settings = replace(crop_settings, threads=threads or multiprocessing.cpu_count())
-        self._crop = Cropper(crop_settings)
+        self._network = self._runtime(threads)
+        settings = self._settings(CROP_MODEL, LocateAndCropSettings)
+        settings = replace(settings, threads=threads or multiprocessing.cpu_count())
+        detector = repository / CROP_MODEL / "1" / DETECTOR_GRAPH
+        self._locate = Locator(settings, make_detector(detector, settings))
+        self._crop = Cropper(settings, inspected=True)
 
     def _settings(self, model: str, kind: type[Settings]) -> Settings:
         config = read_config(self._repository / model / "configs" / "cpu.pbtxt")
         given = {name: {"string_value": value.string_value} for name, value in config.parameters.items()}
         return read_parameters(json.dumps({"parameters": given}), kind)
 
-    def _runtime(self, model: str, threads: int) -> Runtime:
-        settings = replace(self._settings(model, RuntimeSettings), threads=threads)
-        return make_runtime(self._repository / model / "1" / "model.onnx", settings)
-
-    def _detect(self, images: NDArray[np.uint8]) -> tuple[Any, Any, Any]:
-        found = self._detector({"IMAGE": images})
-        return found["BOX"], found["SCORE"], found["SECOND_SCORE"]
+    def _runtime(self, threads: int) -> Runtime:
+        settings = replace(self._settings(CLIP_NETWORK_MODEL, RuntimeSettings), threads=threads)
+        return make_runtime(self._repository / CLIP_NETWORK_MODEL / "1" / "model.onnx", settings)
 
     def __call__(self, clips: Sequence[Sequence[bytes]]) -> NDArray[np.float32]:
         """Scores a batch of clips of four JPEGs. Returns: float32 (clips, 4), LIVENESS after each frame."""

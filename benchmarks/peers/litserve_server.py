@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """LitServe with dynamic batching and the same scorer: POST /score with a clip's four JPEGs as one body.
 
-python -m benchmarks.peers.litserve_server --repository DIR --port N --workers W --batch B --fast-queue 0 …
+python -m benchmarks.peers.litserve_server --detector FILE --network FILE --port N --workers W --batch B …
 """
 
 import argparse
@@ -23,13 +23,13 @@ BATCH_TIMEOUT_S = 0.002  # at 0 its workers poll without a pause and use a core 
 class Antispoof(litserve.LitAPI):  # type: ignore[misc]  # the package is untyped
     """One worker process. A batch is a list of clips."""
 
-    def __init__(self, repository: Path, threads: Threads, batch: int) -> None:
+    def __init__(self, detector: Path, network: Path, threads: Threads, batch: int) -> None:
         super().__init__(max_batch_size=batch, batch_timeout=BATCH_TIMEOUT_S, api_path="/score")
-        self._repository, self._threads = repository, threads
+        self._detector, self._network, self._threads = detector, network, threads
 
     def setup(self, device: str) -> None:
         """Called once in each worker."""
-        self._scorer = Scorer(self._repository, self._threads)
+        self._scorer = Scorer(self._detector, self._network, self._threads)
 
     def decode_request(self, request: Annotated[bytes, Body(media_type="application/octet-stream")]) -> Clip:
         """One request of a batch."""
@@ -55,11 +55,12 @@ class Antispoof(litserve.LitAPI):  # type: ignore[misc]  # the package is untype
 def main() -> None:
     """Serves until SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repository", type=Path, required=True)
+    for name in ("detector", "network"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
     for name in ("port", "workers", "batch", "pool", "onnxruntime", "fast-queue"):
         parser.add_argument(f"--{name}", type=int, required=True)
     given = parser.parse_args()
-    api = Antispoof(given.repository, Threads(given.pool, given.onnxruntime), given.batch)
+    api = Antispoof(given.detector, given.network, Threads(given.pool, given.onnxruntime), given.batch)
     server = litserve.LitServer(
         api, accelerator="cpu", workers_per_device=given.workers, fast_queue=bool(given.fast_queue)
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One measured load, the same for all ways: the load tester's closed loop and the usage of the server's processes."""
+"""One measured load, the same for all ways: the load tester's, and the usage of the server's processes."""
 
 from __future__ import annotations
 
@@ -35,12 +35,21 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class Idle:
+    """A server before its first load. `ready_s`: from the process's start to its first answers; `pss_bytes`: then."""
+
+    ready_s: float
+    pss_bytes: int
+
+
+@dataclass(frozen=True)
 class Load:
     """Results of one load.
 
     Attributes:
         frames_per_s: scored frames/s.
-        p50_ms, p99_ms: latency of a clip, from its send to its last score.
+        p50_ms, p99_ms: latency of a clip, from its send to its last score; in an open loop from the time at which it
+            was due.
         clips: number of answered clips, the base of the percentiles.
         cpu_ms_per_frame: processor time of the server's processes for one frame.
         errors: requests without a score.
@@ -58,7 +67,8 @@ class Load:
     @classmethod
     def of(cls, metrics: Metrics, usage: Usage) -> Load:
         """Raises: BenchError if no clip was scored."""
-        latency = metrics.clip_latency().uncorrected
+        both = metrics.clip_latency()
+        latency = both.uncorrected if metrics.plan.rate_hz is None else both.corrected
         if latency is None or metrics.throughput_fps == 0:
             outcomes = {outcome.value: number for outcome, number in metrics.counts.items()}
             raise BenchError(

@@ -1,22 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ways (a) to (d): servers in separate processes, over loopback."""
+"""The ways with a server: in separate processes, over loopback."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.peers.bench_loads import as_streams
 from benchmarks.peers.body import HEADERS, pack
 from benchmarks.peers.child_process import free_port, started
 from benchmarks.peers.errors import BenchError
-from benchmarks.peers.load import Load, attacked
+from benchmarks.peers.load import Idle, Load, attacked
 from benchmarks.peers.scoring import ClipScoring, Scoring, StreamScoring
 from benchmarks.peers.triton_statistics import Counts, counters, difference
 from benchmarks.peers.ways import Place, Running, Setting
@@ -29,6 +32,7 @@ from eulernet_serving.embedded_server import HOST, EmbeddedServer, Ports
 
 READY_TIMEOUT_S = 120.0
 REQUEST_TIMEOUT_S = 30.0
+OPEN_LOOP_CALLS = 16  # expected at once; decides the number of connections
 
 
 @dataclass
@@ -42,6 +46,7 @@ class Served:
         tree: the server's processes.
         mode: clip calls or streams.
         url: of Triton, for its statistics; empty for the other servers.
+        idle: before the first load.
     """
 
     traffic: Traffic
@@ -50,6 +55,7 @@ class Served:
     tree: Tree
     mode: Mode = Mode.CLIPS
     url: str = ""
+    idle: Idle | None = None
     stages: dict[str, Counts] = field(default_factory=dict)
 
     def scores(self, exact: bool) -> NDArray[np.float64]:
@@ -63,35 +69,59 @@ class Served:
 
     def load(self, plan: Plan) -> Load:
         """See Running.load."""
-        plan = replace(plan, mode=self.mode)
+        if self.mode is Mode.STREAMS:
+            plan = as_streams(plan)
         before = counters(self.url) if self.url else {}
-        load = asyncio.run(attacked(plan, self.traffic, lambda: self.connect(plan.concurrency or 1), self.tree))
+        calls = plan.concurrency or OPEN_LOOP_CALLS
+        load = asyncio.run(attacked(plan, self.traffic, lambda: self.connect(calls), self.tree))
         self.stages = difference(before, counters(self.url)) if self.url else {}
         return load
 
 
 @contextlib.contextmanager
-def python_server(place: Place, setting: Setting, module: str) -> Iterator[Running]:
-    """One of this package's servers; ready when it has scored a clip."""
+def python_server(
+    place: Place, setting: Setting, module: str, graphs: Mapping[str, Path], log: str
+) -> Iterator[Running]:
+    """One of this package's servers; ready when it has scored a clip. `graphs`: its options with paths."""
     from benchmarks.peers.http_target import HttpTarget
 
     port = free_port()
-    arguments = ["--repository", str(place.repository), "--port", str(port), *setting.arguments()]
-    with started(f"benchmarks.peers.{module}", arguments, place.logs / f"{module}.log") as child:
+    paths = [part for name, path in graphs.items() for part in (f"--{name}", str(path))]
+    arguments = [*paths, "--port", str(port), *setting.arguments()]
+    begun_s = time.monotonic()
+    with started(f"benchmarks.peers.{module}", arguments, place.logs / f"{log}.log") as child:
         (clip, *_) = place.traffic.clips()
         child.wait_until(lambda: _answers(port, clip), READY_TIMEOUT_S)
-        yield Served(place.traffic, lambda calls: HttpTarget(port), lambda: HttpTarget(port), Tree(child.pid))
+        ready_s, tree = time.monotonic() - begun_s, Tree(child.pid)
+        idle = Idle(ready_s, tree.memory().pss_bytes)
+        yield Served(place.traffic, lambda calls: HttpTarget(port), lambda: HttpTarget(port), tree, idle=idle)
         child.check_running()
 
 
 def fastapi(place: Place, setting: Setting) -> contextlib.AbstractContextManager[Running]:
-    """Way (a)."""
-    return python_server(place, setting, "fastapi_server")
+    """FastAPI with the fp32 graph."""
+    graphs = {"detector": place.detector, "network": place.network}
+    return python_server(place, setting, "fastapi_server", graphs, "fastapi")
+
+
+def fastapi_int8(place: Place, setting: Setting) -> contextlib.AbstractContextManager[Running]:
+    """FastAPI with the int8 graph."""
+    assert place.inputs.int8 is not None  # Inputs.absent leaves the way out
+    graphs = {"detector": place.detector, "network": place.inputs.int8}
+    return python_server(place, setting, "fastapi_server", graphs, "fastapi_int8")
+
+
+def silent_face(place: Place, setting: Setting) -> contextlib.AbstractContextManager[Running]:
+    """FastAPI with MiniFASNet."""
+    assert place.inputs.silent_face is not None  # as above
+    graphs = {"detector": place.detector, "silent-face": place.inputs.silent_face}
+    return python_server(place, setting, "fastapi_server", graphs, "silent_face")
 
 
 def litserve(place: Place, setting: Setting) -> contextlib.AbstractContextManager[Running]:
-    """Way (b)."""
-    return python_server(place, setting, "litserve_server")
+    """LitServe with the fp32 graph."""
+    graphs = {"detector": place.detector, "network": place.network}
+    return python_server(place, setting, "litserve_server", graphs, "litserve")
 
 
 def _answers(port: int, jpegs: Sequence[bytes]) -> bool:
@@ -108,30 +138,37 @@ def _answers(port: int, jpegs: Sequence[bytes]) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def triton(place: Place, mode: Mode) -> Iterator[Running]:
-    """The embedded server with the shipped configuration."""
+def triton_served(place: Place, mode: Mode, url: str, tree: Tree, ready_s: float) -> Served:
+    """A running Triton server. `ready_s`: see Idle."""
 
     def client() -> AsyncClient:
-        return AsyncClient(server.url, timeout_s=REQUEST_TIMEOUT_S, retry=False)
+        return AsyncClient(url, timeout_s=REQUEST_TIMEOUT_S, retry=False)
 
     @contextlib.asynccontextmanager
     async def scoring() -> AsyncIterator[Scoring]:
         async with client() as connected:
             yield ClipScoring(connected) if mode is Mode.CLIPS else StreamScoring(connected)
 
+    idle = Idle(ready_s, tree.memory().pss_bytes)
+    return Served(place.traffic, lambda calls: Target(client, calls), scoring, tree, mode, url, idle)
+
+
+@contextlib.contextmanager
+def triton(place: Place, mode: Mode) -> Iterator[Running]:
+    """The embedded server with the shipped configuration."""
+    begun_s = time.monotonic()
     with EmbeddedServer(place.repository, Ports(0, 0), place.logs / f"triton_{mode.value}.log") as server:
         server.wait_ready(READY_TIMEOUT_S)
-        tree = Tree.of_server(server)
-        yield Served(place.traffic, lambda calls: Target(client, calls), scoring, tree, mode, server.url)
+        ready_s = time.monotonic() - begun_s
+        yield triton_served(place, mode, server.url, Tree.of_server(server), ready_s)
         server.check_running()
 
 
 def clip_call(place: Place, setting: Setting) -> contextlib.AbstractContextManager[Running]:
-    """Way (c)."""
+    """The clip call."""
     return triton(place, Mode.CLIPS)
 
 
 def sequences(place: Place, setting: Setting) -> contextlib.AbstractContextManager[Running]:
-    """Way (d)."""
+    """Sequences of four frames."""
     return triton(place, Mode.STREAMS)

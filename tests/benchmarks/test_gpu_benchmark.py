@@ -124,7 +124,7 @@ def test_the_use_of_a_gpu_is_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 COSTS = [
-    StageCost("streams", "face_locate", 1, 0.2),
+    StageCost("streams", "face_crop", 1, 0.2),
     StageCost("streams", "tritonserver", 1, 0.3),
     StageCost("streams", "eulernet", 1, 5.0),
     StageCost("clips", "tritonserver", 1, 0.1),
@@ -132,8 +132,8 @@ COSTS = [
 
 
 def test_cores_on_paper() -> None:
-    assert cores_for(10_000, COSTS, Mode.STREAMS, ("face_locate", "tritonserver", "absent")) == {
-        "face_locate": pytest.approx(2.0),
+    assert cores_for(10_000, COSTS, Mode.STREAMS, ("face_crop", "tritonserver", "absent")) == {
+        "face_crop": pytest.approx(2.0),
         "tritonserver": pytest.approx(3.0),
     }
     locate = LocateCost(held=0.1, checked=0.6, first=1.1, detector=0.3)
@@ -194,7 +194,7 @@ def test_the_page_gets_the_tables(tmp_path: Path) -> None:
         "| 1000 streams at 10 frames/s | 9,990 |",
         "70 %",
         "11.1 times",
-        "2.00 cores for `face_locate`",
+        "2.00 cores for `face_crop`",
     ):
         assert part in text, text
     page = tmp_path / "gpu.md"

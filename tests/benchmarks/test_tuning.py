@@ -31,7 +31,7 @@ def config(repository: Path, model: str) -> Any:
         ("clip_crop", "preferred_batch_size", "2,4"),
         ("eulernet", "preferred_batch_size", "2,4"),
         ("eulernet", "parameters.threads", "17"),
-        ("face_locate", "parameters.full_check", "true"),
+        ("face_crop", "parameters.full_check", "true"),
     ],
 )
 def test_a_change_sets_its_field_and_nothing_else(repository: Path, model: str, field: str, value: str):
@@ -223,13 +223,13 @@ def test_the_page_shows_failures_and_unscored_requests(tmp_path: Path):
 @pytest.mark.triton
 def test_a_short_sweep_on_real_servers(tmp_path: Path):
     wanted = [
-        Change(("face_locate",), "parameters.full_check", "true", "checked"),
+        Change(("face_crop",), "parameters.full_check", "true", "checked"),
         Change(("gone",), "max_batch_size", "1", ""),
     ]
     found = run(tmp_path, wanted, [Mode.STREAMS], 0.6, 1, bf16=False)
     control, changed = found["points"]
     assert control["name"] == "nothing changed"
-    assert changed["before"] == {"face_locate": "false"}
+    assert changed["before"] == {"face_crop": "false"}
     for point in (control, changed):
         (one,) = point["records"]
         assert one["mode"] == "streams"
@@ -237,7 +237,7 @@ def test_a_short_sweep_on_real_servers(tmp_path: Path):
             assert one[server]["throughput_fps"] > 0
             assert one[server]["p50_alone_ms"] > 0
             assert one[server]["not_ok"] == 0
-    assert read(config(tmp_path / "changed_repository", "face_locate"), "parameters.full_check") == "true"
+    assert read(config(tmp_path / "changed_repository", "face_crop"), "parameters.full_check") == "true"
     pages.write_json(found, tmp_path / "results.json")
     done = CliRunner().invoke(main, ["--out", str(tmp_path), "--no-measure"])
     assert done.exit_code == 0, done.output

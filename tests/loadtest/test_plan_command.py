@@ -136,6 +136,19 @@ class TestPlan:
         assert re.search(rf"^GPUs +{plan['gpus']}$", text, re.MULTILINE)
         assert f"{plan['million_clips']:.2f}" in text
 
+    def test_a_price_alone_gives_the_cost_at_full_use(self, measured: Path, tmp_path: Path):
+        out = tmp_path / "plan.json"
+        status, text = call("--measured", measured, "--price-per-hour", "0.9", "--out", out)
+        assert status == 0, text
+        plan = json.loads(out.read_text())
+        # 16 clips in 64 ms are 250 clips/s, 900,000 an hour; a stream's frames count by four.
+        assert plan["least_million_clips"] == pytest.approx({"clips": 1.0, "streams": 4.0}, rel=0.01)
+        assert (plan["million_clips"], plan["replicas"]) == (None, 0)
+        assert re.search(r"sent as clips +1\.0\d$", text, re.MULTILINE)
+        assert "replicas" not in text
+        shared = make_plan([measured], Asked(price_per_hour=0.9, replicas_per_gpu=2))
+        assert shared.least_million_clips[Mode.CLIPS] == pytest.approx(0.5, rel=0.01)
+
     def test_clips_and_streams_have_replicas_of_their_own(self, measured: Path):
         both = make_plan([measured], Asked(100, streams=50, clips_per_s=300))
         assert both.streams is not None

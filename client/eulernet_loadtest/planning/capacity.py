@@ -105,3 +105,13 @@ def clips_per_hour(streams: int, fps: float, clips_per_s: float) -> float:
 def cost_of_a_million(price_per_hour: float, priced: int, clips_an_hour: float) -> float:
     """What a million clips cost, in the price's currency. `priced`: GPUs, or replicas, that are paid for."""
     return price_per_hour * priced / clips_an_hour * 1e6
+
+
+def least_cost_of_a_million(price_per_hour: float, replicas: int, measured: MeasuredService) -> float:
+    """What a million clips cost at the largest measured throughput, with nothing held back for latency.
+
+    Args:
+        price_per_hour: of a machine or GPU; replicas: that share it.
+    """
+    clips_an_hour = 3600 * replicas * measured.most_per_s * measured.mode.frames_per_request / CLIP_FRAMES
+    return cost_of_a_million(price_per_hour, 1, clips_an_hour)

@@ -22,7 +22,7 @@ _ABOVE_ZERO = Finite(min=0, min_open=True)
 @click.option("--fps", type=_ABOVE_ZERO, default=10.0, show_default=True, help="Frame rate of a stream.")
 @click.option("--clips-per-s", type=_ABOVE_ZERO, help="Clip calls a second, at random times.")
 @click.option(
-    "--p99-ms", type=SECONDS, required=True, help="Largest p99 of a request: a stream's frame, or a clip call."
+    "--p99-ms", type=SECONDS, help="Largest p99 of a request: a stream's frame, or a clip call. A load needs it."
 )
 @click.option(
     "--measured",
@@ -48,7 +48,7 @@ _ABOVE_ZERO = Finite(min=0, min_open=True)
     help="Zones with the same number of replicas; with several, one may be lost.",
 )
 @click.option("--replicas-per-gpu", type=click.IntRange(min=1), help="Replicas that share a GPU, as MIG slices do.")
-@click.option("--price-per-hour", type=_ABOVE_ZERO, help="Price of a GPU; of a replica without --replicas-per-gpu.")
+@click.option("--price-per-hour", type=_ABOVE_ZERO, help="Price of a GPU; of a machine without --replicas-per-gpu.")
 @click.option("--simulate", is_flag=True, help="Simulate the streams on the planned replicas, up to 1,000.")
 @click.option(
     "--stream-s", type=SECONDS, default=10.0, show_default=True, help="Mean length of a stream in the simulation."
@@ -77,12 +77,18 @@ def plan(reports: Sequence[Path], out: Path | None, **given: Any) -> None:
         --streams 500 --fps 10 --p99-ms 100 --zones 3 --simulate
 
     A report with further paced runs, such as --concurrency 4,8 --fps 10, is compared with the model.
-    Streams and clips together get replicas of their own.
+    Streams and clips together get replicas of their own. With --price-per-hour and no load it prints what a million
+    clips cost at the largest measured throughput, as when an archive is scored.
 
     Exit status: 0 planned, 1 no number of replicas holds the p99 or the simulation does not, 2 wrong usage.
     """
-    if given["streams"] is None and given["clips_per_s"] is None:
-        raise click.UsageError("give --streams, --clips-per-s, or both")
+    loaded = given["streams"] is not None or given["clips_per_s"] is not None
+    if not loaded and given["price_per_hour"] is None:
+        raise click.UsageError("give --streams, --clips-per-s, or both; --price-per-hour alone prints costs")
+    if given["p99_ms"] is None:
+        if loaded:
+            raise click.UsageError("give --p99-ms, the largest p99 of a request")
+        del given["p99_ms"]
     if given["simulate"] and given["streams"] is None:
         raise click.UsageError("--simulate is about streams: give --streams")
     from eulernet_loadtest.load_session import command_errors, writable

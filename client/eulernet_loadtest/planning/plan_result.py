@@ -33,7 +33,7 @@ from eulernet_loadtest.planning.plan_tables import comparison_table, fleet_table
 class Asked:
     """The load and the limits: the options of `eulernet plan`, which explains them."""
 
-    p99_ms: float
+    p99_ms: float = math.inf
     streams: int | None = None
     fps: float = 10.0
     clips_per_s: float | None = None
@@ -60,7 +60,8 @@ class PlanResult:
         streams, clips: load of one replica for each kind of load; None: not asked for, or no load holds the p99.
         stream_replicas, clip_replicas: replicas for each.
         gpus: None where the replicas have none.
-        million_clips: their cost; None without a price.
+        million_clips: their cost; None without a price. `least_million_clips`: the same at a replica's largest
+            throughput, by the mode that was measured.
         holds: whether the p99 holds, also in the simulation.
         fleet: scenarios of the simulation; table: what a gateway's table needs.
         checked: the model beside measured loads.
@@ -73,6 +74,7 @@ class PlanResult:
     clip_replicas: int
     gpus: int | None
     million_clips: float | None
+    least_million_clips: dict[Mode, float]
     holds: bool
     fleet: tuple[Outcome, ...]
     table: Table | None
@@ -102,7 +104,7 @@ def make_plan(reports: Sequence[Path], asked: Asked) -> PlanResult:
     holds = bool(asked.streams) <= bool(of_streams) and bool(asked.clips_per_s) <= bool(of_clips)
     if asked.replicas_per_gpu is not None:
         gpus = math.ceil(replicas / asked.replicas_per_gpu)
-    if asked.price_per_hour is not None and holds:
+    if asked.price_per_hour is not None and holds and replicas:
         clips_an_hour = capacity.clips_per_hour(asked.streams or 0, asked.fps, asked.clips_per_s or 0.0)
         million = capacity.cost_of_a_million(asked.price_per_hour, replicas if gpus is None else gpus, clips_an_hour)
     fleet = _fleet(asked, stream_replicas) if asked.simulate and stream_replicas else None
@@ -116,11 +118,21 @@ def make_plan(reports: Sequence[Path], asked: Asked) -> PlanResult:
         clip_replicas=clip_replicas,
         gpus=gpus,
         million_clips=million,
+        least_million_clips=_least_costs(services, asked),
         holds=holds and all(each.p99_s <= asked.p99_s for each in outcomes),
         fleet=tuple(outcomes),
         table=table(fleet) if fleet else None,
         checked=tuple(compare(services, read_runs(reports))),
     )
+
+
+def _least_costs(services: dict[Mode, MeasuredService], asked: Asked) -> dict[Mode, float]:
+    if asked.price_per_hour is None:
+        return {}
+    replicas = asked.replicas_per_gpu or 1
+    return {
+        mode: capacity.least_cost_of_a_million(asked.price_per_hour, replicas, each) for mode, each in services.items()
+    }
 
 
 def _fleet(asked: Asked, replicas: int) -> Fleet:
@@ -166,13 +178,18 @@ def _rows(result: PlanResult) -> list[tuple[str, str]]:
             )
             rows.append(("  used of its throughput", f"{share.used:.0%}"))
             rows.append((f"replicas for {name}", f"{count:,}"))
-    rows.append(("replicas", f"{result.replicas:,}" if result.replicas else "none holds"))
-    if result.gpus is not None:
+    if result.asked.streams or result.asked.clips_per_s:
+        rows.append(("replicas", f"{result.replicas:,}" if result.replicas else "none holds"))
+    if result.gpus:
         rows.append(("GPUs", f"{result.gpus:,}"))
     if result.million_clips is not None:
         rows.append(
             (f"cost of a million clips at {result.asked.price_per_hour:g} an hour", f"{result.million_clips:.2f}")
         )
+    rows += [
+        (f"least cost of a million clips, sent as {mode.value}", f"{cost:.2f}")
+        for mode, cost in result.least_million_clips.items()
+    ]
     if result.table is not None:
         rows.append(("entries in a gateway's table", f"{result.table.wanted:,}"))
     return rows

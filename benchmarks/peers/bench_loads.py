@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loads of a round: several clips at once, twice as many, one clip alone, and clips at random times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from eulernet_core.clip_geometry import CLIP_FRAMES
+from eulernet_loadtest.plan import Mode, Plan
+
+OFFERED_SHARE = 0.7  # of FastAPI's throughput in the same round
+OFFERED_LENGTH = 2.0  # times the length of a closed loop: a p99 needs many clips
+# A clip that is sent as a stream is there at once: each frame is due when the one before it is answered.
+WHOLE_CLIP_FPS = 1000.0
+NEVER_LATE_S = 3600.0
+
+
+class Kind(str, Enum):
+    """The load of one measurement."""
+
+    AT_ONCE = "at once"
+    TWICE = "twice as many at once"
+    ALONE = "one alone"
+    OFFERED = "offered"
+
+
+# The additional loads of a way, at the frame size with targets for them.
+MORE_LOADS: dict[str, tuple[Kind, ...]] = {
+    "a": (Kind.ALONE, Kind.OFFERED),
+    "c": (Kind.TWICE, Kind.ALONE, Kind.OFFERED),
+    "d": (Kind.TWICE, Kind.OFFERED),
+}
+
+
+@dataclass(frozen=True)
+class LoadSettings:
+    """`seconds`, `warm_up_s`: length of a measured load, and of the load before it; `concurrency`: clips in progress,
+    for all ways."""
+
+    seconds: float
+    warm_up_s: float
+    concurrency: int
+
+    def plan(self, kind: Kind, clips_per_s: float | None = None) -> Plan:
+        """One measured load of clip calls. `clips_per_s`: rate of Kind.OFFERED."""
+        if kind is Kind.OFFERED:
+            return Plan(
+                Mode.CLIPS,
+                rate_hz=clips_per_s,
+                duration_s=OFFERED_LENGTH * self.seconds,
+                warm_up_s=self.warm_up_s,
+            )
+        at_once = {Kind.AT_ONCE: self.concurrency, Kind.TWICE: 2 * self.concurrency, Kind.ALONE: 1}
+        return Plan(Mode.CLIPS, at_once[kind], duration_s=self.seconds, warm_up_s=self.warm_up_s)
+
+    def words(self, kind: Kind) -> str:
+        """The load as text: `16 at once`."""
+        at_once = {Kind.AT_ONCE: f"{self.concurrency} at once", Kind.TWICE: f"{2 * self.concurrency} at once"}
+        return at_once.get(kind, "one clip alone" if kind is Kind.ALONE else "at random times")
+
+
+def as_streams(plan: Plan) -> Plan:
+    """The same load with every clip sent as a stream of its four frames."""
+    if plan.rate_hz is None:
+        return replace(plan, mode=Mode.STREAMS)
+    return replace(plan, mode=Mode.STREAMS, fps=WHOLE_CLIP_FPS, late_s=NEVER_LATE_S, stream_frames=CLIP_FRAMES)
+
+
+def offered_clips_per_s(frames_per_s: float) -> float:
+    """The rate of Kind.OFFERED, from FastAPI's throughput with Kind.AT_ONCE."""
+    return OFFERED_SHARE * frames_per_s / CLIP_FRAMES

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes or finds what single ways need: the int8 graph, MiniFASNet's graphs, an earlier tree. Names what is missing."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from benchmarks.pages import say
+from benchmarks.peers.earlier_tree import HOW_TO_UNPACK, check_tree
+from benchmarks.peers.errors import BenchError
+from benchmarks.peers.ways import Inputs
+from eulernet_core import shipped
+from eulernet_core.tensors import CLIP_NETWORK_MODEL
+from eulernet_serving.cpu_precision import FP32, INT8, INT8_GRAPH, NEEDED_FEATURES, processor_features
+from eulernet_serving.cpu_repository import assemble
+from eulernet_serving.plan_records import precision_of
+
+FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8")  # for the page
+NO_VNNI = (
+    f"This processor has no VNNI ({' or '.join(NEEDED_FEATURES[INT8])}): int8 gains less here, and its sums saturate."
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Options of the command. `before`: an earlier tree; `int8_graph`: the clip network's, the repository's by default;
+    `minifasnet`: folder of its published weights, random ones by default."""
+
+    before: Path | None = None
+    int8_graph: Path | None = None
+    minifasnet: Path | None = None
+
+
+def has_vnni() -> bool:
+    """Whether this processor multiplies int8 without saturation."""
+    return bool(processor_features() & set(NEEDED_FEATURES[INT8]))
+
+
+def prepare(repository: Path, out: Path, keys: Collection[str], wanted: Wanted) -> Inputs:
+    """The inputs of the ways `keys`.
+
+    Args:
+        repository: the served one.
+        out: folder for what is made.
+    Raises: BenchError for an option that names something else; RepositoryError, FetchError.
+    """
+    absent: dict[str, str] = {}
+    notes: list[str] = []
+    served = onnx.load(repository / CLIP_NETWORK_MODEL / "1" / "model.onnx")
+    int8, earlier, graphs = None, None, None
+    if "a8" in keys:
+        int8, absent["a8"] = _int8_graph(wanted.int8_graph)
+        if int8 is not None and not has_vnni():
+            notes.append(NO_VNNI)
+    if "c0" in keys:
+        earlier, absent["c0"] = wanted.before, "" if wanted.before else f"needs an earlier tree: {HOW_TO_UNPACK}"
+    if earlier is not None:
+        check_tree(earlier)
+        shutil.rmtree(out / "earlier_repository", ignore_errors=True)  # may be of another tree
+    if "f" in keys:
+        graphs = _silent_face_graphs(out / "silent_face", wanted.minifasnet)
+        weights = "the published weights" if wanted.minifasnet else "random weights, so that its scores mean nothing"
+        notes.append(
+            f"(f) has {weights}. It detects every frame, as that project does, but with the detector of (a), which "
+            "costs less than that project's."
+        )
+    return Inputs(
+        fp32=assemble(out / "fp32_repository", precision=FP32),
+        int8=int8,
+        silent_face=graphs,
+        earlier=earlier,
+        earlier_repository=out / "earlier_repository",
+        absent={key: reason for key, reason in absent.items() if reason},
+        notes=tuple(notes),
+        served_int8=precision_of(served) == INT8,
+    )
+
+
+def _int8_graph(given: Path | None) -> tuple[Path | None, str]:
+    """The graph, or None and the reason. Raises: BenchError for a given file that is none."""
+    path = given or shipped.model_repository() / CLIP_NETWORK_MODEL / "1" / INT8_GRAPH
+    if given is None and not path.is_file():
+        vnni = "" if has_vnni() else f" {NO_VNNI}"
+        return None, (
+            f"the repository has no {INT8_GRAPH}; `eulernet precision --install` puts it there, or name what "
+            f"`eulernet precision` wrote, such as --int8-graph out/precision/{CLIP_NETWORK_MODEL}/model.int8.cpu.onnx."
+            f"{vnni}"
+        )
+    if not path.is_file() or precision_of(onnx.load(path)) != INT8:
+        raise BenchError(
+            f"--int8-graph {path}: not an int8 graph; `eulernet precision` writes one for the clip network"
+        )
+    return path, ""
+
+
+def _silent_face_graphs(out: Path, weights: Path | None) -> Path:
+    """Writes the graphs in a program of its own. Raises: BenchError."""
+    say("graphs of MiniFASNet")
+    shutil.rmtree(out, ignore_errors=True)
+    given = [] if weights is None else ["--weights", str(weights)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.peers.silent_face_graphs", "--out", str(out), *given],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise BenchError(f"MiniFASNet's graphs: {done.stderr.strip()[-1000:]}")
+    return out

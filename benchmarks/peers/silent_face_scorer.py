@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scores clips as deployments of Silent-Face-Anti-Spoofing do: every frame alone, by two MiniFASNets, then the mean.
+
+Each frame is detected, since the method knows no clip. The detector is EulerNet's, which costs less than the method's
+own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.peers.body import Clip, UnscorableError
+from benchmarks.peers.scorer import Threads, decoded, mapped, session
+from eulernet_core.clip_geometry import CLIP_FRAMES
+from eulernet_core.face_box import MIN_SCORE, unletterbox_box
+from eulernet_core.limits import FACE_TOO_SMALL
+from eulernet_serving.face_locating import letterbox
+
+Picture = NDArray[np.uint8]
+
+
+class _Judge:
+    """One network and its crop."""
+
+    def __init__(self, graph: Path, threads: int) -> None:
+        self._session = session(graph, threads)
+        facts = self._session.get_modelmeta().custom_metadata_map
+        (image,) = self._session.get_inputs()
+        self._name, self.side_px = image.name, int(image.shape[-1])
+        self.crop_scale, self._live_class = float(facts["crop_scale"]), int(facts["live_class"])
+
+    def __call__(self, crops: Sequence[Picture]) -> NDArray[np.float32]:
+        """float32 (N,), the share of the class of live faces, of crops uint8 (side, side, 3) BGR."""
+        images = np.stack(crops).transpose(0, 3, 1, 2).astype(np.float32)
+        (logits,) = self._session.run(None, {self._name: images})
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(shares[:, self._live_class] / shares.sum(axis=1), np.float32)
+
+
+class SilentFaceScorer:
+    """Scores batches of clips; several threads may share one.
+
+    Args:
+        detector: the face detector's graph.
+        graphs: folder of the networks' graphs, see silent_face_graphs.py.
+        threads: numbers of threads.
+    """
+
+    def __init__(self, detector: Path, graphs: Path, threads: Threads) -> None:
+        cv2.setNumThreads(1)
+        self._detector = session(detector, threads.onnxruntime)
+        self._judges = [_Judge(graph, threads.onnxruntime) for graph in sorted(graphs.glob("*.onnx"))]
+        self._pool = ThreadPoolExecutor(threads.pool) if threads.pool else None
+
+    def __call__(self, clips: Sequence[Clip]) -> NDArray[np.float32]:
+        """Scores clips as one batch.
+
+        Returns: float32 (clips, 4), the mean score of the frames so far.
+        Raises: UnscorableError.
+        """
+        pictures = mapped(self._pool, decoded, [jpeg for clip in clips for jpeg in clip.jpegs])
+        boxes = self._boxes(pictures)
+        scores = np.zeros(len(pictures), np.float32)
+        for judge in self._judges:
+            faces = [(picture, box, judge) for picture, box in zip(pictures, boxes, strict=True)]
+            scores += judge(mapped(self._pool, _crop, faces)) / len(self._judges)
+        sums = np.cumsum(scores.reshape(-1, CLIP_FRAMES), axis=1)
+        return np.asarray(sums / np.arange(1, CLIP_FRAMES + 1), np.float32)
+
+    def _boxes(self, pictures: Sequence[Picture]) -> list[NDArray[np.float32]]:
+        """float32 (4,), x0, y0, x1, y1 px, for each picture uint8 (H, W, 3) BGR."""
+        letterboxes = mapped(self._pool, letterbox, pictures)
+        images = np.stack([image[..., ::-1] for image, _ in letterboxes])
+        boxes, scores = self._detector.run(["BOX", "SCORE"], {"IMAGE": images})
+        if scores.min() < MIN_SCORE:
+            raise UnscorableError(f"no face in a frame: {FACE_TOO_SMALL}")
+        sides = [np.array(picture.shape[1::-1] * 2, np.float32) for picture in pictures]
+        return [
+            np.asarray(unletterbox_box(box, square) * side, np.float32)
+            for box, (_, square), side in zip(boxes, letterboxes, sides, strict=True)
+        ]
+
+
+def window(box: NDArray[np.float32], scale: float, height: int, width: int) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom (the last two excluded) of the crop, px; see `eulernet.peers.minifasnet.window`."""
+    x0, y0, x1, y1 = (float(edge) for edge in box)
+    box_w, box_h = max(x1 - x0, 1.0), max(y1 - y0, 1.0)
+    scale = min((height - 1) / box_h, (width - 1) / box_w, scale)
+    w, h = box_w * scale, box_h * scale
+    left = min(max((x0 + x1) / 2 - w / 2, 0.0), width - 1 - w)
+    top = min(max((y0 + y1) / 2 - h / 2, 0.0), height - 1 - h)
+    return int(left), int(top), int(left + w) + 1, int(top + h) + 1
+
+
+def _crop(face: tuple[Picture, NDArray[np.float32], _Judge]) -> Picture:
+    picture, box, judge = face
+    left, top, right, bottom = window(box, judge.crop_scale, *picture.shape[:2])
+    return np.asarray(cv2.resize(picture[top:bottom, left:right], (judge.side_px, judge.side_px)), np.uint8)
