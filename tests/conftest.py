@@ -77,7 +77,7 @@ def tightened(repository: Path, out: Path, slots: int, idle_s: int) -> Path:
         (r'(key: "max_sequences" value \{ string_value: ")\d+', slots),
         (r'(key: "max_sequences_per_caller" value \{ string_value: ")\d+', slots // 4),
     )
-    for model, changes in (("face_locate", (*idle, *places)), ("eulernet", idle)):
+    for model, changes in (("face_crop", (*idle, *places)), ("eulernet", idle)):
         path = out / model / "configs" / "cpu.pbtxt"
         text = path.read_text()
         for pattern, value in changes:
@@ -92,12 +92,9 @@ TIGHT_SLOTS, TIGHT_IDLE_S = 16, 5  # less patience would fail on a busy machine
 
 @pytest.fixture(scope="session")
 def tight_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    """The real server with 16 slots for sequences and 5 s of patience, so that leftovers show; and with two
-    instances of the stage between the sequence models, so that frames could overtake each other."""
+    """The real server with 16 slots for sequences and 5 s of patience, so that leftovers show."""
     folder = tmp_path_factory.mktemp("tight")
     copy = tightened(repository, folder / "model_repository", TIGHT_SLOTS, TIGHT_IDLE_S)
-    crop = copy / "face_crop" / "configs" / "cpu.pbtxt"
-    crop.write_text(crop.read_text().replace("count: 1", "count: 2"))
     with EmbeddedServer(copy, Ports(0, 0), folder / "server.log") as running:
         running.wait_ready(READY_TIMEOUT_S)
         yield running

@@ -29,6 +29,7 @@ from eulernet_loadtest.results import Machine
 from eulernet_loadtest.traffic import Traffic
 from eulernet_serving.cpu_repository import RepositoryError, assemble
 from eulernet_serving.embedded_server import ServerError
+from eulernet_serving.face_detecting import DETECTOR_GRAPH
 from eulernet_serving.face_models.wheel_files import FetchError
 from eulernet_serving.gpu_pip_repository import GpuParts, assemble_gpu_pip
 from eulernet_serving.gpu_presence import CPU, GpuMissingError, check_gpu, device_kind
@@ -39,8 +40,9 @@ RESULTS = "results.json"
 TESTS = ("tests/serving/test_gpu_pip_device.py", "tests/serving/test_gpu_pip_server.py")
 GOAL_FRAMES_PER_S = 10_000.0  # 1,000 streams of 10 frames/s
 PACKAGES = ("eulernet", "torch", "nvidia-dali-cuda120", "nvidia-pytriton", "tensorrt", "tensorrt-rtx-cu13-bindings")
-# What stays on the CPU beside a GPU; face_crop stands for the entropy decoding that nvJPEG leaves to the CPU.
-ON_PAPER = (SERVER, "face_locate", "face_crop")
+# What stays on the CPU beside a GPU; face_crop locates, and stands for the entropy decoding that nvJPEG leaves to the
+# CPU.
+ON_PAPER = (SERVER, "face_crop")
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -180,7 +182,7 @@ def ratio_of(results: Mapping[str, Any]) -> float | None:
 
 def costs(repository: Path, out: Path, traffic: Traffic, seconds: float) -> dict[str, Any]:
     """Processor time of the CPU's stages: `locate`, `costs`, `paper`."""
-    alone = locate_cost(traffic, repository / "face_detector" / "1" / "model.onnx", frames=24)
+    alone = locate_cost(traffic, repository / "face_crop" / "1" / DETECTOR_GRAPH, frames=24)
     plans = [Plan(mode, concurrency=8, duration_s=seconds, warm_up_s=0.0) for mode in (Mode.STREAMS, Mode.CLIPS)]
     with Rig(repository, out / "cost.log") as rig:
         found, _ = stage_costs(rig, traffic, plans)

@@ -28,14 +28,12 @@ from benchmarks.reliability.wire import (
 from eulernet_core.clip_geometry import CLIP_FRAMES
 from eulernet_core.limits import CALLER_HEADER
 from eulernet_core.tensors import (
-    CHECKED,
-    CLIP_CHECKED,
+    CLIP_ENCODED,
     CLIP_MODEL,
     CLIP_NETWORK_MODEL,
     ENCODED,
     FACE,
     FACE_BOX,
-    FACE_DETECTOR_MODEL,
     FACE_SIDE_PX,
     OUTPUTS,
     STATUS,
@@ -44,7 +42,7 @@ from eulernet_core.tensors import (
 )
 
 MOST_CHANGES = 3
-INNER_STAGES = ("face_locate", "clip_locate", "face_crop", "clip_crop")
+INNER_STAGES = ("face_crop", "clip_crop")  # of the CPU configuration
 ODD_TEXTS = ("", " ", "\0", "x" * 127, "x" * 128, "x" * 129, "x" * 100_000, "ü" * 64, "😀" * 128, "../..", "%s%n", "'")
 ODD_NUMBERS = (0, 1, -1, 2**31 - 1, 2**31, 2**32, 2**53, 2**62, 2**63 - 1)
 ODD_SHAPES: tuple[Sequence[int], ...] = (
@@ -239,29 +237,24 @@ def _absurd_status(random: Generator, shape: tuple[int, ...]) -> Any:
 def _inner(random: Generator) -> MutatedRequest:
     """A model behind the first one, with values that no stage before it gives."""
     batch = int(random.choice([1, 1, 1, 2, 5]))
-    model = _pick(random, (*INNER_STAGES, FACE_DETECTOR_MODEL, STEP_NETWORK_MODEL, CLIP_NETWORK_MODEL))
+    model = _pick(random, (*INNER_STAGES, STEP_NETWORK_MODEL, CLIP_NETWORK_MODEL))
 
     def jpeg() -> Any:
         picture = structured(random) if random.random() < 0.5 else blind(random)
         data = picture.jpeg if random.random() < 0.7 else base_pictures()["baseline"]
         return np.frombuffer(data, np.uint8)[None]
 
-    clip = model in ("clip_locate", "clip_crop", CLIP_NETWORK_MODEL)
+    clip = model in ("clip_crop", CLIP_NETWORK_MODEL)
     frames: tuple[int, ...] = (CLIP_FRAMES,) if clip else ()
     if model in INNER_STAGES:
-        names = {"face_locate": (ENCODED,), "face_crop": (CHECKED,), "clip_crop": CLIP_CHECKED}
-        clip_names = tuple(f"{ENCODED}_{t}" for t in range(CLIP_FRAMES))
-        inputs = {name: jpeg() for name in names.get(model, clip_names)}
+        inputs = {name: jpeg() for name in (CLIP_ENCODED if clip else (ENCODED,))}
         batch = 1
-    elif model == FACE_DETECTOR_MODEL:
-        inputs = {"IMAGE": random.integers(0, 256, (batch, 128, 128, 3), np.uint8)}
     else:
         inputs = {FACE: random.integers(0, 256, (batch, *frames, FACE_SIDE_PX, FACE_SIDE_PX, 3), np.uint8)}
-    if model not in ("face_locate", "clip_locate", FACE_DETECTOR_MODEL):
         inputs[FACE_BOX] = _absurd_boxes(random, (batch, *frames, 4))
         inputs[STATUS] = _absurd_status(random, (batch, *(frames or (1,))))
     request = request_of(model, inputs)
-    if model in ("face_locate", STEP_NETWORK_MODEL):
+    if model in ("face_crop", STEP_NETWORK_MODEL):
         key, start, end = int(random.integers(1, 1 << 62)), bool(random.random() < 0.8), bool(random.random() < 0.8)
         in_sequence(request, key, start, end)
     return _sent(f"inner model {model}", request)

@@ -17,7 +17,6 @@ from eulernet_serving.triton_config import read_config
 PARAMETERS = "parameters."
 NETWORK = ("eulernet", "eulernet_clip")
 CROP = ("face_crop", "clip_crop")
-LOCATE = ("face_locate", "clip_locate")
 
 
 class ChangeError(Exception):
@@ -60,12 +59,11 @@ def candidates(bf16: bool) -> tuple[Change, ...]:
         *each(NETWORK, "max_queue_delay_microseconds", ("0", "2000"), "waiting for a larger batch"),
         *each(NETWORK, "max_batch_size", ("4",), "largest batch of an inference"),
         *each(CROP, "parameters.threads", ("1", "2"), "decoding threads"),
-        *each(CROP, "instance_group.count", ("1", "2"), "crop stages in parallel"),
+        *each(CROP, "instance_group.count", ("1", "2"), "stages that locate and crop in parallel"),
         *each(CROP, "max_queue_delay_microseconds", ("0", "2000"), "waiting for a larger batch"),
         *each(CROP + NETWORK, "preferred_batch_size", ("", "4,8"), "batch sizes that run without delay"),
         *each(CROP, "max_batch_size", ("4",), "largest batch of a decode"),
-        *each(LOCATE, "instance_group.count", ("1", "2"), "locate stages in parallel"),
-        *each(LOCATE, "parameters.full_check", ("false", "true"), "test decode of each JPEG at 1/8"),
+        *each(CROP, "parameters.full_check", ("false", "true"), "test decode of each JPEG at 1/8"),
     )
 
 

@@ -83,7 +83,7 @@ def export_checkpoint(path: Path, repository: Path) -> tuple[str, float]:
     checkpoint = load(path)
     worst = export(checkpoint.network, repository / STEP_FOLDER, repository / CLIP_FOLDER, checkpoint.label)
     label = "".join(letter if letter not in '"\\\n' else "'" for letter in checkpoint.label)
-    configs = [repository / name for name in LABELLED if (repository / name).is_file()]
+    configs = [path for name in LABELLED for path in sorted((repository / name).parent.rglob("*.pbtxt"))]
     write_all({each: _LABEL.sub(rf'\1"{label}"', each.read_text()).encode() for each in configs})
     return checkpoint.label, worst
 

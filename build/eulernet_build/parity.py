@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares a graph with PyTorch: runs its golden case in ONNX Runtime, OpenVINO and MNN."""
 
+import tempfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,9 +98,12 @@ def openvino_runner(model: ModelProto, precision: str = "f32") -> Runner:
 
 def mnn_runner(model: ModelProto) -> Runner:
     """Runs a model in MNN, with the embedded server's own code."""
+    from eulernet_serving.graph_preparation import prepare_model
     from eulernet_serving.mnn_runtime import MnnRuntime
+    from eulernet_serving.prepared_graph import MNN
 
-    return MnnRuntime(inlined(model), 1)
+    with tempfile.TemporaryDirectory() as folder:
+        return MnnRuntime(prepare_model(model, MNN, Path(folder) / "model.mnn"), 1)
 
 
 def inlined(model: ModelProto) -> ModelProto:

@@ -69,11 +69,12 @@ gRPC's and Triton's own variables apply as well. Proxy variables do not apply to
 
 @dataclasses.dataclass(frozen=True)
 class ServedModel:
-    """A served model. `settings`: the dataclass of its parameters, or None for an ensemble."""
+    """A served model. `settings`: the dataclass of its parameters, or None for an ensemble; `embedded`: None where
+    the embedded server has no such model."""
 
     name: str
     settings: type | None
-    embedded: ModelConfig
+    embedded: ModelConfig | None
     production: ModelConfig
 
 
@@ -81,9 +82,13 @@ def served_models() -> list[ServedModel]:
     """The models of the model repository."""
     folders = sorted(path.parent for path in shipped.model_repository().glob(f"*/{PRODUCTION}"))
     return [
-        ServedModel(folder.name, _settings_of(folder), read_config(folder / EMBEDDED), read_config(folder / PRODUCTION))
+        ServedModel(folder.name, _settings_of(folder), _embedded(folder / EMBEDDED), read_config(folder / PRODUCTION))
         for folder in folders
     ]
+
+
+def _embedded(path: Path) -> ModelConfig | None:
+    return read_config(path) if path.is_file() else None
 
 
 def recipe_sections() -> dict[str, type]:
@@ -189,14 +194,16 @@ def _gpu_stages_table() -> str:
     return table(["model", "parameter", "default", "shipped", "meaning"], rows)
 
 
-def _parameter(config: ModelConfig, name: str) -> str:
-    return code(config.parameters[name].string_value) if name in config.parameters else "–"
+def _parameter(config: ModelConfig | None, name: str) -> str:
+    return code(config.parameters[name].string_value) if config is not None and name in config.parameters else "–"
 
 
 def _scheduling_table(models: list[ServedModel]) -> str:
     rows = []
     for model in models:
         for where, config in (("embedded", model.embedded), ("GPU node", model.production)):
+            if config is None:
+                continue
             backend = config.backend or config.platform
             instances = ", ".join(str(group.count) for group in config.instance_group) or "–"
             rows.append([code(model.name), where, backend, str(config.max_batch_size), instances, _batching(config)])

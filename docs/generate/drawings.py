@@ -111,24 +111,19 @@ def frame_path() -> Drawing:
     drawing.text(158, 30, "Triton", "title")
     drawing.text(622, 30, "antispoof: state for each stream", "note", "end")
     drawing.text(622, 240, "antispoof_clip: no state", "note", "end")
-    drawing.box(160, 60, 136, 92, "face_locate", ("checks the JPEG,", "finds the face,", "holds its box"))
-    drawing.box(328, 60, 136, 92, "face_crop", ("decodes only", "the face of", "the same JPEG"))
+    drawing.box(
+        160, 60, 272, 92, "face_crop", ("checks the JPEG, finds", "and holds the face's box,", "decodes only the face")
+    )
     drawing.box(496, 60, 126, 92, "eulernet", ("one step with", "the filters'", "state"))
-    drawing.box(160, 182, 136, 38, "face_detector", (), "base")
-    drawing.box(160, 250, 136, 74, "clip_locate", ("one box for", "the whole clip"))
-    drawing.box(328, 250, 136, 74, "clip_crop", ("decodes four", "faces"))
+    drawing.box(160, 250, 272, 74, "clip_crop", ("one box for the whole clip,", "decodes four faces"))
     drawing.box(496, 250, 126, 74, "eulernet_clip", ("four frames", "at once"))
     drawing.box(660, 60, 108, 128, "outputs", ("LIVENESS", "LOCATION_MAP", "FACE_BOX", "FRAME_COUNT", "STATUS"), "data")
     for y in (106, 287):
         drawing.arrow([(120, y), (160, y)], "flow")
-        drawing.arrow([(296, y), (328, y)], "flow")
-        drawing.arrow([(464, y), (496, y)], "flow")
+        drawing.arrow([(432, y), (496, y)], "flow")
     drawing.arrow([(622, 106), (660, 106)], "flow")
     drawing.arrow([(622, 287), (714, 287), (714, 188)], "flow")
-    drawing.arrow([(228, 152), (228, 182)])
-    drawing.arrow([(228, 250), (228, 220)])
-    drawing.text(312, 350, "JPEG, FACE_BOX, STATUS", "note", "middle")
-    drawing.text(488, 350, "FACE 256x256, STATUS", "note", "middle")
+    drawing.text(464, 350, "FACE 256x256, FACE_BOX, STATUS", "note", "middle")
     return drawing
 
 

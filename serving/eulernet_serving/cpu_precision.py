@@ -10,10 +10,10 @@ import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import onnx
-
-from eulernet_serving.plan_records import graph_properties, precision_of
+if TYPE_CHECKING:  # a stage of the server loads prepared graphs, without the package onnx
+    import onnx
 
 AUTO, FP32, BF16, INT8 = "auto", "fp32", "bf16", "int8"
 CPU_PRECISIONS = (AUTO, FP32, BF16, INT8)
@@ -103,6 +103,10 @@ def int8_name(graphs: Sequence[Path]) -> str:
 
 def _int8_graph(repository: Path, model: str) -> onnx.ModelProto:
     """Raises: PrecisionError if it is missing, of other weights, or not int8."""
+    import onnx
+
+    from eulernet_serving.plan_records import graph_properties, precision_of
+
     path = repository / model / "1" / INT8_GRAPH
     if not path.is_file():
         raise PrecisionError(f"{path}: missing; eulernet precision --install puts it there")
@@ -117,6 +121,8 @@ def _int8_graph(repository: Path, model: str) -> onnx.ModelProto:
 
 def _check_loss(graph: onnx.ModelProto) -> None:
     """Raises: PrecisionError if the measured error is unknown or too large."""
+    from eulernet_serving.plan_records import graph_properties
+
     loss = graph_properties(graph).get(ACER_CHANGE, "")
     if not re.fullmatch(r"-?\d+(\.\d+)?", loss) or float(loss) > MOST_ACER_LOSS:
         raise PrecisionError(f"int8 changes ACER by {loss or 'an unknown amount'}, {MOST_ACER_LOSS} is the limit")

@@ -3,13 +3,15 @@
 
 import shutil
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
 import onnx
 
 from eulernet_core import shipped
-from eulernet_core.tensors import CLIP_NETWORK_MODEL, FACE_DETECTOR_MODEL, STEP_NETWORK_MODEL
+from eulernet_core.tensors import CLIP_MODEL, CLIP_NETWORK_MODEL, FACE_DETECTOR_MODEL, STEP_NETWORK_MODEL, STREAM_MODEL
 from eulernet_core.weights_label import IDENTITY_PARAMETER, identity
 from eulernet_core.whole_files import replace_folder, sha256_of
 from eulernet_serving.cpu_precision import (
@@ -22,13 +24,18 @@ from eulernet_serving.cpu_precision import (
     chosen_precision,
     int8_name,
 )
+from eulernet_serving.face_detecting import DETECTOR_GRAPH
 from eulernet_serving.face_models.converted import DETECTOR_NAME, make_face_models
+from eulernet_serving.graph_preparation import prepare
 from eulernet_serving.plan_records import graph_properties, precision_of
+from eulernet_serving.prepared_graph import PreparedGraph, prepared_file
 from eulernet_serving.repository_manifest import CONFIG, LABELLED, Graph, Manifest, checksums, faults
-from eulernet_serving.runtime import OPENVINO_PRECISIONS
+from eulernet_serving.runtime import OPENVINO_PRECISIONS, RUNTIMES, family_of
 from eulernet_serving.triton_config import read_config
 
 GRAPHS = (STEP_NETWORK_MODEL, CLIP_NETWORK_MODEL)  # the models made by training
+LOCATING = ("face_crop", "clip_crop")  # the stages that run the face detector
+DETECTOR = (DETECTOR_GRAPH, "detector_runtime")  # its file in a stage's version folder, the parameter for its runtime
 GENERATED = shutil.ignore_patterns("__pycache__", "*.pyc", ".gitkeep")
 
 
@@ -37,7 +44,7 @@ class RepositoryError(Exception):
 
 
 def assemble(out: Path, source: Path | None = None, face_models: Path | None = None, precision: str = AUTO) -> Path:
-    """Writes a complete repository to `out`, replacing the old one in one step.
+    """Writes the embedded server's repository to `out`, replacing the old one in one step.
 
     Args:
         out: the repository's folder.
@@ -48,6 +55,28 @@ def assemble(out: Path, source: Path | None = None, face_models: Path | None = N
     Returns: `out`.
     Raises: RepositoryError; FetchError where the face models can't be fetched.
     """
+
+    def fill(fresh: Path) -> None:
+        gather(fresh, source, face_models, precision)
+        detector = fresh / FACE_DETECTOR_MODEL / "1" / GRAPH
+        for model in LOCATING:
+            shutil.copy(detector, fresh / model / "1" / DETECTOR_GRAPH)
+        leave_out_unused(fresh, "cpu")
+        _write_identity(fresh)
+        _prepare_graphs(fresh)
+
+    replace_folder(out, fill)
+    return out
+
+
+def gather(fresh: Path, source: Path | None, face_models: Path | None, precision: str) -> None:
+    """Fills an empty folder with the sources of every model and their graphs, for all configurations.
+
+    Args:
+        fresh: the folder.
+        source, face_models, precision: see `assemble`.
+    Raises: RepositoryError; FetchError where the face models can't be fetched.
+    """
     source = source or shipped.model_repository()
     face_models = face_models or shipped.face_models_folder()
     try:
@@ -55,20 +84,52 @@ def assemble(out: Path, source: Path | None = None, face_models: Path | None = N
     except PrecisionError as error:
         raise RepositoryError(str(error)) from error
     make_face_models(face_models)
+    shutil.copytree(source, fresh, ignore=GENERATED, dirs_exist_ok=True)
+    for model in fresh.iterdir():
+        (model / "1").mkdir(exist_ok=True)  # an ensemble needs a version folder, though an empty one
+    shutil.copy(face_models / DETECTOR_NAME, fresh / FACE_DETECTOR_MODEL / "1" / GRAPH)
+    for graph in GRAPHS:
+        if not (fresh / graph / "1" / GRAPH).is_file():
+            raise RepositoryError(f"{source / graph}/1/{GRAPH} is missing: eulernet export writes it")
+    apply_precision(fresh, GRAPHS, chosen)
 
-    def fill(fresh: Path) -> None:
-        shutil.copytree(source, fresh, ignore=GENERATED, dirs_exist_ok=True)
-        for model in fresh.iterdir():
-            (model / "1").mkdir(exist_ok=True)  # an ensemble needs a version folder, though an empty one
-        shutil.copy(face_models / DETECTOR_NAME, fresh / FACE_DETECTOR_MODEL / "1" / "model.onnx")
-        for graph in GRAPHS:
-            if not (fresh / graph / "1" / "model.onnx").is_file():
-                raise RepositoryError(f"{source / graph}/1/model.onnx is missing: eulernet export writes it")
-        apply_precision(fresh, GRAPHS, chosen)
-        _write_identity(fresh)
 
-    replace_folder(out, fill)
-    return out
+def leave_out_unused(repository: Path, target: str, others: Sequence[str] = ()) -> None:
+    """Removes the models that no ensemble of a configuration runs: Triton loads every model of a folder.
+
+    Args:
+        repository: with every model.
+        target: of repository_manifest.CONFIG.
+        others: models that a stage calls.
+    """
+    used = {STREAM_MODEL, CLIP_MODEL, *others}
+    for ensemble in (STREAM_MODEL, CLIP_MODEL):
+        steps = read_config(repository / ensemble / CONFIG[target]).ensemble_scheduling.step
+        used |= {step.model_name for step in steps}
+    for model in [path for path in repository.iterdir() if path.is_dir() and path.name not in used]:
+        shutil.rmtree(model)
+
+
+def _prepare_graphs(repository: Path) -> None:
+    """Converts each graph once for the runtime that its stage names, so that a stage starts without a converter."""
+    prepared: list[PreparedGraph] = []
+    stages = {**dict.fromkeys(GRAPHS, (GRAPH, "runtime")), **dict.fromkeys(LOCATING, DETECTOR)}
+    for model, (graph, parameter) in stages.items():
+        runtime = read_config(repository / model / CONFIG["cpu"]).parameters[parameter].string_value
+        if runtime in RUNTIMES:  # else the stage says what is wrong with it
+            prepared.append(_prepare(repository / model / "1" / graph, family_of(runtime), prepared))
+
+
+def _prepare(graph: Path, runtime: str, before: Sequence[PreparedGraph]) -> PreparedGraph:
+    """Prepares a graph, or copies what was prepared from an equal one."""
+    digest = sha256_of(graph)
+    for each in before:
+        if (each.source_sha256, each.runtime) == (digest, runtime):
+            copy = replace(each, file=prepared_file(graph, runtime))
+            shutil.copy(each.file, copy.file)
+            copy.write_record()
+            return copy
+    return prepare(graph, runtime)
 
 
 def assemble_cpu(out: Path, face_models: Path | None = None, precision: str = AUTO) -> Manifest:

@@ -2,11 +2,12 @@
 """Decodes only the face's region of each JPEG (DALI) and resizes it to the network's input.
 
 On a GPU DALI resizes too. On a CPU its resize costs more than the decode, so OpenCV does it, with filters that agree
-with DALI's antialiased linear one to within half a grey level.
+with DALI's antialiased linear one to within a grey level in the mean.
 """
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,7 +19,9 @@ from nvidia.dali import Pipeline
 from eulernet_core.jpeg import JpegLimits, cheap_to_decode
 from eulernet_core.status import NOT_SCORED, Status
 from eulernet_core.tensors import FACE_SIDE_PX
+from eulernet_serving.core_shares import OPENCV_THREADS, decoder_threads
 from eulernet_serving.crop_pipelines import regions
+from eulernet_serving.face_resizing import resize_face
 from eulernet_serving.structured_logging import log_caught
 
 _LOG = logging.getLogger(__name__)
@@ -28,25 +31,33 @@ LONGEST_SIDE = 65_535  # px, of a JPEG
 
 @dataclass(frozen=True)
 class CropSettings(JpegLimits):
-    """`threads`: of DALI's decoder; `max_frames`: the most frames in one of its batches; and the limits of a JPEG,
-    since a caller can send pictures to this stage past the one that locates the face."""
+    """`threads`: that decode and resize, 0 for a share of the cores; `max_frames`: the most frames in one of DALI's
+    batches; and the limits of a JPEG."""
 
     threads: int = 1
     max_frames: int = 64
 
 
 class Cropper:
-    """Crops batches of frames; a frame that can't be decoded is marked and leaves the others unharmed."""
+    """Crops batches of frames; a frame that can't be decoded is marked and leaves the others unharmed.
 
-    def __init__(self, settings: CropSettings) -> None:
-        cv2.setNumThreads(1)
-        self._settings = settings
+    Args:
+        settings: limits of a JPEG, threads, largest batch.
+        inspected: whether the caller has compared each JPEG with its limits (`eulernet_core.jpeg.inspect`). Else it is
+            done here: a caller of the service can reach a stage that only crops past the one that locates.
+    """
+
+    def __init__(self, settings: CropSettings, *, inspected: bool = False) -> None:
+        cv2.setNumThreads(OPENCV_THREADS)
+        self._settings, self._inspected = settings, inspected
+        self._threads = decoder_threads(settings.threads)
+        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
         self._pipeline = self._build()
 
     def _build(self) -> Pipeline:
         pipeline = regions(
             batch_size=self._settings.max_frames,
-            num_threads=self._settings.threads,
+            num_threads=self._threads,
             device_id=None,
             prefetch_queue_depth=1,
             exec_async=False,
@@ -68,7 +79,7 @@ class Cropper:
         """
         faces = np.zeros((len(encoded), FACE_SIDE_PX, FACE_SIDE_PX, 3), np.uint8)
         wanted = np.flatnonzero((status & NOT_SCORED) == 0)
-        fits = np.array([box_fits(boxes[i]) and cheap_to_decode(encoded[i], self._settings) for i in wanted], bool)
+        fits = np.array([self._usable(encoded[i], boxes[i]) for i in wanted], bool)
         status[wanted[~fits]] = undecodable(status[wanted[~fits]])
         wanted = wanted[fits]
         for first in range(0, len(wanted), self._settings.max_frames):
@@ -80,6 +91,9 @@ class Cropper:
                 self._crop_singly(encoded, boxes, part, faces, status)
         return faces
 
+    def _usable(self, encoded: NDArray[np.uint8], box: NDArray[np.float32]) -> bool:
+        return box_fits(box) and (self._inspected or cheap_to_decode(encoded, self._settings))
+
     def _crop(
         self,
         encoded: Sequence[NDArray[np.uint8]],
@@ -90,11 +104,12 @@ class Cropper:
         self._pipeline.feed_input("ENCODED", [encoded[i] for i in indices])
         self._pipeline.feed_input("BOX", [boxes[i].astype(np.int32) for i in indices])
         (pictures,) = self._pipeline.run()
-        for k, i in enumerate(indices):
-            picture = np.asarray(pictures[k])
-            shrinks = picture.shape[0] > FACE_SIDE_PX
-            filter_ = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            cv2.resize(picture, (FACE_SIDE_PX, FACE_SIDE_PX), dst=faces[i], interpolation=filter_)
+
+        def resize(k: int) -> None:
+            resize_face(np.asarray(pictures[k]), faces[indices[k]])
+
+        for _ in (map if self._pool is None else self._pool.map)(resize, range(len(indices))):
+            pass
 
     def _crop_singly(
         self,

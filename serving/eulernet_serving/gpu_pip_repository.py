@@ -6,16 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eulernet_core.tensors import CLIP_MODEL, FACE_DETECTOR_MODEL, STREAM_MODEL
+from eulernet_core.tensors import FACE_DETECTOR_MODEL
 from eulernet_core.weights_label import IDENTITY_PARAMETER, identity
 from eulernet_core.whole_files import replace_folder
 from eulernet_serving.cpu_precision import FP32
-from eulernet_serving.cpu_repository import GRAPHS, RepositoryError, assemble, check, graph_of, versions
+from eulernet_serving.cpu_repository import GRAPHS, RepositoryError, check, gather, graph_of, leave_out_unused, versions
 from eulernet_serving.gpu_presence import CPU, device_kind
 from eulernet_serving.kernel_library import KERNEL_LIBRARY, PLUGIN_LIBRARY
 from eulernet_serving.plan_records import FUSED_GRAPH, RECORD_SUFFIX, TOLERANCES
 from eulernet_serving.repository_manifest import CONFIG, GPU_PIP, LABELLED, Manifest, checksums
-from eulernet_serving.triton_config import read_config
 
 NETWORKS = (*GRAPHS, FACE_DETECTOR_MODEL)  # the models that run on the GPU
 
@@ -54,8 +53,8 @@ def assemble_gpu_pip(
     made: list[Manifest] = []
 
     def fill(fresh: Path) -> None:
-        assemble(fresh, source, face_models, FP32)
-        _leave_out_unused(fresh)
+        gather(fresh, source, face_models, FP32)
+        leave_out_unused(fresh, GPU_PIP, [FACE_DETECTOR_MODEL])  # the detector is called by a stage
         for model in NETWORKS:
             for path, name in _files(model, parts):
                 shutil.copy(path, fresh / model / "1" / name)
@@ -79,16 +78,6 @@ def assemble_gpu_pip(
 
     replace_folder(out, fill)
     return made[0]
-
-
-def _leave_out_unused(repository: Path) -> None:
-    """Triton loads every model of the folder, and the ensembles of this configuration crop in the network's stage."""
-    used = {STREAM_MODEL, CLIP_MODEL, FACE_DETECTOR_MODEL}  # the detector is called by a stage
-    for ensemble in (STREAM_MODEL, CLIP_MODEL):
-        steps = read_config(repository / ensemble / CONFIG[GPU_PIP]).ensemble_scheduling.step
-        used |= {step.model_name for step in steps}
-    for model in [path for path in repository.iterdir() if path.is_dir() and path.name not in used]:
-        shutil.rmtree(model)
 
 
 def _files(model: str, parts: GpuParts) -> Iterator[tuple[Path, str]]:

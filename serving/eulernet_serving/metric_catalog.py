@@ -155,8 +155,8 @@ OPEN_SEQUENCES = MetricSpec(
     Kind.GAUGE,
     Source.STAGES,
     ("model",),
-    "Sequences whose state a stage keeps; face_locate has the open streams.",
-    "eulernet far above face_locate",
+    "Sequences whose state a stage keeps; the first stage has the open streams.",
+    "eulernet far above the first stage",
 )
 READY = MetricSpec(
     "eulernet_ready",

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from prometheus_client.parser import text_string_to_metric_families
 
 INFERENCES, PENDING = "nv_inference_count", "nv_inference_pending_request_count"
-OPEN_SEQUENCES = "eulernet_open_sequences"
-FIRST_STREAM_STAGE = "face_locate"  # opens and ends every stream
+OPEN_STREAMS = "eulernet_open_streams"
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,6 @@ def parse_metrics(text: str) -> Readings:
                 inferences[model] += int(sample.value)  # a model has one row a version
             elif family.name == PENDING:
                 pending[model] += int(sample.value)
-            elif family.name == OPEN_SEQUENCES and model == FIRST_STREAM_STAGE:
+            elif family.name == OPEN_STREAMS:
                 streams += int(sample.value)
     return Readings(inferences, pending, streams)

@@ -19,6 +19,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from eulernet_serving.core_shares import LIBRARY_THREADS
 from eulernet_serving.libpython import LibpythonError, find_libpython, python_version
 
 MIN_GLIBC = (2, 35)
@@ -63,6 +64,7 @@ def install(folder: Path) -> TritonInstall:
 
 def _environment(libraries: list[Path]) -> dict[str, str]:
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONPATH")}
+    environment = LIBRARY_THREADS | environment
     environment["LD_LIBRARY_PATH"] = ":".join(map(str, libraries))
     # The stub imports packages from the environment of the first python3 on PATH.
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment.get('PATH', os.defpath)}"

@@ -25,6 +25,9 @@ from eulernet_core.tensors import FACE_SIDE_PX, MAP_SIDE
 REPOSITORY = shipped.model_repository()
 SHIPPED = load_checkpoint(shipped.weights())
 LABEL = SHIPPED.label
+LABELLED_CONFIGS = [
+    path.relative_to(REPOSITORY) for name in LABELLED for path in (REPOSITORY / name).parent.rglob("*.pbtxt")
+]
 FOLDERS = {"step": STEP_FOLDER, "clip": CLIP_FOLDER}
 RUNNERS = {"ONNX Runtime": onnxruntime_runner, "OpenVINO": openvino_runner}
 SMALL = NetworkConfig(
@@ -67,8 +70,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported_again(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder into which another process exported the shipped weights."""
     folder = tmp_path_factory.mktemp("again")
-    for name in LABELLED:
-        (folder / name).parent.mkdir()
+    for name in LABELLED_CONFIGS:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text((REPOSITORY / name).read_text().replace(LABEL, "something else"))
     command = [Path(sys.executable).with_name("eulernet"), "export", "--repository", folder]
     subprocess.run(command, check=True, timeout=240, capture_output=True)
@@ -90,7 +93,7 @@ def test_exporting_again_gives_the_committed_files(exported_again: Path, form: s
 
 @pytest.mark.slow
 def test_exporting_writes_the_label_into_the_ensembles(exported_again: Path) -> None:
-    for name in LABELLED:
+    for name in LABELLED_CONFIGS:
         assert f'"{LABEL}"' in (REPOSITORY / name).read_text()
         assert (exported_again / name).read_bytes() == (REPOSITORY / name).read_bytes()
 

@@ -242,7 +242,7 @@ def test_refusals_are_counted_by_reason(tight_server: EmbeddedServer, moving_fac
 def test_the_first_stages_count_where_the_networks_cannot(repository: Path, tmp_path: Path, blank: bytes) -> None:
     copy = tmp_path / "repository"
     shutil.copytree(repository, copy)
-    for model in ("face_locate", "clip_locate"):
+    for model in ("face_crop", "clip_crop"):
         path = copy / model / "configs" / "cpu.pbtxt"
         off = '"count_frames" value { string_value: "false" }'
         assert off in path.read_text()

@@ -74,15 +74,16 @@ def test_configuration_reference_has_every_parameter_of_every_served_model():
         path.parent.name for path in ROOT.glob("model_repository/*/config.pbtxt")
     }
     for model in models:
-        given = {*model.embedded.parameters, *model.production.parameters} - {"weights"}
+        embedded = model.embedded.parameters if model.embedded else {}
+        given = {*embedded, *model.production.parameters} - {"weights"}
         if model.settings is None:
             assert not given, model.name
             continue
         fields = [each.name for each in dataclasses.fields(model.settings)]
         assert given <= set(fields)
         assert first_cells(parts[model.name]) == fields
-        for name in given & set(model.embedded.parameters):
-            value = model.embedded.parameters[name].string_value
+        for name in given & set(embedded):
+            value = embedded[name].string_value
             assert re.search(rf"^\| `{name}` \| [^|]* \| `{re.escape(value)}` \|", parts[model.name], re.MULTILINE)
 
 

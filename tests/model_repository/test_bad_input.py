@@ -193,9 +193,9 @@ def test_open_streams_keep_their_places_and_a_further_one_is_refused(tight, fram
     assert refused.value.status() == "StatusCode.UNAVAILABLE"
     assert time.monotonic() - begun_s < 4
     assert all(tight.frame(frames[1], 5000 + k).count[0] == 2 for k in range(16))
-    wait_until(lambda: tight.open_sequences() == {"face_locate": 16, "eulernet": 16})
+    wait_until(lambda: tight.open_sequences() == {"face_crop": 16, "eulernet": 16})
     # Nobody calls meanwhile: the metric falls by itself.
-    wait_until(lambda: tight.open_sequences() == {"face_locate": 0, "eulernet": 0}, timeout_s=9)
+    wait_until(lambda: tight.open_sequences() == {"face_crop": 0, "eulernet": 0}, timeout_s=9)
     assert tight.sequence(frames[:4])[-1].count[0] == 4
     with pytest.raises(InferenceServerException, match="START flag|start it again"):
         tight.frame(frames[1], 5000)
@@ -211,7 +211,7 @@ def test_streams_of_garbage_take_no_place(tight, frames):
     # One of them has a face at last.
     assert tight.frame(frames[0], 6159).count[0] == 1
     tight.frame(frames[1], 6159, end=True)
-    wait_until(lambda: tight.open_sequences() == {"face_locate": 0, "eulernet": 0}, timeout_s=5)
+    wait_until(lambda: tight.open_sequences() == {"face_crop": 0, "eulernet": 0}, timeout_s=5)
 
 
 def test_a_caller_has_its_own_limit(tight, frames):
@@ -236,8 +236,8 @@ def wait_until(happened, timeout_s=5.0):
 
 
 def test_filter_restarts_although_the_relocated_frame_has_no_crop(raw):
-    """The crop stage keeps RELOCATED beside UNDECODABLE (tests/serving/test_stage_parts.py); no picture is known that
-    only that stage can't decode, so the network's model is called by itself."""
+    """The first stage keeps RELOCATED beside UNDECODABLE (tests/serving/test_stage_parts.py); no picture is known that
+    only the crop can't decode, so the network's model is called by itself."""
     faces = np.random.default_rng(5).integers(0, 256, (5, 1, 256, 256, 3), np.uint8)
 
     def scores(rows, flags):
@@ -294,7 +294,7 @@ def test_sixteen_sequences_half_of_them_garbage(tight, moving_faces):
     for key in range(9000, 9007):
         assert all(each.status[0] in (UNDECODABLE, TOO_LARGE) for each in together[key])
     assert [int(each.count[0]) for each in together[9007]] == [1, 1, 2, 2, 3, 3, 4, 4]
-    wait_until(lambda: tight.open_sequences() == {"face_locate": 0, "eulernet": 0})
+    wait_until(lambda: tight.open_sequences() == {"face_crop": 0, "eulernet": 0})
     # No slot is left behind: as many sequences as there are slots go through at once, well before any idle timeout.
     started_s = time.monotonic()
     with ThreadPoolExecutor(16) as pool:

@@ -17,7 +17,11 @@ REPOSITORY = Path(__file__).parents[2] / "model_repository"
 MODELS = sorted(path.name for path in REPOSITORY.iterdir())
 ENSEMBLES = ("antispoof", "antispoof_clip")
 GRAPHS = ("eulernet", "eulernet_clip")
-KINDS = ("config.pbtxt", "configs/cpu.pbtxt")
+KINDS = PRODUCTION, CPU = ("config.pbtxt", "configs/cpu.pbtxt")
+# The CPU's stages that crop locate too, with the face detector in their process: what they do beside it here.
+MERGED = {"face_crop": "face_locate", "clip_crop": "clip_locate"}
+MODELS_OF = {PRODUCTION: MODELS, CPU: sorted({*MODELS} - {*MERGED.values(), "face_detector"})}
+MODELS_AND_KINDS = [(model, kind) for kind in KINDS for model in MODELS_OF[kind]]
 PRODUCTION_BACKENDS = {
     "face_locate": "python",
     "clip_locate": "python",
@@ -76,20 +80,27 @@ def wiring_faults(configs: dict[str, ModelConfig], ensemble: str) -> list[str]:
     return faults
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("kind", KINDS)
+def test_the_cpu_s_models_are_configured_and_no_others():
+    """Triton falls back to config.pbtxt without a word where configs/cpu.pbtxt is missing."""
+    assert sorted(path.parents[1].name for path in REPOSITORY.glob(f"*/{CPU}")) == MODELS_OF[CPU]
+
+
+@pytest.mark.parametrize(("model", "kind"), MODELS_AND_KINDS)
 def test_parses_and_is_named_as_its_folder(model, kind):
-    # Triton falls back to config.pbtxt without a word where configs/cpu.pbtxt is missing.
     config = load(model, kind)
     assert config.name == model
     assert config.max_batch_size > 0
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", MODELS_OF[CPU])
 def test_production_and_cpu_mean_the_same(model):
-    production, cpu = (load(model, kind) for kind in KINDS)
+    """A stage of the CPU that locates and crops takes what production's first stage takes, and gives both results."""
+    production, cpu = load(MERGED.get(model, model), PRODUCTION), load(model, CPU)
+    outputs = signature(load(model, PRODUCTION).output)
+    if model in MERGED:
+        outputs |= {name: signature(production.output)[name] for name in ("FACE_BOX", "STATUS")}
     assert signature(production.input) == signature(cpu.input)
-    assert signature(production.output) == signature(cpu.output)
+    assert outputs == signature(cpu.output)
     assert production.max_batch_size == cpu.max_batch_size
     assert production.WhichOneof("scheduling_choice") == cpu.WhichOneof("scheduling_choice")
     assert production.dynamic_batching.preserve_ordering == cpu.dynamic_batching.preserve_ordering
@@ -102,16 +113,17 @@ def test_production_and_cpu_mean_the_same(model):
 
 @pytest.mark.parametrize("model", sorted(set(MODELS) - set(ENSEMBLES)))
 def test_backends_and_devices(model):
-    production, cpu = (load(model, kind) for kind in KINDS)
-    assert (production.backend, cpu.backend) == (PRODUCTION_BACKENDS[model], "python")
+    production = load(model, PRODUCTION)
+    assert production.backend == PRODUCTION_BACKENDS[model]
     gpu = production.backend != "python"
     kinds = model_config_pb2.ModelInstanceGroup
     assert [group.kind for group in production.instance_group] == [kinds.KIND_GPU if gpu else kinds.KIND_CPU]
-    assert [group.kind for group in cpu.instance_group] == [kinds.KIND_CPU]
+    if model in MODELS_OF[CPU]:
+        cpu = load(model, CPU)
+        assert (cpu.backend, [group.kind for group in cpu.instance_group]) == ("python", [kinds.KIND_CPU])
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("model", "kind"), MODELS_AND_KINDS)
 def test_inputs_of_any_length_batch_with_others(model, kind):
     if model in ENSEMBLES:
         return
@@ -122,7 +134,7 @@ def test_inputs_of_any_length_batch_with_others(model, kind):
 @pytest.mark.parametrize("ensemble", ENSEMBLES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_ensemble_is_wired(ensemble, kind):
-    assert wiring_faults({model: load(model, kind) for model in MODELS}, ensemble) == []
+    assert wiring_faults({model: load(model, kind) for model in MODELS_OF[kind]}, ensemble) == []
 
 
 @pytest.mark.parametrize("ensemble", ENSEMBLES)
@@ -200,14 +212,14 @@ def test_states_start_at_zero_and_pair_in_order():
 @pytest.mark.parametrize("kind", KINDS)
 def test_triton_admits_more_sequences_than_there_are_places_and_outlives_them(kind):
     """A sequence that never had a usable frame keeps Triton's slot until it is idle: it must not keep others out."""
-    locate, network = load("face_locate", kind), load("eulernet", kind)
+    locate, network = load("face_locate" if kind == PRODUCTION else "face_crop", kind), load("eulernet", kind)
     places, idle_s = (locate.parameters[name].string_value for name in ("max_sequences", "max_idle_s"))
     assert int(places) == MAX_STREAMS
     assert int(locate.parameters["max_sequences_per_caller"].string_value) == MAX_STREAMS_PER_CALLER
     for config in (locate, network):
         assert config.sequence_batching.oldest.max_candidate_sequences >= 64 * int(places)
         assert config.sequence_batching.max_sequence_idle_microseconds > float(idle_s) * 1e6
-    if kind == "configs/cpu.pbtxt":  # the locating stage refuses first, so that no later stage loses a START
+    if kind == CPU:  # the locating stage refuses first, so that no later stage loses a START
         assert int(network.parameters["max_sequences"].string_value) >= 2 * int(places)
         assert network.parameters["max_idle_s"].string_value == idle_s
 
@@ -220,7 +232,7 @@ def test_weights_label_is_the_graph_s(graph):
             assert load(ensemble, kind).parameters["weights"].string_value == metadata["weights"]
 
 
-UNKNOWN_PARAMETER = ("face_locate", 'key: "full_check"', 'key: "ful_check"', "parameter ful_check: unknown")
+UNKNOWN_PARAMETER = ("face_crop", 'key: "full_check"', 'key: "ful_check"', "parameter ful_check: unknown")
 UNKNOWN_RUNTIME = ("eulernet", 'string_value: "mnn"', 'string_value: "nnm"', "parameter runtime: 'nnm' is none of mnn")
 WRONG_SHAPE = ("face_crop", "dims: [ 256, 256, 3 ]", "dims: [ 128, 128, 3 ]", "antispoof")
 

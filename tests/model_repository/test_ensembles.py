@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two ensembles on the real server: same answers, order, batches."""
 
+import shutil
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from tritonclient.utils import InferenceServerException
+
+from eulernet_serving.embedded_server import EmbeddedServer, Ports
+from tests.conftest import READY_TIMEOUT_S
+from tests.model_repository.conftest import Raw
 
 pytestmark = pytest.mark.triton
 
@@ -52,12 +57,26 @@ def test_pipelined_frames_stay_in_order(raw, moving_faces):
         )
 
 
-def test_pipelined_frames_stay_in_order_with_several_instances(tight, moving_faces):
-    """Without preserve_ordering a second instance of a stage lets frames overtake each other."""
-    assert tight.client.get_model_config("face_crop").config.instance_group[0].count == 2
+@pytest.fixture(scope="module")
+def doubled(repository, tmp_path_factory):
+    """A server with two instances of the stage before the network, so that frames could overtake each other."""
+    folder = tmp_path_factory.mktemp("doubled")
+    copy = shutil.copytree(repository, folder / "model_repository")
+    path = copy / "face_crop" / "configs" / "cpu.pbtxt"
+    assert "count: 1" in path.read_text()
+    path.write_text(path.read_text().replace("count: 1", "count: 2"))
+    with EmbeddedServer(copy, Ports(0, 0), folder / "server.log") as running:
+        running.wait_ready(READY_TIMEOUT_S)
+        yield Raw(running)
+        running.kill()
+
+
+def test_pipelined_frames_stay_in_order_with_several_instances(doubled, moving_faces):
+    """A sequence keeps to one instance, which has one of its frames at a time."""
+    assert doubled.client.get_model_config("face_crop").config.instance_group[0].count == 2
     small = moving_faces(1, seed=9) * 3
     frames = [b"" if t % 3 == 1 else small[t % 3] for t in range(60)]  # a bad frame takes no time in this stage
-    together = tight.pipelined({next(tight.ids): frames for _ in range(3)})
+    together = doubled.pipelined({next(doubled.ids): frames for _ in range(3)})
     for answers in together.values():
         assert [int(each.count[0]) for each in answers] == [sum(k % 3 != 1 for k in range(t + 1)) for t in range(60)]
 

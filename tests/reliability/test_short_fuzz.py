@@ -44,16 +44,16 @@ def test_a_process_that_dies_is_noticed_and_the_latest_inputs_are_saved(reposito
             while not (records.is_file() and records.stat().st_size):  # good callers run, and the attack begins
                 time.sleep(0.1)
             time.sleep(1)
-            os.kill(server.pids()["clip_locate"], signal.SIGKILL)
+            os.kill(server.pids()["clip_crop"], signal.SIGKILL)
 
         killer = threading.Thread(target=kill_one, daemon=True)
         killer.start()
         attack = fuzz(server, Settings(100_000, 2, 60, 0), [], tmp_path)
         killer.join()
-    assert any("clip_locate" in each for each in attack["crashes"])
+    assert any("clip_crop" in each for each in attack["crashes"])
     saved = list((tmp_path / "misbehaved").glob("*.txt"))
     assert saved
     assert "--seed 2 --only" in saved[0].read_text()
     assert server.survivors == []
     results = {"attack": attack, "guided": {"failures": []}, "costs": []}
-    assert any("clip_locate" in each for each in fuzz_failures(results))
+    assert any("clip_crop" in each for each in fuzz_failures(results))

@@ -108,7 +108,7 @@ def test_the_supervisor_runs_the_installed_triton(
         assert serving.get("/readyz")[0] == 200
         stream = Stream(serving.url, 7, moving_faces(1, 0)[0])
         assert stream.send(last=True) >= 0
-        serving.pid_of("face_locate")
+        serving.pid_of("face_crop")
     finally:
         serving.process.terminate()
         status, _, err = serving.end()

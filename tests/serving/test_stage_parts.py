@@ -92,6 +92,19 @@ def test_cropper_goes_on_after_a_frame_that_cannot_be_decoded():
         np.testing.assert_array_equal(faces[row], alone if state == 0 else 0)
 
 
+def test_threads_crop_as_one_does_and_pictures_over_a_limit_are_refused_unless_inspected():
+    frames = [as_jpeg(face(480, 640, seed)) for seed in range(9)]
+    boxes = [np.array([100, 40, 400, 340], np.float32)] * 9
+    status = np.zeros(9, np.int32)
+    one, three = (Cropper(CropSettings(threads=threads))(frames, boxes, status) for threads in (1, 3))
+    np.testing.assert_array_equal(one, three)
+    tight = CropSettings(max_pixels=1000)
+    assert not Cropper(tight)(frames[:1], boxes[:1], status[:1]).any()
+    assert status[0] == Status.UNDECODABLE
+    status[0] = 0
+    np.testing.assert_array_equal(Cropper(tight, inspected=True)(frames[:1], boxes[:1], status[:1]), one[:1])
+
+
 @pytest.mark.parametrize(
     "box",
     [

@@ -99,11 +99,11 @@ def test_the_server_s_log_has_an_event_for_each_answer_and_each_caught_exception
     assert [
         (event["model"], [each & NOT_SCORED for each in event["status"]])
         for event in answered
-        if event["model"] in ("face_locate", "eulernet")
+        if event["model"] in ("face_crop", "eulernet")
     ] == [
-        ("face_locate", [0]),
+        ("face_crop", [0]),
         ("eulernet", [0]),
-        ("face_locate", [8]),
+        ("face_crop", [8]),
         ("eulernet", [8]),
     ]
     assert all(event["duration_ms"] > 0 and event["batch"] == 1 for event in answered)

@@ -24,7 +24,7 @@ from tests.serving.served_process import Serving, Stream, shared_memory
 
 pytestmark = pytest.mark.triton
 
-STAGES = ("face_locate", "face_detector", "face_crop", "eulernet", "clip_locate", "clip_crop", "eulernet_clip")
+STAGES = ("face_crop", "eulernet", "clip_crop", "eulernet_clip")
 DEATH_S, STOP_S = 2.0, 5.0  # within which a death and a stop must be noticed
 RESTART_S = 120.0  # a busy machine starts a server slowly
 EULERNET = [sys.executable, "-m", "eulernet_core"]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 2 of `antispoof_clip` on a CPU: crops the faces of each clip."""
+"""Stage 1 of `antispoof_clip` on a CPU: finds the face of each clip and crops its four frames."""
 
-from eulernet_serving.stages.face_crop import ClipCrop as TritonPythonModel
+from eulernet_serving.stages.clip_crop import ClipCrop as TritonPythonModel
 
 __all__ = ["TritonPythonModel"]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 2 of `antispoof` on a CPU: crops the face of each frame."""
+"""Stage 1 of `antispoof` on a CPU: finds the face of each frame and crops it."""
 
-from eulernet_serving.stages.face_crop import StreamCrop as TritonPythonModel
+from eulernet_serving.stages.stream_crop import StreamCrop as TritonPythonModel
 
 __all__ = ["TritonPythonModel"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 1 of `antispoof_clip`: like `face_locate`, for the four frames of a clip in one request and without state.
+"""Stage 1 of `antispoof_clip` on a GPU: `face_locate` for the four frames of a clip in one request, without state.
 
 The clips of a batch advance frame by frame, so that the detector runs once for all first frames, and every frame gets
 the answer that a sequence of the four would get.
@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 
 from eulernet_core.tensors import CLIP_CHECKED, CLIP_ENCODED, FACE_BOX, STATUS
-from eulernet_serving.face_locating import Located, LocateSettings, Locator, Lock
+from eulernet_serving.core_shares import OPENCV_THREADS
+from eulernet_serving.face_locating import Detector, Located, LocateSettings, Locator, Lock
 from eulernet_serving.model_parameters import read_parameters
 from eulernet_serving.stages.frame_metrics import ClipMetrics, is_counted
 from eulernet_serving.stages.remote_detector import detect
@@ -24,9 +25,12 @@ class ClipLocate(Stage):
 
     def set_up(self, args: Mapping[str, str]) -> None:
         """Reads the parameters."""
-        cv2.setNumThreads(1)
-        parameters = read_parameters(args["model_config"], LocateSettings)
-        self.locate = Locator(parameters, detect)
+        self.begin(read_parameters(args["model_config"], LocateSettings), detect)
+
+    def begin(self, parameters: LocateSettings, detector: Detector) -> None:
+        """Prepares to locate."""
+        cv2.setNumThreads(OPENCV_THREADS)
+        self.locate = Locator(parameters, detector)
         self._clips = ClipMetrics(self.metrics) if parameters.count_frames else None
 
     def answer(self, requests: Sequence[Any]) -> list[Answer]:
@@ -34,14 +38,19 @@ class ClipLocate(Stage):
         locks = [Lock() for _ in requests]
         frames = [self.locate([read(each, name).reshape(-1) for each in requests], locks) for name in CLIP_ENCODED]
         clips = [[frame[i] for frame in frames] for i in range(len(requests))]
+        answers = self.answers(clips)
         if self._clips is not None:
-            for request, clip in zip(requests, clips, strict=True):
+            for request, answer in zip(requests, answers, strict=True):
                 if is_counted(request):
-                    self._clips.add([int(each.status) for each in clip])
+                    self._clips.add(answer.status)
+        return answers
+
+    def answers(self, clips: Sequence[Sequence[Located]]) -> list[Answer]:
+        """The response for each clip of located frames, and their STATUS."""
         return [_answer(clip) for clip in clips]
 
 
-def _answer(clip: list[Located]) -> Answer:
+def _answer(clip: Sequence[Located]) -> Answer:
     status = tuple(each.status for each in clip)
     checked = {name: each.checked[None] for name, each in zip(CLIP_CHECKED, clip, strict=True)}
     boxes = np.stack([each.box for each in clip])[None]

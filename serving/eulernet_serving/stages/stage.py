@@ -176,6 +176,11 @@ def read(request: Any, name: str) -> NDArray[Any]:
     return array
 
 
+def asked(request: Any, outputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The outputs that a request names: another one would be copied and then dropped."""
+    return {name: outputs[name] for name in request.requested_output_names()}
+
+
 def respond(outputs: Mapping[str, NDArray[Any]]) -> Any:
     """A response of arrays with the batch dimension."""
     return pb_utils.InferenceResponse([pb_utils.Tensor(n, np.ascontiguousarray(v)) for n, v in outputs.items()])

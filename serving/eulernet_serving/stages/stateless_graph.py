@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from eulernet_serving.model_parameters import read_parameters
 from eulernet_serving.runtime import RuntimeSettings, make_runtime
-from eulernet_serving.stages.stage import Answer, Stage, graph_path, read, respond
+from eulernet_serving.stages.stage import Answer, Stage, asked, graph_path, read, respond
 
 
 class StatelessGraph(Stage):
@@ -28,7 +28,7 @@ class StatelessGraph(Stage):
         parts = [{name: value[row] for name, value in results.items()} for row in rows]
         for request, part in zip(requests, parts, strict=True):
             self.inferred(request, part)
-        return [Answer(respond(part)) for part in parts]
+        return [Answer(respond(asked(request, part))) for request, part in zip(requests, parts, strict=True)]
 
     def inferred(self, request: Any, results: Mapping[str, NDArray[Any]]) -> None:
         """Called with the results of each request."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 3 of `antispoof` on a CPU: one step of EulerNet for one frame each of several sequences, in one batch.
+"""Stage 2 of `antispoof` on a CPU: one step of EulerNet for one frame each of several sequences, in one batch.
 
 The TensorRT backend keeps the filters' state as Triton's implicit state; here it is kept by correlation id.
 """
@@ -26,9 +26,9 @@ from eulernet_serving.model_parameters import read_parameters
 from eulernet_serving.runtime import RuntimeSettings, make_runtime
 from eulernet_serving.sequence_store import SequenceStore
 from eulernet_serving.stages.frame_metrics import FrameMetrics, LivenessMetrics, is_counted
-from eulernet_serving.stages.stage import Answer, SequenceParameters, SequenceStage, graph_path, read, respond
+from eulernet_serving.stages.stage import Answer, SequenceParameters, SequenceStage, asked, graph_path, read, respond
 
-FilterState = tuple[NDArray[Any], ...]
+FilterState = Mapping[str, NDArray[Any]]  # by the names of the graph's state inputs
 
 
 @dataclass(frozen=True)
@@ -43,28 +43,29 @@ class StepNetwork(SequenceStage[FilterState]):
         """Loads the graph."""
         parameters = read_parameters(args["model_config"], StepNetworkParameters)
         self.runtime = make_runtime(graph_path(args), parameters)
-        names = self.runtime.input_names
-        self.state_names = sorted(n.removesuffix(STATE_INPUT_SUFFIX) for n in names if n.endswith(STATE_INPUT_SUFFIX))
-        initial: FilterState = tuple(self.runtime.zeros(name + STATE_INPUT_SUFFIX) for name in self.state_names)
+        states = [name for name in self.runtime.input_names if name.endswith(STATE_INPUT_SUFFIX)]
+        # The graph's outputs by the inputs that they feed.
+        self.after = {name.removesuffix(STATE_INPUT_SUFFIX) + STATE_OUTPUT_SUFFIX: name for name in states}
+        initial: FilterState = {name: self.runtime.zeros(name) for name in states}
         self.keep_states(SequenceStore(lambda: initial, parameters))
         self._frames = FrameMetrics(self.metrics, STREAM_MODEL)
         self._liveness = LivenessMetrics(self.metrics, STREAM_MODEL)
 
     def step(self, requests: Sequence[Any], states: Sequence[FilterState]) -> list[tuple[FilterState | None, Answer]]:
         """One frame each of several sequences."""
-        inputs = {name: np.concatenate([read(request, name) for request in requests]) for name in NETWORK_INPUTS}
-        for k, name in enumerate(self.state_names):
-            inputs[name + STATE_INPUT_SUFFIX] = np.concatenate([state[k] for state in states])
-        results = self.runtime(inputs)
-        count_frames(requests, results, self._frames, self._liveness)
+        rows = [
+            {name: read(request, name) for name in NETWORK_INPUTS} | dict(state)
+            for request, state in zip(requests, states, strict=True)
+        ]
+        results = self.runtime.rows(rows)
+        counted = {name: np.concatenate([each[name] for each in results]) for name in (STATUS_OUT, LIVENESS)}
+        count_frames(requests, counted, self._frames, self._liveness)
         stepped: list[tuple[FilterState | None, Answer]] = []
-        for i in range(len(requests)):
-            row = slice(i, i + 1)
-            # Copies: a view would keep the whole batch alive for as long as one of its sequences lives.
-            state = tuple(results[name + STATE_OUTPUT_SUFFIX][row].copy() for name in self.state_names)
-            outputs = {name: results[name][row] for name in NETWORK_OUTPUTS}
-            answer = Answer(respond(outputs), tuple(results[STATUS_OUT][i].tolist()))
-            begun = bool(results[FRAME_COUNT][i, 0])  # before its first usable frame the state is the initial one
+        for request, result in zip(requests, results, strict=True):
+            state = {name: result[output] for output, name in self.after.items()}
+            outputs = {name: result[name] for name in NETWORK_OUTPUTS}
+            answer = Answer(respond(asked(request, outputs)), tuple(result[STATUS_OUT][0].tolist()))
+            begun = bool(result[FRAME_COUNT][0, 0])  # before its first usable frame the state is the initial one
             stepped.append((state if begun else None, answer))
         return stepped
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 1 of `antispoof`: checks the JPEG, finds the face at the start of a sequence and holds its box.
+"""Stage 1 of `antispoof` on a GPU: checks the JPEG, finds the face at the start of a sequence and holds its box.
 
 A bad frame gets an answer, not an error: an error would swallow the frame's START or END before later stages see it.
 """
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eulernet_core.tensors import CHECKED, ENCODED, FACE_BOX, STATUS, STREAM_MODEL
-from eulernet_serving.face_locating import Located, LocateSettings, Locator, Lock
+from eulernet_serving.core_shares import OPENCV_THREADS
+from eulernet_serving.face_locating import Detector, Located, LocateSettings, Locator, Lock
 from eulernet_serving.model_parameters import read_parameters
 from eulernet_serving.sequence_store import SequenceStore
 from eulernet_serving.stages.frame_metrics import FrameMetrics, is_counted
@@ -33,20 +34,28 @@ class StreamLocate(SequenceStage[Lock]):
 
     def set_up(self, args: Mapping[str, str]) -> None:
         """Reads the parameters."""
-        cv2.setNumThreads(1)
-        parameters = read_parameters(args["model_config"], StreamLocateParameters)
+        self.begin(read_parameters(args["model_config"], StreamLocateParameters), detect)
+
+    def begin(self, parameters: StreamLocateParameters, detector: Detector) -> None:
+        """Keeps a lock for each sequence."""
+        cv2.setNumThreads(OPENCV_THREADS)
         self.keep_states(SequenceStore(Lock, parameters))
-        self.locate = Locator(parameters, detect)
+        self.locate = Locator(parameters, detector)
         self._frames = FrameMetrics(self.metrics, STREAM_MODEL) if parameters.count_frames else None
 
     def step(self, requests: Sequence[Any], states: Sequence[Lock]) -> list[tuple[Lock | None, Answer]]:
         """One frame each of several sequences."""
         locks = [replace(state) for state in states]
         located = self.locate([read(request, ENCODED).reshape(-1) for request in requests], locks)
+        answers = self.answers(located)
         if self._frames is not None:
-            counted = zip(requests, located, strict=True)
-            self._frames.add([int(each.status) for request, each in counted if is_counted(request)])
-        return [(lock if lock.ever_found else None, _answer(each)) for lock, each in zip(locks, located, strict=True)]
+            counted = zip(requests, answers, strict=True)
+            self._frames.add([each.status[0] for request, each in counted if is_counted(request)])
+        return [(lock if lock.ever_found else None, answer) for lock, answer in zip(locks, answers, strict=True)]
+
+    def answers(self, located: Sequence[Located]) -> list[Answer]:
+        """The response for each located frame, and its STATUS."""
+        return [_answer(each) for each in located]
 
 
 def _answer(located: Located) -> Answer:

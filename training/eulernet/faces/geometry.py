@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The inputs of the face detector and of the face mesh, and the crop that EulerNet sees.
 
-The box is `eulernet_core.face_box`'s; the crop has the same pixels as in the served stage face_crop. Pixel coordinates
-are continuous: a picture spans (0, 0) to (width, height).
+The box is `eulernet_core.face_box`'s; the crop has the pixels of the served stage face_crop, but for its filter
+(`eulernet_serving.face_resizing`). Pixel coordinates are continuous: a picture spans (0, 0) to (width, height).
 """
 
 import cv2

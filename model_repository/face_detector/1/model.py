@@ -1,6 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""BlazeFace on a CPU: IMAGE uint8 (n, 128, 128, 3) RGB -> BOX, KEYPOINTS, SCORE, SECOND_SCORE."""
-
-from eulernet_serving.stages.stateless_graph import StatelessGraph as TritonPythonModel
-
-__all__ = ["TritonPythonModel"]

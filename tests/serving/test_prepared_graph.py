@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Graphs that were converted when the repository was assembled: the same answers, and never of another graph."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from eulernet_serving import core_shares
+from eulernet_serving.graph_preparation import prepare
+from eulernet_serving.prepared_graph import MNN, OPENVINO, find_prepared, prepared_file
+from eulernet_serving.runtime import RuntimeSettings, make_runtime
+
+REPOSITORY = Path(__file__).parents[2] / "model_repository"
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    """The step graph, alone in a folder."""
+    return Path(shutil.copy(REPOSITORY / "eulernet" / "1" / "model.onnx", tmp_path))
+
+
+@pytest.mark.parametrize("runtime", [MNN, OPENVINO])
+def test_a_prepared_graph_gives_the_same_answers(graph: Path, runtime: str) -> None:
+    golden = np.load(REPOSITORY / "eulernet" / "1" / "golden.npz")
+    before = make_runtime(graph, RuntimeSettings(runtime, 1))
+    inputs = {name: golden[name] for name in before.input_names}
+    assert find_prepared(graph, runtime) is None
+    assert prepare(graph, runtime) == find_prepared(graph, runtime)
+    after = make_runtime(graph, RuntimeSettings(runtime, 1))
+    assert after.input_names == before.input_names
+    for name, value in before(inputs).items():
+        np.testing.assert_array_equal(after(inputs)[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("runtime", [MNN, OPENVINO])
+def test_rows_are_those_of_the_batch_in_separate_memory(graph: Path, runtime: str) -> None:
+    golden = np.load(REPOSITORY / "eulernet" / "1" / "golden.npz")
+    loaded = make_runtime(graph, RuntimeSettings(runtime, 2))
+    inputs = {name: golden[name] for name in loaded.input_names}
+    together = loaded(inputs)
+    count = len(next(iter(inputs.values())))
+    assert count > 1
+    rows = loaded.rows([{name: value[i : i + 1] for name, value in inputs.items()} for i in range(count)])
+    for i, row in enumerate(rows):
+        for name, value in row.items():
+            expected = np.asarray(together[name][i : i + 1], np.float64)
+            tolerance = 1e-5 * max(1.0, np.abs(expected).max())
+            np.testing.assert_allclose(np.asarray(value, np.float64), expected, atol=tolerance, err_msg=name)
+            memory = value if value.base is None else value.base
+            assert memory.nbytes <= 2 * value.nbytes, f"{name} keeps the batch alive"
+
+
+def test_a_replaced_graph_is_prepared_again(graph: Path) -> None:
+    prepare(graph, MNN)
+    assert find_prepared(graph, MNN) is not None
+    assert find_prepared(graph, OPENVINO) is None
+    model = onnx.load(graph)
+    model.producer_version = "another"
+    onnx.save(model, graph)
+    assert find_prepared(graph, MNN) is None
+    assert make_runtime(graph, RuntimeSettings("mnn", 1)).input_names
+
+
+def test_assembling_prepares_what_the_stages_name(repository: Path) -> None:
+    for model, name in (("eulernet", "model"), ("eulernet_clip", "model"), ("face_crop", "face_detector")):
+        prepared = find_prepared(repository / model / "1" / f"{name}.onnx", MNN)
+        assert prepared is not None, model
+        assert prepared.file.is_file()
+    assert not prepared_file(repository / "eulernet" / "1" / "model.onnx", OPENVINO).exists()
+
+
+LOADS = """
+import json, sys
+from pathlib import Path
+from eulernet_serving.runtime import RuntimeSettings, make_runtime
+make_runtime(Path(sys.argv[1]), RuntimeSettings("mnn", 1))
+print(json.dumps(sorted({"onnx", "_tools", "openvino", "scipy", "google.protobuf"} & set(sys.modules))))
+"""
+
+
+def test_a_stage_loads_no_converter(repository: Path) -> None:
+    graph = repository / "eulernet" / "1" / "model.onnx"
+    done = subprocess.run([sys.executable, "-c", LOADS, str(graph)], check=True, capture_output=True, timeout=60)
+    assert json.loads(done.stdout) == []
+
+
+@pytest.mark.parametrize(("cores", "networks", "decoders"), [(1, 1, 1), (2, 2, 1), (4, 4, 1), (16, 16, 4)])
+def test_threads_are_shared_out_once(monkeypatch: pytest.MonkeyPatch, cores: int, networks: int, decoders: int) -> None:
+    monkeypatch.setattr(core_shares, "cores", lambda: cores)
+    assert (core_shares.network_threads(), core_shares.decoder_threads()) == (networks, decoders)
+    assert (core_shares.network_threads(3), core_shares.decoder_threads(3)) == (3, 3)
