@@ -11,12 +11,13 @@ from deploy.gateway.demo_load import Phase, percentile_ms
 from tests.deploy.gateway_cluster import need_tools
 
 SHORT = ["--seconds", "5", "--streams", "2", "--callers", "1"]
+BUSY = ("--streams", "6", "--callers", "4")  # so that the killed replica has something to lose
 
 
 @pytest.mark.slow
 @pytest.mark.triton
 @pytest.mark.timeout(500)
-@pytest.mark.parametrize(("options", "status"), [((), 0), (("--no-retry",), 1)])
+@pytest.mark.parametrize(("options", "status"), [((), 0), (("--no-retry", *BUSY), 1)])
 def test_a_killed_replica_costs_nothing_but_without_retries(
     demo_clips: Path, options: tuple[str, ...], status: int
 ) -> None:
