@@ -34,6 +34,7 @@ SMALL = NetworkConfig(
     widths=(8, 16, 48, 96),
     stem="residual",
     light_pyramid=True,
+    global_context=True,
     frame_difference="green",
     differential=True,
     image_size=64,

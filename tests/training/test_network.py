@@ -20,6 +20,7 @@ LEAN = NetworkConfig(
     widths=(8, 16, 48, 96),
     stem="residual",
     light_pyramid=True,
+    global_context=True,
     frame_difference="green",
     differential=True,
     image_size=64,

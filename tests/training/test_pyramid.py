@@ -54,6 +54,17 @@ def test_the_finest_detail_is_not_averaged_away(pyramid: ResidualPyramid, levels
     assert (pyramid([levels[0] + checker, *levels[1:]]) - pyramid(levels)).abs().max() > 1e-2
 
 
+def test_context_carries_one_place_to_all_others(levels: list[torch.Tensor]) -> None:
+    torch.manual_seed(0)
+    pyramid = ResidualPyramid(CHANNELS, width=5, context=True).eval()
+    changed = [level.clone() for level in levels]
+    changed[2][:, :, 0, 0] += 10.0
+    elsewhere = (pyramid(changed) - pyramid(levels))[:, :, 8:, 8:].abs()
+    assert (elsewhere.amax(dim=1) > 0).all()
+    pyramid.context = None
+    assert (pyramid(changed) - pyramid(levels))[:, :, 8:, 8:].abs().max() == 0
+
+
 def test_all_three_residuals_are_fused(pyramid: ResidualPyramid, levels: list[torch.Tensor]) -> None:
     seen: list[torch.Tensor] = []
     pyramid.fuse.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs))

@@ -59,6 +59,7 @@ class NetworkConfig:
     light_pyramid: bool = False  # separable convolutions in the pyramid
     frame_difference: Difference = "none"  # to the previous frame, for the stem: none, green or colour
     differential: bool = False  # filters whose response to a still is zero for any parameters
+    global_context: bool = False  # every place of the map also sees the whole picture's mean and maximum
     change_maps: bool = False  # the pyramid also sees the filters' magnitudes
 
     def __post_init__(self) -> None:
@@ -124,7 +125,8 @@ class EulerNet(nn.Module):
         self.fcams = nn.ModuleList(FCAM(c, maps, config.differential) for c in levels if config.fcam)
         neck = ResidualPyramid if config.pyramid else DeepestLevel
         changes = maps if config.fcam and config.change_maps else 0
-        self.neck = neck([c + changes for c in levels], config.pyramid_width, config.light_pyramid)
+        fused = [c + changes for c in levels]
+        self.neck = neck(fused, config.pyramid_width, config.light_pyramid, config.global_context)
         self.head = nn.Conv2d(config.pyramid_width, 1, kernel_size=1)
         self.register_buffer("scale", torch.tensor(DEFAULT_SCALE))
         self.register_buffer("threshold", torch.tensor(DEFAULT_THRESHOLD))
