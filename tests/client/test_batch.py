@@ -234,9 +234,10 @@ def test_command_writes_the_table_and_prints_a_summary(server, mixed, tmp_path, 
 
 
 def test_interrupted_command_names_the_remedy(server, archive, tmp_path):
-    archive(200)  # much longer than a busy machine may delay the signal
+    archive(60)  # longer than a busy machine may delay the signal
     out = tmp_path / "t.csv"
-    command = [*EULERNET, "score", str(tmp_path / "archive"), "--out", str(out)]
+    # A shell starts what runs in the background with SIGINT ignored, and the tests may run there.
+    command = ["env", "--default-signal=INT", *EULERNET, "score", str(tmp_path / "archive"), "--out", str(out)]
     process = subprocess.Popen(
         [*command, "--url", server.url, "--concurrency", "1"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -66,7 +66,7 @@ def test_the_server_page_follows_the_metrics(
     watched.start_camera(frames=2)
     page = watched.page
     page.click('nav a[href="#server"]')
-    page.wait_for_selector('#stages [data-name="face_locate"]')
+    page.wait_for_selector('#stages [data-name="face_crop"]')
     page.wait_for_function(
         "() => document.querySelector('[data-name=\"Open streams\"] .tile-value').textContent >= '1'"
     )

@@ -20,7 +20,7 @@ TIMEOUT_S = 2.0
 FRESH_S = 1.0  # several pages share one look at the servers
 ENSEMBLES = (STREAM_MODEL, CLIP_MODEL)
 FRAMES, OPEN_STREAMS, OPEN_SEQUENCES = "eulernet_frames", "eulernet_open_streams", "eulernet_open_sequences"
-FIRST_STREAM_STAGE = "face_locate"  # keeps one sequence for each open stream
+FIRST_STREAM_STAGES = ("face_locate", "face_crop")  # on a GPU, on a CPU: one sequence for each open stream
 # A metric of Triton by model, and the name that the page knows it by.
 _BY_MODEL = {
     "nv_inference_request_success": "answered",
@@ -80,7 +80,7 @@ class Reading:
                     self.statuses[sample.labels.get("status", "")] += int(sample.value)
                 elif family.name == OPEN_STREAMS:
                     streams = (streams or 0) + int(sample.value)
-                elif family.name == OPEN_SEQUENCES and model == FIRST_STREAM_STAGE:
+                elif family.name == OPEN_SEQUENCES and model in FIRST_STREAM_STAGES:
                     sequences = (sequences or 0) + int(sample.value)
         found = streams if streams is not None else sequences
         if found is not None:
