@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.peers.body import Clip, UnscorableError
 from benchmarks.peers.scorer import Threads, decoded, mapped, session
+from eulernet.peers.minifasnet_window import window
 from eulernet_core.clip_geometry import CLIP_FRAMES
 from eulernet_core.face_box import MIN_SCORE, unletterbox_box
 from eulernet_core.limits import FACE_TOO_SMALL
@@ -85,17 +86,6 @@ class SilentFaceScorer:
             np.asarray(unletterbox_box(box, square) * side, np.float32)
             for box, (_, square), side in zip(boxes, letterboxes, sides, strict=True)
         ]
-
-
-def window(box: NDArray[np.float32], scale: float, height: int, width: int) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom (the last two excluded) of the crop, px; see `eulernet.peers.minifasnet.window`."""
-    x0, y0, x1, y1 = (float(edge) for edge in box)
-    box_w, box_h = max(x1 - x0, 1.0), max(y1 - y0, 1.0)
-    scale = min((height - 1) / box_h, (width - 1) / box_w, scale)
-    w, h = box_w * scale, box_h * scale
-    left = min(max((x0 + x1) / 2 - w / 2, 0.0), width - 1 - w)
-    top = min(max((y0 + y1) / 2 - h / 2, 0.0), height - 1 - h)
-    return int(left), int(top), int(left + w) + 1, int(top + h) + 1
 
 
 def _crop(face: tuple[Picture, NDArray[np.float32], _Judge]) -> Picture:

@@ -21,7 +21,7 @@ from benchmarks.peers.contest import WAYS
 from benchmarks.peers.earlier_tree import FOLDERS, check_tree
 from benchmarks.peers.errors import BenchError
 from benchmarks.peers.scorer import Threads, session
-from benchmarks.peers.silent_face_scorer import SilentFaceScorer, window
+from benchmarks.peers.silent_face_scorer import SilentFaceScorer
 from benchmarks.peers.ways import Agreement, Inputs, Place, Way
 from eulernet.peers import minifasnet
 from eulernet_core import shipped
@@ -63,14 +63,6 @@ class TestSilentFace:
             assert minifasnet.load(tmp_path / member.file, member.widths) is not None
         with pytest.raises(BenchError, match="no such file"):
             peer_inputs._silent_face_graphs(tmp_path / "out", tmp_path / "gone")
-
-    @pytest.mark.parametrize("scale", [2.7, 4.0])
-    def test_the_crop_is_the_methods(self, scale: float):
-        random = np.random.default_rng(3)
-        for _ in range(50):
-            x0, y0 = random.uniform(0, 500), random.uniform(0, 380)
-            box = np.array([x0, y0, x0 + random.uniform(10, 139), y0 + random.uniform(10, 99)], np.float32)
-            assert window(box, scale, 480, 640) == minifasnet.window(box, scale, 480, 640)
 
     def test_scores_are_the_mean_of_both_networks_and_of_the_frames(self, graphs: Path, moving_faces):
         detector = shipped.face_models_folder() / DETECTOR_NAME

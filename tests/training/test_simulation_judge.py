@@ -12,7 +12,8 @@ import torch
 from click.testing import CliRunner
 
 from eulernet.peers import minifasnet
-from eulernet.peers.minifasnet import MEMBERS, MiniFASNet, WeightsError, face_box, load, window
+from eulernet.peers.minifasnet import MEMBERS, MiniFASNet, WeightsError, face_box, load
+from eulernet.peers.minifasnet_window import window
 from eulernet.simulation.judge import Verdict, VideoJudge, judge, summary
 
 WEIGHTS = os.environ.get("MINIFASNET_WEIGHTS")  # a folder; weights of others are not part of this repository

@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from eulernet.peers.minifasnet_window import window
+
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
@@ -186,27 +188,6 @@ def face_box(eyes: Floats, mouth: Floats) -> Floats:
     rise, width, height = (value * length for value in BOX_OF_EYES)
     x, y = (between + mouth) / 2
     return np.array([x - width / 2, y + rise - height / 2, x + width / 2, y + rise + height / 2], np.float32)
-
-
-def window(box: Floats, scale: float, height: int, width: int) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom (the last two excluded) of the crop around a box, px.
-
-    The crop is `scale` times the box about its centre. The scale is reduced until the crop fits into the picture; then
-    the crop is shifted into the picture, not padded.
-
-    Args:
-        box: float32 (4,), x0, y0, x1, y1 px.
-        scale: see `Member`.
-        height: of the picture, pixels.
-        width: of the picture, pixels.
-    """
-    x0, y0, x1, y1 = (float(edge) for edge in box)
-    box_w, box_h = max(x1 - x0, 1.0), max(y1 - y0, 1.0)
-    scale = min((height - 1) / box_h, (width - 1) / box_w, scale)
-    w, h = box_w * scale, box_h * scale
-    left = min(max((x0 + x1) / 2 - w / 2, 0.0), width - 1 - w)
-    top = min(max((y0 + y1) / 2 - h / 2, 0.0), height - 1 - h)
-    return int(left), int(top), int(left + w) + 1, int(top + h) + 1
 
 
 def crop(picture: Picture, box: Floats, scale: float) -> Picture:
