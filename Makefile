@@ -14,7 +14,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/serve.stamp ## score three clips on the real server (no GPU, no Docker, no torch); write out/demo/report.html
+demo: .venv/serve.stamp ## score four clips on the real server (no GPU, no Docker, no torch); write out/demo/report.html
 	$(BIN)/eulernet demo
 
 serve: .venv/serve.stamp ## run the embedded server on loopback until Ctrl-C

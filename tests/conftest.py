@@ -16,6 +16,8 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from eulernet_core.face_box import unletterbox, unletterbox_box
+from eulernet_core.tensors import CLIP_MODEL, STREAM_MODEL
+from eulernet_core.weights_label import IDENTITY_PARAMETER, WEIGHTS_PARAMETER
 from eulernet_serving.cpu_repository import assemble
 from eulernet_serving.embedded_server import EmbeddedServer, Ports
 from eulernet_serving.face_locating import letterbox
@@ -57,8 +59,26 @@ def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(scope="session")
+def other_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """The real server whose weights have another label, `other`, and another identity, `0123456789abcdef bf16`."""
+    folder = tmp_path_factory.mktemp("other")
+    copy = shutil.copytree(repository, folder / "model_repository")
+    for ensemble in (CLIP_MODEL, STREAM_MODEL):
+        config = copy / ensemble / "configs" / "cpu.pbtxt"
+        text = config.read_text()
+        for name, value in ((WEIGHTS_PARAMETER, "other"), (IDENTITY_PARAMETER, "0123456789abcdef bf16")):
+            text, found = re.subn(rf'(key: "{name}" value {{ string_value: ")[^"]*', rf"\g<1>{value}", text)
+            assert found == 1, name
+        config.write_text(text)
+    with EmbeddedServer(copy, Ports(grpc=0, metrics=0), folder / "server.log") as running:
+        running.wait_ready(120)
+        yield running
+        running.check_running()
+
+
+@pytest.fixture(scope="session")
 def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the three demo clips. Rendering them takes 15 s."""
+    """Folder of the four demo clips. Rendering them takes 15 s."""
     from eulernet.simulation.demo_clips import make_demo_clips
 
     folder = tmp_path_factory.mktemp("demo_clips")

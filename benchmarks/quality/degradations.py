@@ -84,9 +84,8 @@ def degrade(frames: Sequence[Picture], box: Box, level: Level, fps: float) -> De
     if level.crf is None:
         return Degraded(frames, box, None)
     height, width = frames[0].shape[:2]
-    scale = 1.0 if level.side_px is None else level.side_px / float(box[2] - box[0])
-    if scale > 1:
-        raise ValueError(f"{level.name}: the recorded face has {box[2] - box[0]:.0f} px; choose a smaller side")
+    # A face that has fewer pixels already keeps its size.
+    scale = 1.0 if level.side_px is None else min(1.0, level.side_px / float(box[2] - box[0]))
     size = _even(width * scale), _even(height * scale)
     data = encode(frames, size, level.crf, fps)
     kbit_s = 8e-3 * len(data) * fps / len(frames)

@@ -30,7 +30,7 @@ from eulernet_core.video import read_frames, upright
 from eulernet_core.whole_files import sha256_of
 from eulernet_serving.runtime import RuntimeSettings, make_runtime
 
-SEED, PRESET = 1, PRESETS["small"].with_frames(13)  # the model card's people, size of pictures and phones
+SEED, PRESET = 1, PRESETS["full"].with_frames(13)  # the model card's people, size of pictures and phones
 SESSION = 3  # the test list of protocol 1; the weights were trained on sessions 1 and 2
 FILES = (1, 2, 1, 4, 1, 3, 5)  # of one user in turn: three bona fide videos, and one of each attack instrument
 PHONES = 6

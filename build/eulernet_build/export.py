@@ -12,10 +12,11 @@ import numpy as np
 from onnx import ModelProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
-from eulernet.learning.checkpoint import load
+from eulernet.learning.checkpoint import CheckpointError, load
 from eulernet.network import EulerNet
 from eulernet_build import golden, graphs
 from eulernet_build.parity import ParityError, TensorMap, check_runtimes, compare, onnxruntime_runner
+from eulernet_core.face_box import BOX_SCALE, other_crops
 from eulernet_core.tensors import (
     CLIP_MODEL,
     CLIP_NETWORK_MODEL,
@@ -77,10 +78,13 @@ def export_checkpoint(path: Path, repository: Path) -> tuple[str, float]:
         The label, and the largest difference between PyTorch and any runtime.
 
     Raises:
-        CheckpointError: the file is not a checkpoint.
+        CheckpointError: the file is not a checkpoint, or its network learned from other crops than the service cuts.
         ParityError: as in `export`.
     """
     checkpoint = load(path)
+    scale = checkpoint.network.config.box_scale
+    if scale != BOX_SCALE:
+        raise CheckpointError(f"{path}: {other_crops(scale)}")
     worst = export(checkpoint.network, repository / STEP_FOLDER, repository / CLIP_FOLDER, checkpoint.label)
     label = "".join(letter if letter not in '"\\\n' else "'" for letter in checkpoint.label)
     configs = [path for name in LABELLED for path in sorted((repository / name).parent.rglob("*.pbtxt"))]

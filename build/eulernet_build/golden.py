@@ -36,10 +36,11 @@ def clip_case(network: EulerNet) -> Tensors:
 def step_case(network: EulerNet) -> Tensors:
     """Inputs and PyTorch's outputs of the step graph, by tensor name."""
     n = len(STEP_STATUS)
-    faces = np.stack([_clip(network.config.image_size, subject)[1] for subject in range(n)])
+    before, faces = np.stack([_clip(network.config.image_size, subject)[:2] for subject in range(n)], axis=1)
     faces[STEP_SMOOTH] = _smooth(faces[STEP_SMOOTH])
     status = np.array(STEP_STATUS, dtype=np.int32)
-    state = [_state(tensor.numpy(), i) for i, tensor in enumerate(network.initial_state(n))]
+    *state, count = _after(network, before)
+    state.append(np.arange(5, 5 + count.size, dtype=np.int32).reshape(count.shape))
     inputs = {
         FACE: faces,
         STATUS: status,
@@ -92,14 +93,9 @@ def _smooth(pictures: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return means.astype(np.uint8)
 
 
-def _state(zero: np.ndarray[Any, Any], index: int) -> np.ndarray[Any, Any]:
-    """State of a running sequence in the shape of `zero`: counts, a picture, or smooth maps between -0.5 and 0.5."""
-    if zero.dtype == np.int32:
-        return np.arange(5, 5 + zero.size, dtype=np.int32).reshape(zero.shape)
-    n, k, y, x = np.indices(zero.shape)
-    wave = (y * (k + 1) + x * (index + 1)) * 64 // zero.shape[-1] + 7 * n
-    if zero.dtype == np.uint8:
-        picture: np.ndarray[Any, Any] = 64 + 4 * np.abs(wave % 64 - 32)
-        return picture.astype(np.uint8)
-    maps: np.ndarray[Any, Any] = (np.abs(wave % 64 - 32) - 16) / 32
-    return maps.astype(np.float32)
+def _after(network: EulerNet, faces: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+    """The state of sequences that have seen one frame each, uint8 (N, H, W, 3); maps in steps of 1/64 to compress."""
+    n = len(faces)
+    with torch.inference_mode():
+        _, state = network.step(torch.from_numpy(faces), torch.zeros(n, 1, dtype=torch.int32), network.initial_state(n))
+    return [(torch.round(each * 64) / 64 if each.is_floating_point() else each).numpy() for each in state]

@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 DETECTOR_SIDE_PX = 128  # BlazeFace, short range
 MIN_SCORE = 0.5  # BlazeFace's own threshold
-BOX_SCALE = 1.6  # detected box (brow to chin) to the square that the network sees (hair to collar)
+BOX_SCALE = 2.4  # detected box (brow to chin) to the square that the network sees, hair to shoulders
+BOX_SCALE_PARAMETER = "box_scale"  # in the metadata of graphs
+UNSTATED_BOX_SCALE = 1.6  # of weights and graphs that do not state theirs
 
 Picture = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -60,6 +62,11 @@ def square_box(box: Floats, width_px: int, height_px: int, scale: float = BOX_SC
     left = int(np.clip(round((x0 + x1 - side) / 2), 0, width_px - side))
     top = int(np.clip(round((y0 + y1 - side) / 2), 0, height_px - side))
     return np.array([left, top, left + side, top + side], np.float32)
+
+
+def other_crops(scale: float) -> str:
+    """Why weights that learned from crops of this scale can't be served."""
+    return f"learned from crops of {scale:g} times the detected box, the service cuts {BOX_SCALE:g} times; train again"
 
 
 def iou(a: Floats, b: Floats) -> float:

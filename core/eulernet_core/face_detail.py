@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-MIN_DETAIL = 0.30  # of a crop, below which a score is marked with DEGRADED; measured by benchmarks.quality
+MIN_DETAIL = 0.19  # of a crop, below which a score is marked with DEGRADED; measured by benchmarks.quality
 COARSE = 4  # px of X for one of P, along a side
 LEAST_STRUCTURE = 1e-6  # in place of no structure at all, so that a plain picture has the detail 0
 

@@ -16,4 +16,4 @@ CALLER_HEADER = "eulernet-caller"  # gRPC header that names the caller; a gatewa
 STREAM_HEADER = "eulernet-stream"  # gRPC header, one value a stream: a gateway sends its frames to one server by it
 TRACK_HEADER = "eulernet-track"  # gRPC header that asks a gateway for one version: stable or canary
 LONGEST_SEQUENCE_ID = 128  # characters of a string correlation id
-MIN_FACE_PX = 192  # side of the box in px of the frame, below which a score is marked with SMALL_FACE
+MIN_FACE_PX = 96  # side of the box in px of the frame, below which a score is marked with SMALL_FACE

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`eulernet demo`: renders three clips, serves, scores and reports, each step by its own command as a user types it."""
+"""`eulernet demo`: renders four clips, serves, scores and reports, each step by its own command as a user types it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FREE_PORTS = ("--grpc-port", "0", "--metrics-port", "0", "--health-port", "0")
     help="Folder of the face models, for a machine without a network.",
 )
 def demo(out: Path, face_models: Path | None) -> None:
-    """Render three simulated clips, start the server, score them, write OUT/report.html, and stop.
+    """Render four simulated clips, start the server, score them, write OUT/report.html, and stop.
 
     Exit status: 0 all clips were scored, else the status of the command that failed.
     """

@@ -100,12 +100,12 @@ def test_equal_error_rate_and_rates_of_a_level():
 
 def test_the_plan_is_balanced():
     names = measure.plan(2)
-    assert len(set(names)) == len(names) == 8 * 14
+    assert len(set(names)) == len(names) == 20 * 14
     for user in {name.user for name in names}:
         own = [name for name in names if name.user == user]
         assert {name.phone for name in own if name.file == 1} == set(range(1, 7))
         assert sorted(name.file for name in own) == sorted(measure.FILES * 2)
-    assert {name.user for name in names[:8]} == {name.user for name in names}
+    assert {name.user for name in names[:20]} == {name.user for name in names}
     assert len({name.user for name in measure.plan(1, users=1)}) == 1
 
 
@@ -148,9 +148,10 @@ def test_degraded_frames_have_the_size_and_the_loss_of_their_level(portrait):
     assert degrade(frames, box, Level(), 30).frames is frames
 
 
-def test_enlarging_is_refused(portrait):
-    with pytest.raises(ValueError, match="smaller side"):
-        degrade([portrait], np.array([0, 0, 100, 100], np.float32), Level(SIDES_PX[0], 18), 30)
+def test_a_small_face_is_not_enlarged(portrait):
+    kept = degrade([portrait], np.array([0, 0, 100, 100], np.float32), Level(SIDES_PX[0], 18), 30)
+    assert kept.frames[0].shape == portrait.shape
+    assert kept.box[2] - kept.box[0] == 100
 
 
 def test_a_simulated_attack_is_scored_and_loses_detail(root, face_models, tmp_path):

@@ -126,7 +126,7 @@ def test_a_photograph_is_shown_as_every_instrument(scorer, tmp_path, jpeg):
     assert len({row.liveness for row in rows.values()}) > 1, "the instruments differ"
     assert "REPEATED" in rows["frozen"].status
     assert "REPEATED" not in rows["frozen_noise"].status + rows["moved_slow"].status
-    assert all("SMALL_FACE" in row.status for row in rows.values()), "the face has 150 px"
+    assert all("SMALL_FACE" in row.status for row in rows.values()), "its crop has 150 px"
     assert {row.judged for row in rows.values()} == {None}
     again = scorer.rows(Material("package", "photograph", path))
     assert [row.liveness for row in again] == pytest.approx([row.liveness for row in rows.values()], abs=1e-3)

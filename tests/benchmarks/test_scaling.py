@@ -163,7 +163,7 @@ def test_state_size_matches_the_runtime(repository: Path):
     session = onnxruntime.InferenceSession(
         str(repository / "eulernet" / "1" / "model.onnx"), providers=["CPUExecutionProvider"]
     )
-    sizes = {"tensor(float)": 4, "tensor(int32)": 4}
+    sizes = {"tensor(float)": 4, "tensor(int32)": 4, "tensor(uint8)": 1}
     states = [each for each in session.get_inputs() if each.name.endswith("_in")]
     assert states
     assert measure.state_bytes(repository) == sum(math.prod(s.shape[1:]) * sizes[s.type] for s in states)

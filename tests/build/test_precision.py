@@ -83,7 +83,7 @@ def test_fp16_covers_the_convolutions_but_not_the_filters(variants, model: str) 
     graph = variants[model]["fp16"]
     kinds = types(graph)
     convolutions = nodes(graph, "Conv")
-    assert len(convolutions) == 16
+    assert len(convolutions) == 21
     assert {kinds[name] for node in convolutions for name in [*node.input, *node.output]} == {TensorProto.FLOAT16}
     gates = nodes(graph, "DIIRFGate")
     assert len(gates) == 3
@@ -92,8 +92,9 @@ def test_fp16_covers_the_convolutions_but_not_the_filters(variants, model: str) 
         assert kinds[features] == kinds[node.output[0]] == TensorProto.FLOAT16
         assert {kinds[name] for name in [*filters, *node.output[1:]]} == {TensorProto.FLOAT}
     casts = [helper.get_attribute_value(node.attribute[0]) for node in nodes(graph, "Cast")]
-    casts = [to for to in casts if to != TensorProto.INT32]  # of the status
-    assert sorted(casts) == sorted([TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.FLOAT])
+    casts = [to for to in casts if to not in (TensorProto.INT32, TensorProto.UINT8)]  # status, next previous frame
+    # To float: pixels, previous frame, map.
+    assert sorted(casts) == [*[TensorProto.FLOAT] * 3, TensorProto.FLOAT16]
 
 
 @pytest.mark.parametrize("model", FOLDERS)
@@ -108,8 +109,12 @@ def test_int8_is_symmetric_and_excludes_the_filters(variants, model: str) -> Non
         assert (scale > 0).all()
     from_int8 = {node.output[0]: node.input[0] for node in nodes(graph, "DequantizeLinear")}
     first, *others = nodes(graph, "Conv")
-    assert not set(first.input) & set(from_int8)
-    assert len(others) == 15
+    context = [node for node in others if "context" in node.input[1]]
+    assert len(context) == 2
+    for node in [first, *context]:
+        assert not set(node.input) & set(from_int8)
+    others = [node for node in others if node not in context]
+    assert len(others) == 18
     for node in others:
         assert set(node.input[:2]) <= set(from_int8)
         assert set(node.input[2:]).isdisjoint(from_int8)  # biases stay fp32
@@ -201,12 +206,12 @@ def test_a_range_clips_one_value_in_ten_thousand(variants) -> None:
     clips = golden(CLIP)["FACE"]
     graph = onnx.ModelProto.FromString(variants[CLIP]["fp32"].SerializeToString())
     ranges = calibrate(graph, clips)
-    convolutions = nodes(graph, "Conv")
-    assert list(ranges) == [node.input[1] for node in convolutions[1:]]
-    entering = {node.input[0]: node.input[1] for node in convolutions[1:]}
-    graph.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in entering)
+    entering = [node.input[:2] for node in nodes(graph, "Conv")[1:] if "context" not in node.input[1]]
+    assert list(ranges) == [weight for _, weight in entering]
+    tensors = dict(entering)
+    graph.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tensors)
     values = onnxruntime_runner(graph)(usable_clips(clips))
-    for tensor, weight in entering.items():
+    for tensor, weight in tensors.items():
         clipped = (np.abs(values[tensor]) > ranges[weight]).mean()
         assert 0 < clipped < 5e-4, tensor
 
@@ -270,10 +275,10 @@ def report(ratio: float, acer_change: float, speeds: bool = True) -> Report:
 @pytest.mark.parametrize(
     ("ratio", "acer_change", "pays"),
     [
-        pytest.param(1.1, 0.002, True, id="faster, allowed loss"),
+        pytest.param(1.1, 0.005, True, id="faster, allowed loss"),
         pytest.param(1.1, -0.01, True, id="faster and better"),
         pytest.param(0.9, 0.0, False, id="slower frame by frame"),
-        pytest.param(1.5, 0.003, False, id="faster and worse"),
+        pytest.param(1.5, 0.006, False, id="faster and worse"),
     ],
 )
 def test_int8_must_be_faster_at_nearly_the_same_acer(ratio: float, acer_change: float, pays: bool) -> None:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,7 @@ from tritonclient.grpc import InferResult, service_pb2
 
 from eulernet_client import Client, FrameResult
 from eulernet_client.sources import find_sources
-from eulernet_core.tensors import CLIP_MODEL, STREAM_MODEL
-from eulernet_core.weights_label import IDENTITY_PARAMETER, WEIGHTS_PARAMETER
-from eulernet_serving.embedded_server import EmbeddedServer, Ports
+from eulernet_serving.embedded_server import EmbeddedServer
 from tests.client.tcp_relay import Relay
 from tests.numbered_media import numbered_picture, read_number, write_folder, write_video
 
@@ -66,24 +62,6 @@ def archive(tmp_path: Path, moving_faces: Callable[..., list[bytes]]) -> Callabl
         return find_sources(tmp_path / "archive")
 
     return fill
-
-
-@pytest.fixture(scope="session")
-def other_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    """The real server whose weights have another label, `other`, and another identity, `0123456789abcdef bf16`."""
-    folder = tmp_path_factory.mktemp("other")
-    copy = shutil.copytree(repository, folder / "model_repository")
-    for ensemble in (CLIP_MODEL, STREAM_MODEL):
-        config = copy / ensemble / "configs" / "cpu.pbtxt"
-        text = config.read_text()
-        for name, value in ((WEIGHTS_PARAMETER, "other"), (IDENTITY_PARAMETER, "0123456789abcdef bf16")):
-            text, found = re.subn(rf'(key: "{name}" value {{ string_value: ")[^"]*', rf"\g<1>{value}", text)
-            assert found == 1, name
-        config.write_text(text)
-    with EmbeddedServer(copy, Ports(grpc=0, metrics=0), folder / "server.log") as running:
-        running.wait_ready(120)
-        yield running
-        running.check_running()
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def flags(client: Client, path: Path) -> list[Status]:
     return [frame.status & QUALITY for frame in frames]
 
 
-@pytest.mark.parametrize("name", ["bona_fide", "print", "replay"])
+@pytest.mark.parametrize("name", ["bona_fide", "print", "replay", "moved_still"])
 def test_demo_clips_have_no_flag(client: Client, demo_clips: Path, name: str) -> None:
     assert flags(client, demo_clips / f"{name}.mp4") == [Status.OK] * 4
 

@@ -286,12 +286,13 @@ def test_several_clips_of_one_video(client, make, tmp_path, face_picture):
 
 
 def test_verdicts_of_the_demo_clips(client, demo_clips):
-    """Clips of people outside the training set: the shipped weights must classify all three correctly."""
+    """Clips of people outside the training set: the shipped weights must classify all four correctly."""
     verdicts = {path.stem: client.score(path) for path in sorted(demo_clips.iterdir())}
     assert {name: result.live for name, result in verdicts.items()} == {
         "bona_fide": True,
         "print": False,
         "replay": False,
+        "moved_still": False,
     }
     assert all("simulated" in result.weights for result in verdicts.values())
 

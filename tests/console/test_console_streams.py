@@ -21,6 +21,7 @@ from eulernet_client.console.status_words import verdict, words
 from eulernet_core.status import NOT_SCORED, Status
 from eulernet_core.weights_label import weights_warning
 from eulernet_serving.embedded_server import EmbeddedServer
+from tests.client.tcp_relay import Relay
 from tests.console.conftest import Console
 
 
@@ -114,6 +115,30 @@ def test_a_server_that_is_down_fails_the_frame_and_not_the_stream(
         (answer,) = play(socket, moving_faces(1, 1))
         assert answer["type"] == "failed"
         assert answer["error"]["type"] == "ServerUnavailableError"
+
+
+@pytest.mark.triton
+def test_a_server_that_came_back_with_other_weights_loses_the_stream(
+    server: EmbeddedServer, other_server: EmbeddedServer, moving_faces: Callable[[int, int], list[bytes]]
+) -> None:
+    """Scores of two sets of weights are never mixed: the page is told, and its next frame begins another stream."""
+    relay = Relay(server.url)
+    console = Console(relay.url, server.ports.metrics)
+    try:
+        with stream(console) as socket:
+            frames = moving_faces(4, 1)
+            *_, before = play(socket, frames[:2])
+            relay.cut()
+            relay.restore(other_server.url)
+            lost, anew = play(socket, frames[2:])
+        assert (before["type"], before["frame_count"]) == ("frame", 2)
+        assert (lost["type"], lost["error"]["type"]) == ("lost", "StreamLostError")
+        assert "0123456789abcdef bf16" in lost["error"]["message"]
+        assert (anew["type"], anew["frame_count"]) == ("frame", 1)
+        assert console.json("/api/server")["weights"] == "other"
+    finally:
+        assert "Traceback" not in console.stop()
+        relay.close()
 
 
 def test_every_flag_has_words() -> None:

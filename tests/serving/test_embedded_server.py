@@ -4,6 +4,7 @@
 import contextlib
 import http.client
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -11,9 +12,11 @@ import sys
 import time
 from pathlib import Path
 
+import onnx
 import psutil
 import pytest
 
+from eulernet_core.face_box import BOX_SCALE_PARAMETER
 from eulernet_serving import triton_wheel as triton
 from eulernet_serving.backend_folder import backend_folders
 from eulernet_serving.cpu_repository import RepositoryError, assemble
@@ -235,6 +238,20 @@ def test_assembling_without_the_graph_is_refused(tmp_path):
     for model in ("face_detector", "eulernet", "eulernet_clip"):
         (source / model / "1").mkdir(parents=True)
     with pytest.raises(RepositoryError, match="eulernet/1/model.onnx is missing: eulernet export writes it"):
+        assemble(tmp_path / "out", source, ROOT / "out" / "face_models")
+    assert not (tmp_path / "out").exists()
+
+
+def test_assembling_graphs_of_other_crops_is_refused(tmp_path):
+    """Their scores would be wrong without a sign of it."""
+    source = shutil.copytree(ROOT / "model_repository", tmp_path / "source")
+    path = source / "eulernet" / "1" / "model.onnx"
+    graph = onnx.load(path)
+    kept = [each for each in graph.metadata_props if each.key != BOX_SCALE_PARAMETER]
+    del graph.metadata_props[:]
+    graph.metadata_props.extend(kept)
+    onnx.save(graph, path)
+    with pytest.raises(RepositoryError, match=r"eulernet/1/model\.onnx: learned from crops of 1\.6 times"):
         assemble(tmp_path / "out", source, ROOT / "out" / "face_models")
     assert not (tmp_path / "out").exists()
 

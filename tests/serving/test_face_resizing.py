@@ -54,7 +54,7 @@ def test_liveness_does_not_depend_on_the_way_of_resizing(demo_clips: Path) -> No
     for path in demo_clips.glob("*.mp4"):
         with av.open(str(path)) as video:
             frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
-        regions = [frame[:384] for frame in frames[: CLIP_FRAMES * FRAME_INTERVAL : FRAME_INTERVAL]]
+        regions = [frame[: frame.shape[1]] for frame in frames[: CLIP_FRAMES * FRAME_INTERVAL : FRAME_INTERVAL]]
         for side in (257, 320, 321, 384, 486, 511):
             sized = [at_side(region, side) for region in regions]
             both = np.array([[way(region) for region in sized] for way in (served, trained)])

@@ -14,18 +14,19 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from eulernet.simulation import demo_clips as demo_clips_module
-from eulernet.simulation.demo_clips import CLIPS, FRAMES, SEED
+from eulernet.simulation.demo_clips import CLIPS, FRAMES, MOVED_STILL, SEED
 from eulernet.simulation.simulate_command import simulate
 
 Picture = NDArray[np.uint8]
+NAMES = (*CLIPS, MOVED_STILL)
 Detect = Callable[[Picture], tuple[NDArray[np.float32], NDArray[np.float32], float, float]]
 
 
 def make(out: Path, *arguments: str) -> Path:
     done = CliRunner().invoke(demo_clips_module.demo_clips, ["--out", str(out), *arguments])
     assert done.exit_code == 0, done.output
-    assert [line.split("  ")[0] for line in done.output.splitlines()] == [str(out / f"{name}.mp4") for name in CLIPS]
-    assert {path.name for path in out.iterdir()} == {f"{name}.mp4" for name in CLIPS}
+    assert [line.split("  ")[0] for line in done.output.splitlines()] == [str(out / f"{name}.mp4") for name in NAMES]
+    assert {path.name for path in out.iterdir()} == {f"{name}.mp4" for name in NAMES}
     return out
 
 
@@ -34,22 +35,23 @@ def decode(path: Path) -> list[Picture]:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
-@pytest.mark.parametrize("name", CLIPS)
+@pytest.mark.parametrize("name", NAMES)
 def test_format(demo_clips: Path, name: str) -> None:
     with av.open(str(demo_clips / f"{name}.mp4")) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
-        assert (stream.width, stream.height, stream.average_rate, stream.frames) == (384, 512, 30, FRAMES)
+        assert (stream.average_rate, stream.frames) == (30, FRAMES)
+        assert (stream.width, stream.height) in {(288, 384), (352, 480), (480, 640)}
 
 
-@pytest.mark.parametrize("name", CLIPS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_face_is_found_in_every_frame_and_moves_smoothly(demo_clips: Path, detect: Detect, name: str) -> None:
     found = [detect(picture) for picture in decode(demo_clips / f"{name}.mp4")]
     assert len(found) == FRAMES
     boxes = np.array([box for box, _, _, _ in found])
     assert min(score for _, _, score, _ in found) > 0.7
     assert max(second for _, _, _, second in found) < 0.5
-    assert (boxes[:, 2] - boxes[:, 0]).min() > 150
+    assert (boxes[:, 2] - boxes[:, 0]).min() > 100
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     assert np.abs(np.diff(centres, axis=0)).max() < 15
 
@@ -58,7 +60,7 @@ def test_the_face_is_found_in_every_frame_and_moves_smoothly(demo_clips: Path, d
 def test_frames_depend_on_the_seed_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo_clips_module, "FRAMES", 4)
     one, again, other = make(tmp_path / "one"), make(tmp_path / "again"), make(tmp_path / "other", "--seed", "7")
-    for name in CLIPS:
+    for name in NAMES:
         assert (again / f"{name}.mp4").read_bytes() == (one / f"{name}.mp4").read_bytes()
         assert (other / f"{name}.mp4").read_bytes() != (one / f"{name}.mp4").read_bytes()
 

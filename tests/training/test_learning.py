@@ -16,14 +16,14 @@ import torch
 
 from eulernet.datasets.records import Video
 from eulernet.learning.augmentation import augment, cosine_rate, cut_windows, epoch_generator, to_float
-from eulernet.learning.checkpoint import CheckpointError, load
+from eulernet.learning.checkpoint import AnyCheckpoint, CheckpointError, load, save
 from eulernet.learning.epoch_choice import best_epoch, clip_eer
 from eulernet.learning.feed import Feed, gather
 from eulernet.learning.graphs import GraphedLogits, Logits
 from eulernet.learning.losses import clip_loss, contrast_kernels, contrastive_depth_loss
 from eulernet.learning.settings import AugmentationSettings, LossSettings, Settings, SettingsError, read_settings
 from eulernet.learning.trainer import Trainer, TrainingError
-from eulernet.network import create
+from eulernet.network import NetworkConfig, create
 
 SIZE = 32
 SMALL = f"""
@@ -211,6 +211,24 @@ def test_wrong_settings_are_named(tmp_path, text, message):
 def test_missing_settings_file(tmp_path):
     with pytest.raises(SettingsError, match=r"none\.toml"):
         read_settings(tmp_path / "none.toml")
+
+
+def test_a_checkpoint_of_the_first_network_states_less_and_loads(tmp_path):
+    config = NetworkConfig(
+        widths=(8, 8, 8, 8),
+        light_pyramid=False,
+        frame_difference="none",
+        differential=False,
+        global_context=False,
+        image_size=32,
+        box_scale=1.6,
+    )
+    save(tmp_path / "now.pt", AnyCheckpoint(create(config=config), label="first"))
+    content = torch.load(tmp_path / "now.pt", weights_only=True)
+    stated = ("fcam", "pyramid", "widths", "compressed_channels", "pyramid_width", "image_size")
+    content["network"] = {name: content["network"][name] for name in stated}
+    torch.save(content, tmp_path / "then.pt")
+    assert load(tmp_path / "then.pt").network.config == config
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04" + bytes(50)])

@@ -131,7 +131,7 @@ def test_shipped_recipes_are_found_by_name(name, tmp_path, monkeypatch):
 
 
 def test_unknown_recipe_lists_the_shipped_ones(command, manifest):
-    with pytest.raises(SettingsError, match=r"huge.*default, finetune, gpu, lean, small, peers/cdcn"):
+    with pytest.raises(SettingsError, match=r"huge.*default, finetune, gpu, small, peers/cdcn"):
         find_recipe("huge")
     done = CliRunner().invoke(train, ["huge", "--data", str(manifest), "--out", "out"])
     assert done.exit_code == 1

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from eulernet.blocks import BlockKind, StemKind, make_stage, make_stem
 from eulernet.fcam import FCAM
 from eulernet.residual_pyramid import DeepestLevel, ResidualPyramid
+from eulernet_core.face_box import BOX_SCALE
 from eulernet_core.status import Status
 from eulernet_core.tensors import FACE_SIDE_PX
 
@@ -50,17 +51,18 @@ class NetworkConfig:
 
     fcam: bool = True  # filter and attend over time
     pyramid: bool = True  # fuse residuals of three depths
-    widths: tuple[int, int, int, int] = (16, 32, 64, 128)  # channels of the stem and of the three levels
+    widths: tuple[int, int, int, int] = (8, 24, 40, 80)  # channels of the stem and of the three levels
     compressed_channels: int = 4  # filtered maps of each FCAM
-    pyramid_width: int = 32  # channels of the pyramid
+    pyramid_width: int = 24  # channels of the pyramid
     image_size: int = FACE_SIDE_PX  # side of the crop in px, a multiple of 16
     stem: StemKind = "plain"  # plain, residual or patch
     block: BlockKind = "residual"  # of each level: residual, single or separable
-    light_pyramid: bool = False  # separable convolutions in the pyramid
-    frame_difference: Difference = "none"  # to the previous frame, for the stem: none, green or colour
-    differential: bool = False  # filters whose response to a still is zero for any parameters
-    global_context: bool = False  # every place of the map also sees the whole picture's mean and maximum
+    light_pyramid: bool = True  # separable convolutions in the pyramid
+    frame_difference: Difference = "green"  # to the previous frame, for the stem: none, green or colour
+    differential: bool = True  # filters whose response to a still is zero for any parameters
+    global_context: bool = True  # every place of the map also sees the whole picture's mean and maximum
     change_maps: bool = False  # the pyramid also sees the filters' magnitudes
+    box_scale: float = BOX_SCALE  # side of the crop to the detector's box; the service cuts the default
 
     def __post_init__(self) -> None:
         for name, kind in (("stem", StemKind), ("block", BlockKind), ("frame_difference", Difference)):
@@ -71,6 +73,8 @@ class NetworkConfig:
             raise ValueError(f"widths {self.widths}: a patch stem is the first level, so both have the same width")
         if self.image_size < 16 or self.image_size % 16:
             raise ValueError(f"image_size {self.image_size}: the network halves it four times, use a multiple of 16")
+        if not 1.0 <= self.box_scale <= 8.0:
+            raise ValueError(f"box_scale {self.box_scale}: choose one from 1 to 8")
 
     @property
     def differences(self) -> int:

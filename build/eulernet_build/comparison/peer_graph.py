@@ -12,11 +12,11 @@ from onnxruntime import InferenceSession, SessionOptions
 from eulernet.learning.checkpoint import CheckpointError, load_any
 from eulernet.network import EulerNet
 from eulernet.peers.peer_network import PeerNetwork, scoring_copy
-from eulernet.scoring.scorers import BOX_SCALE_PARAMETER
 from eulernet_build.diirf_function import OPSET
 from eulernet_build.graphs import EXAMPLE_BATCH, IR_VERSION, strip, trace
 from eulernet_build.parity import compare
 from eulernet_core.clip_geometry import CLIP_FRAMES
+from eulernet_core.face_box import BOX_SCALE_PARAMETER
 from eulernet_core.tensors import FACE, FACE_SIDE_PX, LIVENESS
 from eulernet_core.weights_label import WEIGHTS_PARAMETER
 from eulernet_core.whole_files import write_whole

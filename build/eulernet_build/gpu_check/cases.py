@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 Tensors = dict[str, NDArray[Any]]
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
-LEVELS = ((32, 64), (64, 32), (128, 16))  # channels, and height and width, of the network's three FCAMs
-NARROW = ((16, 64), (48, 32), (96, 16))  # with 4 and 12 channels for each map
+LEVELS = ((24, 64), (40, 32), (80, 16))  # channels, and height and width, of the network's three FCAMs
+NARROW = ((16, 64), (64, 32), (128, 16))  # with 4, 16 and 32 channels for each map
 MAPS = 4
 FULL_BATCH = 256
 # Scored and not, with and without a start, with and without notes; three frames contain most kinds.

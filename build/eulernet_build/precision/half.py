@@ -16,9 +16,20 @@ from eulernet_build.diirf_gate_function import GATE_OP
 from eulernet_build.surgery import SurgeryError, exported, imported
 
 _LARGEST = float(np.finfo(np.float16).max)
-# By op, the number of leading inputs that are features or weights. The others are scales (Resize) or the filter's
-# (DIIRFGate).
-_FEATURES = {"Conv": 3, "Relu": 1, "Add": 2, "Sub": 2, "Mul": 2, "Concat": 99, "Resize": 1, GATE_OP: 1}
+# By op, the number of leading inputs that are features or weights. The others are scales (Resize), axes (ReduceMean,
+# ReduceMax) or the filter's (DIIRFGate).
+_FEATURES = {
+    "Conv": 3,
+    "Relu": 1,
+    "Add": 2,
+    "Sub": 2,
+    "Mul": 2,
+    "Concat": 99,
+    "Resize": 1,
+    "ReduceMean": 1,
+    "ReduceMax": 1,
+    GATE_OP: 1,
+}
 
 
 def to_half(model: ModelProto, emulated: bool = False) -> ModelProto:

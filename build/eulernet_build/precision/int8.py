@@ -7,8 +7,8 @@ squared error, 0.0117 without clipping, 0.0048 when one in 1,000 values is clipp
 
 The first convolution stays fp32: it is 2 % of the network's work, and int8 would round away the small differences of
 pixels that the filters detect (measured: three times the error). Biases, the FCAMs and everything after the last
-convolution also stay fp32. ONNX Runtime's quantizer inserts Q/DQ, without its `quant_pre_process`, which drops the
-custom op.
+convolution also stay fp32, and so do the convolutions of the whole picture's mean and maximum, where int8 would save
+nothing. ONNX Runtime's quantizer inserts Q/DQ, without its `quant_pre_process`, which drops the custom op.
 """
 
 import logging
@@ -35,7 +35,7 @@ _OPTIONS = {
 
 
 def calibrate(clip_graph: ModelProto, clips: NDArray[np.uint8]) -> dict[str, float]:
-    """The range of each convolution's input, except the first convolution's; int8 represents its end by 127.
+    """The range of each quantized convolution's input; int8 represents its end by 127.
 
     Args:
         clip_graph: the fused clip graph.
@@ -53,14 +53,15 @@ def calibrate(clip_graph: ModelProto, clips: NDArray[np.uint8]) -> dict[str, flo
         onnx.helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, None) for tensor in tensors
     )
     run = onnxruntime_runner(watched)
-    seen: dict[str, list[NDArray[np.float32]]] = {tensor: [] for tensor in tensors}
+    seen: dict[str, list[NDArray[np.float32]]] = {}
     for clip in clips:
         outputs = run(usable_clips(clip[None]))
         for tensor in tensors:
-            values = np.abs(outputs[tensor]).ravel()
-            seen[tensor].append(values[:: -(-len(values) // _SAMPLES)].copy())
+            if outputs[tensor].shape[2:] != (1, 1):
+                values = np.abs(outputs[tensor]).ravel()
+                seen.setdefault(tensor, []).append(values[:: -(-len(values) // _SAMPLES)].copy())
     ranges = {tensor: _range(np.concatenate(values)) for tensor, values in seen.items()}
-    return {node.input[1]: ranges[node.input[0]] for node in convolutions}
+    return {node.input[1]: ranges[node.input[0]] for node in convolutions if node.input[0] in ranges}
 
 
 def _range(magnitudes: NDArray[np.float32]) -> float:

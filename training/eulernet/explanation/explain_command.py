@@ -61,7 +61,7 @@ def explain(
     With --twins the same is shown for attacks that differ from the clip over time alone.
     Unusable videos are reported and skipped; the exit status is then 1.
     """
-    from eulernet.faces import FaceFinder, FaceModelsError
+    from eulernet.faces import FaceFinder, FaceModelsError, FaceSettings
 
     if out.suffix.lower() not in PICTURE_SUFFIXES:
         raise click.UsageError(f"--out {out}: use one of the suffixes {', '.join(PICTURE_SUFFIXES)}")
@@ -72,8 +72,11 @@ def explain(
         raise click.UsageError(f"--label: {len(labels)} for {len(videos)} videos; give one for each, or none")
     paths = [None if untrained else files[0], *beside]
     networks = _networks(paths)
+    scales = [each.network.config.box_scale for each in networks]
+    if len(set(scales)) > 1:
+        raise click.ClickException(f"the networks see crops of {', '.join(map(str, scales))} times the detected box")
     try:
-        finder = FaceFinder(face_models)
+        finder = FaceFinder(face_models, FaceSettings(box_scale=scales[0]))
     except FaceModelsError as error:
         raise click.ClickException(str(error)) from error
     names = labels or tuple(video.stem for video in videos)

@@ -11,10 +11,22 @@ import torch
 from eulernet.learning.settings import EULERNET
 from eulernet.network import EulerNet, NetworkConfig
 from eulernet.peers.systems import Network, peer_network
+from eulernet_core.face_box import UNSTATED_BOX_SCALE
 from eulernet_core.weights_label import WEIGHTS_UNTRAINED
 from eulernet_core.whole_files import replacing
 
 FORMAT = 1
+# What files that were written before EulerNet had a choice do not state.
+_FIRST_NETWORK: dict[str, Any] = {
+    "stem": "plain",
+    "block": "residual",
+    "light_pyramid": False,
+    "frame_difference": "none",
+    "differential": False,
+    "global_context": False,
+    "change_maps": False,
+    "box_scale": UNSTATED_BOX_SCALE,
+}
 
 
 class CheckpointError(Exception):
@@ -94,7 +106,7 @@ def load_any(path: Path) -> AnyCheckpoint:
 
 
 def _network(system: str, config: dict[str, Any]) -> Network:
-    return EulerNet(NetworkConfig(**config)) if system == EULERNET else peer_network(system, config)
+    return EulerNet(NetworkConfig(**(_FIRST_NETWORK | config))) if system == EULERNET else peer_network(system, config)
 
 
 def system_name(network: Network) -> str:

@@ -129,7 +129,7 @@ class PeerSettings:
 
     input_px: int = 0  # side of the picture that the network sees; 0: as published
     width_factor: float = 1.0  # factor of the published numbers of channels
-    box_scale: float = BOX_SCALE  # side of the crop to the detector's box; the default is the served crop's
+    box_scale: float = BOX_SCALE  # side of the crop to the detector's box
 
     def __post_init__(self) -> None:
         if self.input_px < 0:
@@ -187,6 +187,11 @@ class Settings:
             raise SettingsError(
                 f"window_px = {self.augmentation.window_px}: more than image_size {self.network.image_size}"
             )
+
+    @property
+    def box_scale(self) -> float:
+        """Side of the crop to the detector's box."""
+        return self.network.box_scale if self.system == EULERNET else self.peer.box_scale
 
 
 def find_recipe(name: str) -> Path:

@@ -92,7 +92,7 @@ def _clips(settings: "Settings", data: Path, split: str, crops: Path, models: Pa
     else:
         reading = read_oulu(data, wanted.protocol, wanted.fold or None, split)  # type: ignore[arg-type]
     network = settings.network
-    face = FaceSettings(box_scale=settings.peer.box_scale)
+    face = FaceSettings(box_scale=settings.box_scale)
     cut = CropSettings(wanted.clips_per_video, size_px=network.image_size, label_side=network.map_size, face=face)
     cache = build_crop_cache(reading.require(), crops, models, cut, processes=jobs)
     for problems in (reading.problems, cache.problems):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The networks of other published systems: what they have in common, and how each scores a clip.
 
-All of them get the crops of EulerNet's cache (hair to collar, or another margin by `box_scale`) and resize them
-bilinearly to their own side. A clip's value is the published score, the mean over the clip's frames where the system
-scores single frames; LIVENESS is a calibrated sigmoid of it, as EulerNet's, so that 0.5 is the threshold.
+All of them get crops with the margin that their recipe names (`box_scale`) and resize them bilinearly to their own
+side. A clip's value is the published score, the mean over the clip's frames where the system scores single frames;
+LIVENESS is a calibrated sigmoid of it, as EulerNet's, so that 0.5 is the threshold.
 """
 
 import abc

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eulernet.evaluation.scores import Score
-from eulernet_core.face_box import BOX_SCALE
+from eulernet_core.face_box import BOX_SCALE, BOX_SCALE_PARAMETER, UNSTATED_BOX_SCALE
 from eulernet_core.tensors import FACE, FACE_SIDE_PX, LIVENESS, NETWORK_INPUTS, usable_clips
 from eulernet_core.weights_label import WEIGHTS_PARAMETER, WEIGHTS_UNKNOWN
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from eulernet.peers.systems import Network
 
 BATCH_SIZE = 8
-BOX_SCALE_PARAMETER = "box_scale"  # in the metadata of other systems' graphs
 Infer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
@@ -85,7 +84,7 @@ def _scoring(network: "Network") -> "tuple[Callable[[Tensor], Tensor], int, floa
     from eulernet.network import EulerNet
 
     if isinstance(network, EulerNet):
-        return lambda clips: network(clips).liveness[:, -1], network.config.image_size, BOX_SCALE
+        return lambda clips: network(clips).liveness[:, -1], network.config.image_size, network.config.box_scale
     # One by one, because some systems need more than a GB for a clip.
     return (
         lambda clips: torch.cat([network(clip) for clip in clips.split(1)]),
@@ -109,7 +108,7 @@ def open_graph(path: Path) -> CropModel:
         raise ScorerError(f"{path}: takes {', '.join(inputs)}; give the clip graph, eulernet_clip/1/model.onnx")
     facts = session.get_modelmeta().custom_metadata_map
     weights = facts.get(WEIGHTS_PARAMETER, WEIGHTS_UNKNOWN)
-    scale = float(facts.get(BOX_SCALE_PARAMETER, BOX_SCALE))
+    scale = float(facts.get(BOX_SCALE_PARAMETER, UNSTATED_BOX_SCALE))
 
     def infer(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
         (liveness,) = session.run([LIVENESS], usable_clips(clips) if len(inputs) > 1 else {FACE: clips})
