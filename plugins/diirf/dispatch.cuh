@@ -91,7 +91,10 @@ int one_pass_of(const GateArguments& a, bool channels_last, Launch&& launch)
         if (channels % run != 0)
         {
             return channels == 4 ? interleaved_of<T, K, 1, 4>(a, launch)
+                : channels == 6  ? interleaved_of<T, K, 4, 2>(a, launch)
+                : channels == 10 ? interleaved_of<T, K, 8, 2>(a, launch)
                 : channels == 12 ? interleaved_of<T, K, 4, 4>(a, launch)
+                : channels == 20 ? interleaved_of<T, K, 8, 4>(a, launch)
                                  : -1;
         }
         return channels <= run    ? interleaved_of<T, K, 1, run>(a, launch)

@@ -126,7 +126,7 @@ def test_a_photograph_is_shown_as_every_instrument(scorer, tmp_path, jpeg):
     assert len({row.liveness for row in rows.values()}) > 1, "the instruments differ"
     assert "REPEATED" in rows["frozen"].status
     assert "REPEATED" not in rows["frozen_noise"].status + rows["moved_slow"].status
-    assert all("SMALL_FACE" in row.status for row in rows.values()), "its crop has 150 px"
+    assert not any("SMALL_FACE" in row.status for row in rows.values()), "its crop has more than 200 px"
     assert {row.judged for row in rows.values()} == {None}
     again = scorer.rows(Material("package", "photograph", path))
     assert [row.liveness for row in again] == pytest.approx([row.liveness for row in rows.values()], abs=1e-3)
@@ -157,7 +157,7 @@ def test_flags_are_those_of_the_service(portrait):
     different = [portrait, portrait[::-1]] * 2
     assert status_of(different, sharp, 300) == Status.OK
     assert status_of([portrait] * 4, sharp, 300) == Status.REPEATED
-    assert status_of(different, sharp, 100) == Status.SMALL_FACE
+    assert status_of(different, sharp, 90) == Status.SMALL_FACE
     blurred = np.stack([cv2.GaussianBlur(each, (0, 0), 4) for each in sharp])
     assert status_of(different, blurred, 300) == Status.DEGRADED
 

@@ -11,9 +11,12 @@ import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
+import simplejpeg
 from click.testing import CliRunner
 
+from benchmarks.quality.degradations import decode
 from eulernet_client import AsyncClient, Client
 from eulernet_client.errors import (
     MissingFileError,
@@ -48,19 +51,26 @@ def candidate(repository, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory, moving_faces):
-    """Folder with four folders of ten JPEGs, and one without a face."""
+def living(demo_clips):
+    """JPEGs of the demo's living face: a moved photograph, as in other tests, is an attack for both servers."""
+    frames = decode((demo_clips / "bona_fide.mp4").read_bytes())
+    return [simplejpeg.encode_jpeg(np.ascontiguousarray(frame), quality=97) for frame in frames]
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory, living):
+    """Folder with four folders of ten JPEGs."""
     folder = tmp_path_factory.mktemp("sources")
     for number in range(4):
         (folder / f"clip{number}").mkdir()
-        for t, jpeg in enumerate(moving_faces(10, number)):
+        for t, jpeg in enumerate(living[8 * number :][:10]):
             (folder / f"clip{number}" / f"{t:02}.jpg").write_bytes(jpeg)
     return folder
 
 
 @pytest.fixture(scope="module")
-def frames(moving_faces):
-    return moving_faces(4, 3)
+def frames(living):
+    return living[:12:3]
 
 
 def run(*arguments):

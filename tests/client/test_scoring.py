@@ -123,7 +123,7 @@ def test_phone_video_stored_sideways(client, make, tmp_path, face_picture):
     )
     turned = client.score(stored)
     np.testing.assert_allclose(turned.frames[0].box, upright.frames[0].box, atol=6)
-    assert turned.liveness == pytest.approx(upright.liveness, abs=0.03)
+    assert turned.liveness == pytest.approx(upright.liveness, abs=0.1)
 
 
 def test_video_of_five_frames(client, make, tmp_path, face_picture):

@@ -43,7 +43,7 @@ def test_box_surrounds_the_face(raw, moving_faces):
     assert x0 < 256 < 306 < x1
     assert y0 < 100 < 130 < y1
     assert x1 - x0 == y1 - y0
-    assert 100 < x1 - x0 < 240
+    assert 160 < x1 - x0 < 320
 
 
 def test_pipelined_frames_stay_in_order(raw, moving_faces):

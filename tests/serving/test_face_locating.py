@@ -160,10 +160,10 @@ def test_a_repeated_picture_is_flagged():
 
 
 def test_a_small_face_is_flagged_and_scored():
-    for side, expected in ((64, Status.OK), (65, Status.SMALL_FACE)):
+    for side, expected in ((96, Status.OK), (97, Status.SMALL_FACE)):
         locator = Locator(LocateSettings(min_face_px=side), ScriptedDetector((HERE, 0)))
         (located,) = locator([FRAME], [Lock()])
-        assert (located.status, located.box[2] - located.box[0]) == (expected, 64)
+        assert (located.status, located.box[2] - located.box[0]) == (expected, 96)
         assert np.array_equal(located.checked, FRAME)
 
 

@@ -250,7 +250,7 @@ def test_real_faces_get_full_maps(face_models: Path) -> None:
         points = finder.landmarks(picture, face)
         assert points is not None
         location, mask, depth = label_maps(points, face.box_px)
-        assert 0.2 < mask.mean() < 0.6
+        assert 0.1 < mask.mean() < 0.6
         for drawn in (location, depth):
             assert ((drawn > 0) == (mask > 0)).mean() > 0.9
             assert drawn.max() > 0.95

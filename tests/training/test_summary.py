@@ -20,8 +20,8 @@ def test_parts_add_up_to_the_total() -> None:
 
 def test_the_stem_is_counted_by_hand() -> None:
     stem = measure(create(config=NetworkConfig(image_size=64)))[0]
-    assert stem.giga_macs == pytest.approx(3 * 3 * 3 * 16 * 32 * 32 / 1e9)
-    assert stem.parameters == 3 * 3 * 3 * 16 + 2 * 16
+    assert stem.giga_macs == pytest.approx(3 * 3 * 4 * 8 * 32 * 32 / 1e9)
+    assert stem.parameters == 3 * 3 * 4 * 8 + 2 * 8
 
 
 def test_prints_the_network_and_its_peers() -> None:

@@ -26,7 +26,7 @@ VERSIONS = ("3", "4")
 @click.option(
     "--simulator-version",
     type=click.Choice(VERSIONS),
-    help="4: the data of the shipped weights, nearer to cameras, wider framing. 3: before it.  [preset's: full 4, others 3]",
+    help="4: the data of the shipped weights, nearer to cameras. 3: before it.  [preset's: full 4, others 3]",
 )
 @click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Processes.")
 def simulate(
