@@ -63,6 +63,7 @@ def prepare(repository: Path, out: Path, keys: Collection[str], wanted: Wanted) 
         earlier, absent["c0"] = wanted.before, "" if wanted.before else f"needs an earlier tree: {HOW_TO_UNPACK}"
     if earlier is not None:
         check_tree(earlier)
+        notes.append("(c0) has the weights and the network of its own commit.")
         shutil.rmtree(out / "earlier_repository", ignore_errors=True)  # may be of another tree
     if "f" in keys:
         graphs = _silent_face_graphs(out / "silent_face", wanted.minifasnet)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // DIIRFGate over NHWC: one pass over memory, no shared memory, no barrier.
 // K * S neighbouring lanes hold one pixel, each R of its channels: 16 bytes, or fewer where a map's channels are no
-// multiple of that. Lane k * S + s holds the s-th part of the run of channels that map k gates. A lane loads this part of S
-// pixels M times, to keep enough loads in flight. The sums of all of them are reduced over the lanes; then a lane owns
-// map k of the s-th pixel, so that each value is filtered once and states are read and written in whole sectors.
+// multiple of that. Lane k * S + s holds the s-th part of the run of channels that map k gates. A lane loads this part
+// of S pixels M times, to keep enough loads in flight. The sums of all of them are reduced over the lanes; then a lane
+// owns map k of the s-th pixel, so that each value is filtered once and states are read and written in whole sectors.
 #ifndef EULERNET_GATE_INTERLEAVED_CUH
 #define EULERNET_GATE_INTERLEAVED_CUH
 
