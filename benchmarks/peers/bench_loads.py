@@ -30,6 +30,8 @@ MORE_LOADS: dict[str, tuple[Kind, ...]] = {
     "a": (Kind.ALONE, Kind.OFFERED),
     "c": (Kind.TWICE, Kind.ALONE, Kind.OFFERED),
     "d": (Kind.TWICE, Kind.OFFERED),
+    "c1": (Kind.TWICE, Kind.ALONE, Kind.OFFERED),
+    "d1": (Kind.TWICE, Kind.OFFERED),
 }
 
 

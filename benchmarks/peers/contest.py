@@ -5,7 +5,16 @@ from __future__ import annotations
 
 from benchmarks.peers.bound import in_process
 from benchmarks.peers.earlier_tree import earlier_clip_call
-from benchmarks.peers.servers import clip_call, fastapi, fastapi_int8, litserve, sequences, silent_face
+from benchmarks.peers.servers import (
+    clip_call,
+    fastapi,
+    fastapi_int8,
+    litserve,
+    one_stage_clip_call,
+    one_stage_sequences,
+    sequences,
+    silent_face,
+)
 from benchmarks.peers.ways import CORES, Agreement, Setting, Way
 
 REFERENCE = "c"  # with the fp32 graphs; others must give its scores
@@ -89,5 +98,7 @@ WAYS = (
     Way("c0", "EulerNet, clip call of an earlier commit", (), SHIPPED, earlier_clip_call, agreement=Agreement.SHOWN),
     Way("c", "EulerNet, clip call `antispoof_clip`", (), SHIPPED, clip_call, served=True),
     Way("d", "EulerNet, sequences `antispoof`", (), SHIPPED, sequences, served=True),
+    Way("c1", "EulerNet with `--one-stage`, clip call", (), SHIPPED, one_stage_clip_call, served=True),
+    Way("d1", "EulerNet with `--one-stage`, sequences", (), SHIPPED, one_stage_sequences, served=True),
     Way("e", "EulerNet in process, no server: the bound", (), BOUND_SETTINGS, in_process, served=True),
 )

@@ -19,8 +19,9 @@ from benchmarks.peers.ways import Inputs
 from eulernet_core import shipped
 from eulernet_core.tensors import CLIP_NETWORK_MODEL
 from eulernet_serving.cpu_precision import FP32, INT8, INT8_GRAPH, NEEDED_FEATURES, processor_features
-from eulernet_serving.cpu_repository import assemble
+from eulernet_serving.cpu_repository import assemble, assemble_cpu
 from eulernet_serving.plan_records import precision_of
+from eulernet_serving.repository_manifest import CPU_ONE_STAGE
 
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8")  # for the page
 NO_VNNI = (
@@ -54,7 +55,7 @@ def prepare(repository: Path, out: Path, keys: Collection[str], wanted: Wanted) 
     absent: dict[str, str] = {}
     notes: list[str] = []
     served = onnx.load(repository / CLIP_NETWORK_MODEL / "1" / "model.onnx")
-    int8, earlier, graphs = None, None, None
+    int8, earlier, graphs, one_stage = None, None, None, None
     if "a8" in keys:
         int8, absent["a8"] = _int8_graph(wanted.int8_graph)
         if int8 is not None and not has_vnni():
@@ -72,8 +73,12 @@ def prepare(repository: Path, out: Path, keys: Collection[str], wanted: Wanted) 
             f"(f) has {weights}. It detects every frame, as that project does, but with the detector of (a), which "
             "costs less than that project's."
         )
+    if {"c1", "d1"} & set(keys):
+        one_stage = out / "one_stage_repository"
+        assemble_cpu(one_stage, target=CPU_ONE_STAGE)
     return Inputs(
         fp32=assemble(out / "fp32_repository", precision=FP32),
+        one_stage=one_stage,
         int8=int8,
         silent_face=graphs,
         earlier=earlier,

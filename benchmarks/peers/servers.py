@@ -154,10 +154,11 @@ def triton_served(place: Place, mode: Mode, url: str, tree: Tree, ready_s: float
 
 
 @contextlib.contextmanager
-def triton(place: Place, mode: Mode) -> Iterator[Running]:
-    """The embedded server with the shipped configuration."""
+def triton(place: Place, mode: Mode, repository: Path | None = None) -> Iterator[Running]:
+    """The embedded server with the shipped configuration, or with another repository."""
     begun_s = time.monotonic()
-    with EmbeddedServer(place.repository, Ports(0, 0), place.logs / f"triton_{mode.value}.log") as server:
+    repository = repository or place.repository
+    with EmbeddedServer(repository, Ports(0, 0), place.logs / f"triton_{mode.value}.log") as server:
         server.wait_ready(READY_TIMEOUT_S)
         ready_s = time.monotonic() - begun_s
         yield triton_served(place, mode, server.url, Tree.of_server(server), ready_s)
@@ -172,3 +173,13 @@ def clip_call(place: Place, setting: Setting) -> contextlib.AbstractContextManag
 def sequences(place: Place, setting: Setting) -> contextlib.AbstractContextManager[Running]:
     """Sequences of four frames."""
     return triton(place, Mode.STREAMS)
+
+
+def one_stage_clip_call(place: Place, setting: Setting) -> contextlib.AbstractContextManager[Running]:
+    """The clip call of the server with one stage."""
+    return triton(place, Mode.CLIPS, place.inputs.one_stage)
+
+
+def one_stage_sequences(place: Place, setting: Setting) -> contextlib.AbstractContextManager[Running]:
+    """Sequences of four frames at the server with one stage."""
+    return triton(place, Mode.STREAMS, place.inputs.one_stage)

@@ -14,6 +14,7 @@ CORES_A_DECODER = 4
 LIBRARY_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 OPENCV_THREADS = 1  # calls release Python's global lock, so a stage's own threads run them side by side
 DETECTOR_THREADS = 1
+MOST_INSTANCES = 8  # of a stage that does everything: each has its own copy of the networks
 
 
 def cores() -> int:
@@ -29,3 +30,13 @@ def network_threads(asked: int = 0) -> int:
 def decoder_threads(asked: int = 0) -> int:
     """Threads that decode and resize a batch's frames. `asked`: the stage's parameter, 0 for a share of the cores."""
     return asked or max(1, cores() // CORES_A_DECODER)
+
+
+def one_stage_instances() -> int:
+    """Instances of a stage that does everything, with one thread each: none waits for another's part of a batch."""
+    return min(cores(), MOST_INSTANCES)
+
+
+def instance_threads(instances: int, asked: int = 0) -> int:
+    """Threads of one of a stage's instances that do everything. `asked`: the stage's parameter, 0 for its share."""
+    return asked or max(1, cores() // instances)

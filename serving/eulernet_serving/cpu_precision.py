@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,14 +74,20 @@ def chosen_precision(repository: Path, models: Sequence[str], asked: str) -> str
     return asked
 
 
-def apply_precision(repository: Path, models: Sequence[str], precision: str) -> None:
-    """Puts the graphs and runtimes of a `chosen_precision` in place in an assembled repository."""
-    for model in models:
+def apply_precision(repository: Path, configs: Mapping[str, Path], precision: str) -> None:
+    """Puts the graphs and runtimes of a `chosen_precision` in place in an assembled repository.
+
+    Args:
+        repository: with the graphs.
+        configs: the configuration that names the runtime, by the network's model.
+        precision: as chosen.
+    Raises: PrecisionError for a configuration without a runtime.
+    """
+    for model, config in configs.items():
         int8 = repository / model / "1" / INT8_GRAPH
         if precision == INT8:
             int8.replace(int8.with_name(GRAPH))
         int8.unlink(missing_ok=True)
-        config = repository / model / "configs" / "cpu.pbtxt"
         text = config.read_text()
         found = _RUNTIME_LINE.search(text)
         if found is None:

@@ -15,6 +15,7 @@ from eulernet_core.face_box import BOX_SCALE, BOX_SCALE_PARAMETER, UNSTATED_BOX_
 from eulernet_core.tensors import CLIP_MODEL, CLIP_NETWORK_MODEL, FACE_DETECTOR_MODEL, STEP_NETWORK_MODEL, STREAM_MODEL
 from eulernet_core.weights_label import IDENTITY_PARAMETER, identity
 from eulernet_core.whole_files import replace_folder, sha256_of
+from eulernet_serving.core_shares import one_stage_instances
 from eulernet_serving.cpu_precision import (
     AUTO,
     FP32,
@@ -30,12 +31,26 @@ from eulernet_serving.face_models.converted import DETECTOR_NAME, make_face_mode
 from eulernet_serving.graph_preparation import prepare
 from eulernet_serving.plan_records import graph_properties, precision_of
 from eulernet_serving.prepared_graph import PreparedGraph, prepared_file
-from eulernet_serving.repository_manifest import CONFIG, LABELLED, Graph, Manifest, checksums, faults
+from eulernet_serving.repository_manifest import (
+    CONFIG,
+    CPU,
+    CPU_ONE_STAGE,
+    LABELLED,
+    Graph,
+    Manifest,
+    checksums,
+    faults,
+)
 from eulernet_serving.runtime import OPENVINO_PRECISIONS, RUNTIMES, family_of
 from eulernet_serving.triton_config import read_config
 
 GRAPHS = (STEP_NETWORK_MODEL, CLIP_NETWORK_MODEL)  # the models made by training
-LOCATING = ("face_crop", "clip_crop")  # the stages that run the face detector
+# By target: the stage that infers each of them, and the stages that run the face detector.
+INFERRED_BY = {
+    CPU: dict(zip(GRAPHS, GRAPHS, strict=True)),
+    CPU_ONE_STAGE: {STEP_NETWORK_MODEL: STREAM_MODEL, CLIP_NETWORK_MODEL: CLIP_MODEL},
+}
+LOCATING = {CPU: ("face_crop", "clip_crop"), CPU_ONE_STAGE: (STREAM_MODEL, CLIP_MODEL)}
 DETECTOR = (DETECTOR_GRAPH, "detector_runtime")  # its file in a stage's version folder, the parameter for its runtime
 GENERATED = shutil.ignore_patterns("__pycache__", "*.pyc", ".gitkeep")
 
@@ -44,7 +59,13 @@ class RepositoryError(Exception):
     """The repository can't be assembled; the message names the missing part."""
 
 
-def assemble(out: Path, source: Path | None = None, face_models: Path | None = None, precision: str = AUTO) -> Path:
+def assemble(
+    out: Path,
+    source: Path | None = None,
+    face_models: Path | None = None,
+    precision: str = AUTO,
+    target: str = CPU,
+) -> Path:
     """Writes the embedded server's repository to `out`, replacing the old one in one step.
 
     Args:
@@ -53,29 +74,35 @@ def assemble(out: Path, source: Path | None = None, face_models: Path | None = N
         face_models: folder of the converted face models, which are made there if they are missing; the user's cache by
             default.
         precision: of the networks on a CPU; see `chosen_precision`.
+        target: CPU or CPU_ONE_STAGE.
     Returns: `out`.
     Raises: RepositoryError; FetchError where the face models can't be fetched.
     """
 
     def fill(fresh: Path) -> None:
-        gather(fresh, source, face_models, precision)
+        gather(fresh, source, face_models, precision, target)
         detector = fresh / FACE_DETECTOR_MODEL / "1" / GRAPH
-        for model in LOCATING:
+        for model in LOCATING[target]:
             shutil.copy(detector, fresh / model / "1" / DETECTOR_GRAPH)
-        leave_out_unused(fresh, "cpu")
-        _write_identity(fresh)
-        _prepare_graphs(fresh)
+        for graph, model in INFERRED_BY[target].items():
+            if model != graph:
+                shutil.copy(fresh / graph / "1" / GRAPH, fresh / model / "1" / GRAPH)
+        leave_out_unused(fresh, target)
+        if target == CPU_ONE_STAGE:
+            _set_instances(fresh, one_stage_instances())
+        _write_identity(fresh, target)
+        _prepare_graphs(fresh, target)
 
     replace_folder(out, fill)
     return out
 
 
-def gather(fresh: Path, source: Path | None, face_models: Path | None, precision: str) -> None:
+def gather(fresh: Path, source: Path | None, face_models: Path | None, precision: str, target: str = CPU) -> None:
     """Fills an empty folder with the sources of every model and their graphs, for all configurations.
 
     Args:
         fresh: the folder.
-        source, face_models, precision: see `assemble`.
+        source, face_models, precision, target: see `assemble`.
     Raises: RepositoryError; FetchError where the face models can't be fetched.
     """
     source = source or shipped.model_repository()
@@ -92,7 +119,8 @@ def gather(fresh: Path, source: Path | None, face_models: Path | None, precision
     for graph in GRAPHS:
         if not (fresh / graph / "1" / GRAPH).is_file():
             raise RepositoryError(f"{source / graph}/1/{GRAPH} is missing: eulernet export writes it")
-    apply_precision(fresh, GRAPHS, chosen)
+    configs = {graph: fresh / model / CONFIG[target] for graph, model in INFERRED_BY[target].items()}
+    apply_precision(fresh, configs, chosen)
 
 
 def leave_out_unused(repository: Path, target: str, others: Sequence[str] = ()) -> None:
@@ -104,19 +132,28 @@ def leave_out_unused(repository: Path, target: str, others: Sequence[str] = ()) 
         others: models that a stage calls.
     """
     used = {STREAM_MODEL, CLIP_MODEL, *others}
-    for ensemble in (STREAM_MODEL, CLIP_MODEL):
+    for ensemble in (STREAM_MODEL, CLIP_MODEL):  # without steps where one stage does everything
         steps = read_config(repository / ensemble / CONFIG[target]).ensemble_scheduling.step
         used |= {step.model_name for step in steps}
     for model in [path for path in repository.iterdir() if path.is_dir() and path.name not in used]:
         shutil.rmtree(model)
 
 
-def _prepare_graphs(repository: Path) -> None:
+def _set_instances(repository: Path, count: int) -> None:
+    """Gives the stages of a repository with one stage as many instances as this machine can use."""
+    for model in INFERRED_BY[CPU_ONE_STAGE].values():
+        path = repository / model / CONFIG[CPU_ONE_STAGE]
+        text = path.read_text()
+        path.write_text(text.replace("instance_group [ { count: 1 ", f"instance_group [ {{ count: {count} "))
+
+
+def _prepare_graphs(repository: Path, target: str) -> None:
     """Converts each graph once for the runtime that its stage names, so that a stage starts without a converter."""
     prepared: list[PreparedGraph] = []
-    stages = {**dict.fromkeys(GRAPHS, (GRAPH, "runtime")), **dict.fromkeys(LOCATING, DETECTOR)}
-    for model, (graph, parameter) in stages.items():
-        runtime = read_config(repository / model / CONFIG["cpu"]).parameters[parameter].string_value
+    stages = [(model, GRAPH, "runtime") for model in INFERRED_BY[target].values()]
+    stages += [(model, *DETECTOR) for model in LOCATING[target]]
+    for model, graph, parameter in stages:
+        runtime = read_config(repository / model / CONFIG[target]).parameters[parameter].string_value
         if runtime in RUNTIMES:  # else the stage says what is wrong with it
             prepared.append(_prepare(repository / model / "1" / graph, family_of(runtime), prepared))
 
@@ -133,17 +170,17 @@ def _prepare(graph: Path, runtime: str, before: Sequence[PreparedGraph]) -> Prep
     return prepare(graph, runtime)
 
 
-def assemble_cpu(out: Path, face_models: Path | None = None, precision: str = AUTO) -> Manifest:
+def assemble_cpu(out: Path, face_models: Path | None = None, precision: str = AUTO, target: str = CPU) -> Manifest:
     """Writes the embedded server's repository and its manifest into `out`, replacing the old one. See `assemble`.
 
     Raises: RepositoryError; FetchError where the face models can't be fetched.
     """
-    assemble(out, face_models=face_models, precision=precision)
-    graphs = {model: graph_of(out / model / "1" / "model.onnx") for model in GRAPHS}
+    assemble(out, face_models=face_models, precision=precision, target=target)
+    graphs = {model: graph_of(out / model / "1" / GRAPH) for model in INFERRED_BY[target].values()}
     manifest = Manifest(
-        target="cpu",
+        target=target,
         models=".",
-        weights=graphs[GRAPHS[0]].weights,
+        weights=graphs[INFERRED_BY[target][STEP_NETWORK_MODEL]].weights,
         command=f"eulernet serve --repository {out}",
         graphs=graphs,
         versions=versions("onnx", "MNN", "openvino", "nvidia-dali-cuda120", "nvidia-pytriton"),
@@ -154,22 +191,23 @@ def assemble_cpu(out: Path, face_models: Path | None = None, precision: str = AU
     return manifest
 
 
-def _write_identity(repository: Path) -> None:
+def _write_identity(repository: Path, target: str) -> None:
     """Adds weights and precision to the configurations that clients can read."""
-    parameters = graph_of(repository / GRAPHS[0] / "1" / "model.onnx").parameters_sha256
-    precisions = [_precision(repository, model) for model in GRAPHS]
+    models = list(INFERRED_BY[target].values())
+    parameters = graph_of(repository / models[0] / "1" / GRAPH).parameters_sha256
+    precisions = [_precision(repository, model, target) for model in models]
     value = identity(parameters, *precisions)
     line = f'parameters {{ key: "{IDENTITY_PARAMETER}" value {{ string_value: "{value}" }} }}'
     for ensemble in LABELLED:
-        path = repository / ensemble / CONFIG["cpu"]
+        path = repository / ensemble / CONFIG[target]
         path.write_text(f"{path.read_text().rstrip()}\n{line}\n")
 
 
-def _precision(repository: Path, model: str) -> str:
+def _precision(repository: Path, model: str, target: str) -> str:
     """The name of int8 graphs, else `fp32` or `bf16`, as the network's runtime computes."""
     if precision_of(onnx.load(repository / model / "1" / GRAPH)) == INT8:
-        return int8_name([repository / each / "1" / GRAPH for each in GRAPHS])
-    runtime = read_config(repository / model / CONFIG["cpu"]).parameters["runtime"].string_value
+        return int8_name([repository / each / "1" / GRAPH for each in INFERRED_BY[target].values()])
+    runtime = read_config(repository / model / CONFIG[target]).parameters["runtime"].string_value
     precision = OPENVINO_PRECISIONS.get(runtime, "f32")
     return FP32 if precision == "f32" else precision
 

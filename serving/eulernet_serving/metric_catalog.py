@@ -158,6 +158,14 @@ OPEN_SEQUENCES = MetricSpec(
     "Sequences whose state a stage keeps; the first stage has the open streams.",
     "eulernet far above the first stage",
 )
+BUSY = MetricSpec(
+    "eulernet_stage_busy_seconds",
+    Kind.GAUGE,
+    Source.STAGES,
+    ("model_instance",),
+    "Seconds for which an instance of a stage has been busy with its current batch, at most a second old.",
+    "more than a few seconds: it hangs; the supervisor restarts the server at --stall-timeout-s",
+)
 READY = MetricSpec(
     "eulernet_ready",
     Kind.GAUGE,
@@ -218,6 +226,7 @@ CATALOG = (
     OPEN_STREAMS,
     OLDEST_STREAM,
     OPEN_SEQUENCES,
+    BUSY,
     READY,
     SUPERVISOR_STATE,
     RESTARTS,

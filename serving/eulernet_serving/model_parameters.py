@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the `parameters` of a model's config.pbtxt into a frozen dataclass, so that a misspelt name is an error."""
+"""Reads the `parameters` of a model's config.pbtxt into a frozen dataclass, so that a misspelt name is an error.
+
+The label and the identity of the weights stand there for clients and are left out.
+"""
 
 import json
 import typing
 from typing import TypeVar
 
+from eulernet_core.weights_label import IDENTITY_PARAMETER, WEIGHTS_PARAMETER
+
+FOR_CLIENTS = (WEIGHTS_PARAMETER, IDENTITY_PARAMETER)
 Settings = TypeVar("Settings")
 
 
@@ -19,6 +25,8 @@ def read_parameters(model_config: str, kind: type[Settings]) -> Settings:
     types = typing.get_type_hints(kind)
     values = {}
     for name, value in json.loads(model_config).get("parameters", {}).items():
+        if name in FOR_CLIENTS:
+            continue
         if name not in types:
             raise ValueError(f"parameter {name}: unknown; this model takes {', '.join(sorted(types))}")
         values[name] = _convert(name, value["string_value"], types[name])

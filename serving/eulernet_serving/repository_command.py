@@ -12,15 +12,17 @@ DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command()
-@click.option("--target", type=click.Choice(["cpu", "gpu_pip", "gpu"]), default="cpu", show_default=True)
+@click.option(
+    "--target", type=click.Choice(["cpu", "cpu_one_stage", "gpu_pip", "gpu"]), default="cpu", show_default=True
+)
 @click.option("--out", type=DIRECTORY, help="out/model_repository or out/TARGET_repository by default.")
 @click.option("--face-models", type=DIRECTORY, help="Not for gpu: folder of the face models.")
-@click.option("--engines", type=DIRECTORY, default="out/engines", show_default=True, help="Not for cpu: the plans.")
-@click.option("--plugins", type=DIRECTORY, default="out/plugins", show_default=True, help="Not for cpu: libraries.")
+@click.option("--engines", type=DIRECTORY, default="out/engines", show_default=True, help="For a GPU: the plans.")
+@click.option("--plugins", type=DIRECTORY, default="out/plugins", show_default=True, help="For a GPU: libraries.")
 @click.option(
     "--precision",
-    help="On a GPU, if there are plans of several: fp32, fp16, bf16 or int8. For cpu: fp32, bf16, int8, or auto, int8 "
-    "if its error is small and this processor has VNNI; auto by default.",
+    help="On a GPU, if there are plans of several: fp32, fp16, bf16 or int8. For a CPU: fp32, bf16, int8, or auto: "
+    "int8 if its error is small and this processor has VNNI; auto by default.",
 )
 @click.option("--tensorrt", help="For gpu, if there are plans of several: the version, such as 10.13.3.9.")
 @click.option("--node-path", help="For gpu: path of the folder on the node, for the printed command.")
@@ -46,6 +48,8 @@ def repository(
 ) -> None:
     """Assemble the repository of the embedded server on a CPU (cpu) or a GPU (gpu_pip), or of a GPU node (gpu).
 
+    cpu_one_stage is for a CPU too, with one stage in place of each ensemble, as in eulernet serve --one-stage.
+
     Prints the command that loads it.
 
     \b
@@ -58,14 +62,14 @@ def repository(
     from eulernet_serving.gpu_pip_repository import GpuParts, assemble_gpu_pip
     from eulernet_serving.gpu_presence import GpuMissingError
     from eulernet_serving.plan_records import PlanError
-    from eulernet_serving.repository_manifest import GPU_PIP, ManifestError
+    from eulernet_serving.repository_manifest import CPU, CPU_ONE_STAGE, GPU_PIP, ManifestError
 
     try:
         if verify is not None:
             sys.exit(_verify(verify))
-        out = out or Path("out/model_repository" if target == "cpu" else f"out/{target}_repository")
-        if target == "cpu":
-            manifest = assemble_cpu(out, face_models, precision or AUTO)
+        out = out or Path("out/model_repository" if target == CPU else f"out/{target}_repository")
+        if target in (CPU, CPU_ONE_STAGE):
+            manifest = assemble_cpu(out, face_models, precision or AUTO, target)
         elif target == GPU_PIP:
             parts = GpuParts((engines,), plugins, precision or "fp32")
             manifest = assemble_gpu_pip(out, parts, face_models=face_models)

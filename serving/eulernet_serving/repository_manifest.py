@@ -18,8 +18,11 @@ from eulernet_serving.triton_config import read_config
 NAME = "manifest.json"
 FORMAT = 1
 LABELLED = (STREAM_MODEL, CLIP_MODEL)  # the ensembles that carry the label of the weights
-GPU_PIP = "gpu_pip"  # target of `eulernet serve --gpu`
-CONFIG = {"cpu": "configs/cpu.pbtxt", "gpu": "config.pbtxt", GPU_PIP: f"configs/{GPU_PIP}.pbtxt"}
+CPU = "cpu"  # targets: of `eulernet serve`
+CPU_ONE_STAGE = "cpu_one_stage"  # of `eulernet serve --one-stage`
+GPU_PIP = "gpu_pip"  # of `eulernet serve --gpu`
+EMBEDDED = (CPU, CPU_ONE_STAGE, GPU_PIP)  # those that the embedded Triton runs
+CONFIG = {**{target: f"configs/{target}.pbtxt" for target in EMBEDDED}, "gpu": "config.pbtxt"}
 
 
 class ManifestError(Exception):

@@ -42,6 +42,7 @@ def _check_host() -> None:
 @click.option("--repository", type=DIRECTORY, help="A complete repository; assembled in a temporary folder by default.")
 @click.option("--face-models", type=DIRECTORY, help="Folder of the face models, for a machine without a network.")
 @click.option("--gpu", is_flag=True, help="Serve on this machine's NVIDIA GPU, without a container.")
+@click.option("--one-stage", is_flag=True, help="Locate, crop and score in one process: faster, but less is shown.")
 @click.option(
     "--precision",
     show_default="auto; with --gpu fp32",
@@ -127,6 +128,7 @@ def serve(
     repository: Path | None,
     face_models: Path | None,
     gpu: bool,
+    one_stage: bool,
     precision: str | None,
     engines: tuple[Path, ...],
     plugins: Path,
@@ -150,6 +152,9 @@ def serve(
     A supervisor starts the server again when it or one of its stages dies or hangs. A signal drains the server first:
     new streams are refused and open ones may end. A second signal stops at once, and so does the end of COMMAND.
 
+    With --one-stage, a frame passes one stage instead of two, which saves processor time. The metrics then show no
+    separate times for cropping and for the network, and a crash in one of them ends both.
+
     With --gpu, the log and the terminal say which runtime each network got and how faces are cropped.
 
     COMMAND finds the server's gRPC address in EULERNET_URL; its exit status becomes this command's.
@@ -161,17 +166,20 @@ def serve(
     _check_host()  # names an unsuitable Python before an import fails on it
     from eulernet_core.shipped import NotInThisInstallationError
     from eulernet_serving.cpu_precision import AUTO, FP32
-    from eulernet_serving.cpu_repository import RepositoryError, assemble
+    from eulernet_serving.cpu_repository import RepositoryError, assemble, assemble_cpu
     from eulernet_serving.embedded_server import Ports, ServerError
     from eulernet_serving.face_models.wheel_files import FetchError
     from eulernet_serving.gpu_pip_repository import GpuParts, assemble_gpu_pip
     from eulernet_serving.gpu_presence import GpuMissingError, check_gpu
+    from eulernet_serving.repository_manifest import CPU_ONE_STAGE
     from eulernet_serving.supervision_policy import Limits
     from eulernet_serving.supervisor import GaveUpError, Supervisor
     from eulernet_serving.triton_wheel import TritonMissingError
 
     if gpu and repository is not None:
         raise click.UsageError("--gpu assembles its repository: leave out --repository, or --gpu with a gpu_pip one")
+    if one_stage and (gpu or repository is not None):
+        raise click.UsageError("--one-stage assembles a CPU's repository: leave out --gpu and --repository")
     os.environ |= {LEVEL_VARIABLE: log_level, FORMAT_VARIABLE: log_format}
     drain_timeout_s = 0.0 if command else drain_timeout_s  # without COMMAND nobody needs the server
     limits = Limits(max_restarts, healthy_s, ready_timeout_s, stall_timeout_s, drain_timeout_s, drain_min_s)
@@ -185,6 +193,8 @@ def serve(
                 if gpu:
                     check_gpu()
                     assemble_gpu_pip(repository, GpuParts(engines, plugins, precision or FP32), face_models=face_models)
+                elif one_stage:
+                    assemble_cpu(repository, face_models, precision or AUTO, CPU_ONE_STAGE)
                 else:
                     assemble(repository, face_models=face_models, precision=precision or AUTO)
             _begin_log(log)

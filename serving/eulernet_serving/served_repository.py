@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `tritonserver` loads from a repository's folder: the embedded server's (cpu, gpu_pip) or a GPU node's (gpu).
+"""What `tritonserver` loads from a repository's folder: the embedded server's or a GPU node's (gpu).
 
 Imports no stage's package: a GPU node has no DALI or ONNX Runtime for Python.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from eulernet_serving.repository_manifest import CONFIG, GPU_PIP, NAME, read_manifest
+from eulernet_serving.repository_manifest import CONFIG, CPU, EMBEDDED, NAME, read_manifest
 
 AUTOLOAD_LIBRARY = "libeulernet_plugins_autoload.so"
 PYTHON_FOLDER = "python"
@@ -21,7 +21,7 @@ class ServedRepository:
     """A repository as the server loads it.
 
     Attributes:
-        target: cpu, gpu_pip or gpu; the embedded Triton runs the first two.
+        target: of repository_manifest.CONFIG; the embedded Triton runs all but gpu.
         models: the folder for --model-repository.
         options: of tritonserver, for the target's backends.
         python: folder for PYTHONPATH with the code of the Python models; None where the environment has it.
@@ -45,10 +45,10 @@ class ServedRepository:
 def read_served(folder: Path) -> ServedRepository:
     """The repository of a folder; one without a manifest is the embedded server's. Raises: ManifestError."""
     if not (folder / NAME).is_file():
-        return _embedded("cpu", folder)
+        return _embedded(CPU, folder)
     manifest = read_manifest(folder)
     models = folder / manifest.models
-    if manifest.target in ("cpu", GPU_PIP):
+    if manifest.target in EMBEDDED:
         return _embedded(manifest.target, models)
     modes = {plan.plugin for plans in manifest.plans.values() for plan in plans}
     return ServedRepository(

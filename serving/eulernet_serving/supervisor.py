@@ -141,10 +141,16 @@ class Supervisor:
         return Observation(
             failed=faults[0].kind if faults else None,
             ready=all(way.ready for way in self._ways),
-            silent_s=max(way.silent_s(now_s) for way in self._ways),
+            silent_s=max(self._busy_s(), *(way.silent_s(now_s) for way in self._ways)),
             idle=readings is not None and readings.idle,
             stop_signals=stop_signals,
         )
+
+    def _busy_s(self) -> float:
+        """The longest time for which a stage has been busy with one batch, when a probe last looked at this run."""
+        latest = self._prober.latest
+        this_run = latest is not None and all(latest.begun_s >= way.started_s for way in self._ways)
+        return latest.readings.busy_s if this_run and latest is not None and latest.readings is not None else 0.0
 
     def _faults(self, now_s: float) -> Sequence[Fault]:
         if self._server is None or self._watch is None:
@@ -253,6 +259,9 @@ class Supervisor:
 
 
 def stages_of(repository: Path, ensemble: str) -> Sequence[str]:
-    """The models that an ensemble of the repository runs; none where it has no such ensemble. Raises: ServerError."""
+    """The models that an ensemble of the repository runs, itself where it is one stage; none where it has no such
+    ensemble. Raises: ServerError."""
     path = served_repository(repository).config(ensemble)
-    return [step.model_name for step in read_config(path).ensemble_scheduling.step] if path.is_file() else []
+    if not path.is_file():
+        return []
+    return [step.model_name for step in read_config(path).ensemble_scheduling.step] or [ensemble]

@@ -59,10 +59,10 @@ class Raw:
         self.server = server
         self.client = triton.InferenceServerClient(server.url)
 
-    def clip(self, frames: Sequence[bytes]) -> Answer:
+    def clip(self, frames: Sequence[bytes], request_id: str = "", timeout_s: float = TIMEOUT_S) -> Answer:
         """One request to antispoof_clip."""
         inputs = [jpeg_input(f"ENCODED_{t}", frame) for t, frame in enumerate(frames)]
-        return Answer.of(self.client.infer("antispoof_clip", inputs, client_timeout=TIMEOUT_S))
+        return Answer.of(self.client.infer("antispoof_clip", inputs, request_id=request_id, client_timeout=timeout_s))
 
     def frame(
         self, frame: bytes, sequence_id: int | str, start: bool = False, end: bool = False, caller: str = ""

@@ -111,6 +111,21 @@ def test_production_and_cpu_mean_the_same(model):
     assert ragged[0] == ragged[1]
 
 
+@pytest.mark.parametrize("ensemble", ENSEMBLES)
+def test_one_stage_is_called_like_the_ensemble(ensemble):
+    one, ensembled = load(ensemble, "configs/cpu_one_stage.pbtxt"), load(ensemble, CPU)
+    assert signature(one.input) == signature(ensembled.input)
+    assert signature(one.output) == signature(ensembled.output)
+    assert one.parameters["weights"] == ensembled.parameters["weights"]
+    # It does what both stages do, with their bounds.
+    first, last = (load(step.model_name, CPU) for step in ensembled.ensemble_scheduling.step)
+    assert one.max_batch_size == first.max_batch_size
+    assert one.dynamic_batching == first.dynamic_batching
+    assert one.sequence_batching == first.sequence_batching
+    for name, value in one.parameters.items():
+        assert name == "weights" or value in (first.parameters[name], last.parameters[name]), name
+
+
 @pytest.mark.parametrize("model", sorted(set(MODELS) - set(ENSEMBLES)))
 def test_backends_and_devices(model):
     production = load(model, PRODUCTION)

@@ -35,15 +35,18 @@ class ClipLocate(Stage):
 
     def answer(self, requests: Sequence[Any]) -> list[Answer]:
         """Several clips."""
-        locks = [Lock() for _ in requests]
-        frames = [self.locate([read(each, name).reshape(-1) for each in requests], locks) for name in CLIP_ENCODED]
-        clips = [[frame[i] for frame in frames] for i in range(len(requests))]
-        answers = self.answers(clips)
+        answers = self.answers(self.located(requests))
         if self._clips is not None:
             for request, answer in zip(requests, answers, strict=True):
                 if is_counted(request):
                     self._clips.add(answer.status)
         return answers
+
+    def located(self, requests: Sequence[Any]) -> list[list[Located]]:
+        """The located frames of each request's clip."""
+        locks = [Lock() for _ in requests]
+        frames = [self.locate([read(each, name).reshape(-1) for each in requests], locks) for name in CLIP_ENCODED]
+        return [[frame[i] for frame in frames] for i in range(len(requests))]
 
     def answers(self, clips: Sequence[Sequence[Located]]) -> list[Answer]:
         """The response for each clip of located frames, and their STATUS."""

@@ -21,8 +21,15 @@ class ClipNetwork(StatelessGraph):
 
     def inferred(self, request: Any, results: Mapping[str, NDArray[Any]]) -> None:
         """Counts the clips of a request."""
-        if not is_counted(request):
-            return
-        for statuses, scores in zip(results[STATUS_OUT].tolist(), results[LIVENESS].tolist(), strict=True):
-            if self._clips.add(statuses):
-                self._liveness.add(scores[-1])
+        count_clips(request, results, self._clips, self._liveness)
+
+
+def count_clips(
+    request: Any, results: Mapping[str, NDArray[Any]], clips: ClipMetrics, liveness: LivenessMetrics
+) -> None:
+    """Counts the clips of a request and their scores, unless it is a health probe."""
+    if not is_counted(request):
+        return
+    for statuses, scores in zip(results[STATUS_OUT].tolist(), results[LIVENESS].tolist(), strict=True):
+        if clips.add(statuses):
+            liveness.add(scores[-1])

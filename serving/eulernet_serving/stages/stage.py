@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from eulernet_core.limits import CALLER_HEADER, MAX_STREAMS
 from eulernet_serving.draining import is_draining
-from eulernet_serving.metric_catalog import CALLER_FULL, DRAINING, SERVER_FULL
+from eulernet_serving.metric_catalog import BUSY, CALLER_FULL, DRAINING, SERVER_FULL
 from eulernet_serving.sequence_store import SequenceLostError, SequenceStore, StoreLimits, TooManySequencesError
 from eulernet_serving.stages.frame_metrics import is_counted
 from eulernet_serving.stages.stage_metrics import StageMetrics
@@ -44,20 +44,28 @@ class Stage:
         configure_stage_logging()
         self.name, self.instance = args["model_name"], args["model_instance_name"]
         self.metrics = StageMetrics(GAUGE_INTERVAL_S)
+        self._begun_s: float | None = None  # of the current batch
+        self.metrics.level(BUSY, self._busy_s, shared=False, model_instance=self.instance)
         self.set_up(args)
         self.metrics.start()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Called by Triton with one batch of requests; one response for each, in order. Never raises: an exception
         here would fail every request of the batch."""
-        begun_s = time.perf_counter()
+        begun_s = self._begun_s = time.perf_counter()
         answers = self._answers(requests)
+        self._begun_s = None
         if _LOG.isEnabledFor(logging.DEBUG):
             duration_ms = round(1000 * (time.perf_counter() - begun_s), 3)
             for request, answer in zip(requests, answers, strict=True):
                 fields = {"model": self.name, "duration_ms": duration_ms, "batch": len(requests)}
                 _LOG.debug("answered", extra={**fields, "sequence": request.correlation_id(), "status": answer.status})
         return [answer.response for answer in answers]
+
+    def _busy_s(self) -> float:
+        """For how long the current batch has been running, in whole seconds: most batches are never seen."""
+        begun_s = self._begun_s
+        return 0.0 if begun_s is None else float(int(time.perf_counter() - begun_s))
 
     def _answers(self, requests: Sequence[Any]) -> list[Answer]:
         try:
@@ -91,6 +99,12 @@ class SequenceParameters(StoreLimits):
     max_sequences: int = MAX_STREAMS
     max_sequences_per_caller: int = 0
     max_idle_s: float = 30.0
+
+    def of_instance(self, instances: int) -> StoreLimits:
+        """The bounds of one of a model's instances; Triton deals new sequences to them in turn."""
+        return StoreLimits(
+            -(-self.max_sequences // instances), -(-self.max_sequences_per_caller // instances), self.max_idle_s
+        )
 
 
 class SequenceStage(Stage, Generic[State]):

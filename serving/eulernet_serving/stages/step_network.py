@@ -23,12 +23,33 @@ from eulernet_core.tensors import (
     STREAM_MODEL,
 )
 from eulernet_serving.model_parameters import read_parameters
-from eulernet_serving.runtime import RuntimeSettings, make_runtime
+from eulernet_serving.runtime import Runtime, RuntimeSettings, make_runtime
 from eulernet_serving.sequence_store import SequenceStore
 from eulernet_serving.stages.frame_metrics import FrameMetrics, LivenessMetrics, is_counted
 from eulernet_serving.stages.stage import Answer, SequenceParameters, SequenceStage, asked, graph_path, read, respond
 
 FilterState = Mapping[str, NDArray[Any]]  # by the names of the graph's state inputs
+
+
+@dataclass(frozen=True)
+class StateNames:
+    """The step graph's state inputs by the outputs that feed them in the next step."""
+
+    inputs: Mapping[str, str]
+
+    @classmethod
+    def of(cls, runtime: Runtime) -> "StateNames":
+        """The names of a loaded step graph."""
+        states = [name for name in runtime.input_names if name.endswith(STATE_INPUT_SUFFIX)]
+        return cls({name.removesuffix(STATE_INPUT_SUFFIX) + STATE_OUTPUT_SUFFIX: name for name in states})
+
+    def initial(self, runtime: Runtime) -> FilterState:
+        """The state before a sequence's first usable frame."""
+        return {name: runtime.zeros(name) for name in self.inputs.values()}
+
+    def after(self, result: Mapping[str, NDArray[Any]]) -> FilterState:
+        """The state after a step with this result."""
+        return {name: result[output] for output, name in self.inputs.items()}
 
 
 @dataclass(frozen=True)
@@ -43,10 +64,8 @@ class StepNetwork(SequenceStage[FilterState]):
         """Loads the graph."""
         parameters = read_parameters(args["model_config"], StepNetworkParameters)
         self.runtime = make_runtime(graph_path(args), parameters)
-        states = [name for name in self.runtime.input_names if name.endswith(STATE_INPUT_SUFFIX)]
-        # The graph's outputs by the inputs that they feed.
-        self.after = {name.removesuffix(STATE_INPUT_SUFFIX) + STATE_OUTPUT_SUFFIX: name for name in states}
-        initial: FilterState = {name: self.runtime.zeros(name) for name in states}
+        self.names = StateNames.of(self.runtime)
+        initial = self.names.initial(self.runtime)
         self.keep_states(SequenceStore(lambda: initial, parameters))
         self._frames = FrameMetrics(self.metrics, STREAM_MODEL)
         self._liveness = LivenessMetrics(self.metrics, STREAM_MODEL)
@@ -62,7 +81,7 @@ class StepNetwork(SequenceStage[FilterState]):
         count_frames(requests, counted, self._frames, self._liveness)
         stepped: list[tuple[FilterState | None, Answer]] = []
         for request, result in zip(requests, results, strict=True):
-            state = {name: result[output] for output, name in self.after.items()}
+            state = self.names.after(result)
             outputs = {name: result[name] for name in NETWORK_OUTPUTS}
             answer = Answer(respond(asked(request, outputs)), tuple(result[STATUS_OUT][0].tolist()))
             begun = bool(result[FRAME_COUNT][0, 0])  # before its first usable frame the state is the initial one
