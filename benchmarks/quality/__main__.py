@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -44,7 +45,7 @@ ROUNDS = 1  # of seven videos for each person; of --quick one, for one person
     "--face-models", type=FOLDER, help="Folder of the face models.  [default: where `eulernet face-models` puts them]"
 )
 @click.option(
-    "--minutes", type=click.FloatRange(min=0.0), default=20.0, show_default=True, help="Measure no longer than this."
+    "--minutes", type=click.FloatRange(min=0.0), default=30.0, show_default=True, help="Measure no longer than this."
 )
 @click.option("--quick", is_flag=True, help="Seven videos of one person: a test of the command.")
 @click.option("--no-measure", is_flag=True, help="Render the page from results.json in --out.")
@@ -57,7 +58,9 @@ def main(
     quick: bool,
     no_measure: bool,
 ) -> None:
-    """Measure the simulated error rates over face size, compression and blur, and choose the thresholds of the flags.
+    """Measure the simulated error rates over face size, compression, blur and frame rate.
+
+    The thresholds of the flags follow from them.
 
     A run that was stopped, or ended after --minutes, continues when the command is given again.
     """
@@ -84,27 +87,42 @@ def run(out: Path, graph: Path, scorer: measure.Scorer, wanted: list[Name], limi
         limit_s: no video is begun later than this.
     """
     every = levels()
-    lines = out / f"scores-{measure.fingerprint(graph, every)}.jsonl"
-    end = time.monotonic() + limit_s
+    fingerprint = measure.fingerprint(graph, every)
+    end_s = time.monotonic() + limit_s
     cases = measure.demo_cases(scorer, out / "demo")
-    for number, name in enumerate(wanted, 1):
-        if str(name) in measure.read_lines(lines):
-            continue
-        if time.monotonic() > end:
-            say(f"stopped after --minutes; {len(wanted) - number + 1} videos are left for the next run")
-            break
-        measured = measure.measure_video(scorer, measure.render(out / "videos", name), every)
-        measure.append_line(lines, str(name), measured)
-        say(f"{number}/{len(wanted)}  {name}")
-    done = measure.read_lines(lines)
+
+    def degraded(name: Name) -> list[measure.Measured]:
+        return measure.measure_video(scorer, measure.render(out / "videos", name), every)
+
+    def rates(name: Name) -> list[measure.Measured]:
+        return measure.measure_rates(scorer, measure.render(out / "fast_videos", name, measure.FAST))
+
+    done = _measured(out / f"scores-{fingerprint}.jsonl", wanted, degraded, end_s)
+    fast = _measured(out / f"rates-{fingerprint}.jsonl", wanted, rates, end_s)
     metadata = {each.key: each.value for each in onnx.load(graph).metadata_props}
     return {
         "created": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": asdict(Machine.here()),
         "weights": metadata.get(WEIGHTS_PARAMETER, WEIGHTS_UNKNOWN),
         "videos": {str(name): done[str(name)] for name in wanted if done.get(str(name))},
+        "rates": {str(name): fast[str(name)] for name in wanted if fast.get(str(name))},
         "demo": cases,
     }
+
+
+def _measured(
+    lines: Path, wanted: Sequence[Name], measured: Callable[[Name], Sequence[measure.Measured]], end_s: float
+) -> Mapping[str, list[dict[str, Any]]]:
+    """Measures the videos that the file does not have yet, in their order, until `end_s`. Returns all of the file."""
+    for number, name in enumerate(wanted, 1):
+        if str(name) in measure.read_lines(lines):
+            continue
+        if time.monotonic() > end_s:
+            say(f"stopped after --minutes; {len(wanted) - number + 1} videos are left for the next run")
+            break
+        measure.append_line(lines, str(name), measured(name))
+        say(f"{lines.stem}: {number}/{len(wanted)}  {name}")
+    return measure.read_lines(lines)
 
 
 def write_page(results: dict[str, Any], out: Path) -> tuple[Path, Path]:
@@ -114,6 +132,7 @@ def write_page(results: dict[str, Any], out: Path) -> tuple[Path, Path]:
     """
     try:
         view = analysis.view(results["videos"])
+        rates = [analysis.row(results["rates"], measure.rate_name(rate)) for rate in measure.FRAME_RATES]
     except MetricsError as error:
         raise click.ClickException(f"{len(results['videos'])} videos measured: {error}; raise --minutes") from error
     plot, page = out / "quality_errors.svg", out / "quality.md"
@@ -131,6 +150,7 @@ def write_page(results: dict[str, Any], out: Path) -> tuple[Path, Path]:
         threshold=LIVE_THRESHOLD,
         most_flagged=analysis.MOST_FLAGGED,
         shipped={"min_face_px": MIN_FACE_PX, "min_detail": MIN_DETAIL},
+        rates=rates,
         demo=[case | analysis.flags_of(case, view) for case in results["demo"]],
     )
     write_whole_text(page, text)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,14 @@ import cv2
 import numpy as np
 import onnx
 
-from benchmarks.quality.degradations import X264_PRESET, Box, Level, Picture, degrade
+from benchmarks.quality.degradations import X264_PRESET, Box, Degraded, Level, Picture, degrade
 from eulernet.datasets.oulu import Name
 from eulernet.faces import FaceFinder, crop
 from eulernet.simulation import data_set_folder
-from eulernet.simulation.camera import FPS
 from eulernet.simulation.demo_clips import CLIPS, make_demo_clips
-from eulernet.simulation.presets import PRESETS, split_users
+from eulernet.simulation.presets import FPS, PRESETS, Preset, split_users
 from eulernet.simulation.rendering import make_video
-from eulernet_core.clip_geometry import clip_indices, clip_starts
+from eulernet_core.clip_geometry import clip_indices, clip_starts, timed_clips
 from eulernet_core.face_detail import face_detail
 from eulernet_core.jpeg import encode_jpeg
 from eulernet_core.tensors import FACE_SIDE_PX, LIVENESS, usable_clips
@@ -31,6 +30,10 @@ from eulernet_core.whole_files import sha256_of
 from eulernet_serving.runtime import RuntimeSettings, make_runtime
 
 SEED, PRESET = 1, PRESETS["full"].with_frames(13)  # the model card's people, size of pictures and phones
+# The same videos by cameras with 60 frames/s; leaving out frames gives the rates of other cameras.
+FAST_FPS = 60
+FAST = replace(PRESET, frames=26, fps=float(FAST_FPS))
+FRAME_RATES = (60, 30, 20, 15)
 SESSION = 3  # the test list of protocol 1; the weights were trained on sessions 1 and 2
 FILES = (1, 2, 1, 4, 1, 3, 5)  # of one user in turn: three bona fide videos, and one of each attack instrument
 PHONES = 6
@@ -99,11 +102,20 @@ class Scorer:
     def measure(self, frames: Sequence[Picture], box: Box, level: Level) -> Measured:
         """Degrades a video, takes its middle clip and scores it. `frames`: uint8 (H, W, 3) RGB each."""
         degraded = degrade(frames, box, level, FPS)
-        clip = [degraded.frames[index] for index in clip_indices(clip_starts(len(degraded.frames))[0])]
+        return self._measured(degraded, level.name, clip_indices(clip_starts(len(degraded.frames))[0]))
+
+    def measure_rate(self, frames: Sequence[Picture], box: Box, rate: int) -> Measured:
+        """Takes the middle clip of a video with FAST_FPS as of one with `rate` frames/s, and scores it."""
+        slower = frames[:: FAST_FPS // rate]
+        (chosen,) = timed_clips([number / rate for number in range(len(slower))])
+        return self._measured(Degraded(slower, box, None), rate_name(rate), chosen)
+
+    def _measured(self, degraded: Degraded, name: str, indices: Sequence[int]) -> Measured:
+        clip = [degraded.frames[index] for index in indices]
         crops = np.stack([crop(sent(picture), degraded.box, FACE_SIDE_PX) for picture in clip])
         liveness = self._runtime(usable_clips(crops[None]))[LIVENESS]
         return Measured(
-            level=level.name,
+            level=name,
             side_px=int(degraded.box[2] - degraded.box[0]),
             liveness=float(liveness.reshape(-1)[-1]),
             detail=tuple(float(value) for value in face_detail(crops)),
@@ -112,11 +124,11 @@ class Scorer:
         )
 
 
-def render(root: Path, name: Name) -> Path:
+def render(root: Path, name: Name, preset: Preset = PRESET) -> Path:
     """Path of a simulated test video, rendered where it is missing. The folder is a part of `eulernet simulate`'s."""
-    data_set_folder.prepare(root, SEED, PRESET)
+    data_set_folder.prepare(root, SEED, preset)
     path = data_set_folder.video_path(root, "test", name)
-    return path if path.is_file() else make_video(root, "test", name, SEED, PRESET)
+    return path if path.is_file() else make_video(root, "test", name, SEED, preset)
 
 
 def measure_video(scorer: Scorer, path: Path, levels: Sequence[Level]) -> list[Measured]:
@@ -124,6 +136,18 @@ def measure_video(scorer: Scorer, path: Path, levels: Sequence[Level]) -> list[M
     frames = list(read_frames(path, upright, threads=1))
     box = scorer.locate(frames)
     return [] if box is None else [scorer.measure(frames, box, level) for level in levels]
+
+
+def measure_rates(scorer: Scorer, path: Path) -> list[Measured]:
+    """All frame rates of one video with FAST_FPS; none if its face is not found."""
+    frames = list(read_frames(path, upright, threads=1))
+    box = scorer.locate(frames)
+    return [] if box is None else [scorer.measure_rate(frames, box, rate) for rate in FRAME_RATES]
+
+
+def rate_name(rate: int) -> str:
+    """The level's name of a frame rate."""
+    return f"{rate} frames/s"
 
 
 def demo_cases(scorer: Scorer, folder: Path) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from eulernet_core.weights_label import LIVE_THRESHOLD
 
 VIDEOS = ["1_3_36_1", "2_3_36_2", "3_3_37_1", "4_3_37_4"]
 GOOD, BAD = 0.9, 0.1
+RATES = measure.FRAME_RATES
 
 
 def record(level: Level, liveness: float, side_px: int = 384, detail: float = 0.5) -> dict[str, Any]:
@@ -167,6 +168,17 @@ def test_a_simulated_attack_is_scored_and_loses_detail(root, face_models, tmp_pa
     assert max(compressed.detail) < min(recorded.detail)
 
 
+def test_frame_rates_are_of_one_recording(root, face_models, tmp_path):
+    """A clip spans the same time at each rate, so that its last frame is one of the first recording's last frames."""
+    scorer = measure.Scorer(root / "model_repository" / "eulernet_clip" / "1" / "model.onnx", face_models)
+    path = measure.render(tmp_path / "fast_videos", Name(2, 3, 37, 1), measure.FAST)
+    found = measure.measure_rates(scorer, path)
+    assert [each.level for each in found] == ["60 frames/s", "30 frames/s", "20 frames/s", "15 frames/s"]
+    assert len({each.side_px for each in found}) == 1
+    assert all(each.found and len(each.detail) == 4 for each in found)
+    assert json.loads((tmp_path / "fast_videos" / "simulated.json").read_text())["fps"] == 60
+
+
 def results() -> dict[str, Any]:
     """As in results.json."""
     demo = [
@@ -174,7 +186,21 @@ def results() -> dict[str, Any]:
         {"clip": "print", "change": "none", **record(Level(), BAD, detail=0.7)},
     ]
     machine = {"processor": "P", "cores": 2, "system": "S", "python": "3.11"}
-    return {"created": "2026-01-01", "machine": machine, "weights": "w", "videos": records(), "demo": demo}
+    rates = {
+        video: [
+            record(Level(), GOOD if video.endswith("_1") else BAD) | {"level": measure.rate_name(rate)}
+            for rate in RATES
+        ]
+        for video in VIDEOS
+    }
+    return {
+        "created": "2026-01-01",
+        "machine": machine,
+        "weights": "w",
+        "videos": records(),
+        "rates": rates,
+        "demo": demo,
+    }
 
 
 def test_the_page_shows_thresholds_rates_and_flags(tmp_path: Path):
@@ -185,6 +211,7 @@ def test_the_page_shows_thresholds_rates_and_flags(tmp_path: Path):
     assert (tmp_path / "docs" / "quality_errors.svg").stat().st_size > 1000
     assert "| 128 px |" in page
     assert "| 96 px, crf 18 | 96 | 100 | 100 % (34 to 100 %) | 0 % (0 to 66 %) | 50 % | 0 % |" in page
+    assert "| 15 frames/s | 4 | 0 % (0 to 66 %) | 0 % (0 to 66 %) | 0.0 % |" in page
     assert "| print | 192x256, crf 23 | live | 0.9 | 0.7 | yes | no |" in page
     for heading in [line for line in page.splitlines() if line.startswith("## ")]:
         body = page.split(heading)[1].split("\n## ")[0]

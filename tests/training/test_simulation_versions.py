@@ -142,3 +142,14 @@ def test_a_grey_beard_has_no_light_streaks():
         rough = columns - np.convolve(columns, np.ones(15) / 15, "same")
         streaks[version] = rough[15:-15].std() / columns.mean()
     assert streaks[4] < 0.6 * streaks[3]
+
+
+@pytest.mark.parametrize("file", [1, 2, 4])
+def test_another_frame_rate_is_the_same_presentation(file):
+    """Every second frame at 60 frames/s is at the time of one at 30, with the eyes in the same place."""
+    name = Name(3, 3, 36, file)
+    slow, fast = (replace(PRESETS["full"], frames=frames, fps=fps) for frames, fps in ((3, 30.0), (6, 60.0)))
+    shots, twice = (list(Attempt(name, 1, preset).shots()) for preset in (slow, fast))
+    for index, shot in enumerate(shots):
+        np.testing.assert_allclose(twice[2 * index].eyes, shot.eyes, atol=1e-3)
+    assert float(np.abs(twice[1].picture.astype(float) - twice[0].picture).max()) > 0

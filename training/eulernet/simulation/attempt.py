@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from eulernet.datasets.oulu import Name
-from eulernet.simulation.camera import FPS, Camera, Flicker
+from eulernet.simulation.camera import Camera, Flicker
 from eulernet.simulation.conditions import VERSIONS, Conditions, Framing
 from eulernet.simulation.light import Light, draw_light
 from eulernet.simulation.presets import Preset
@@ -46,10 +46,10 @@ class Attempt:
     def __init__(self, name: Name, seed: int, preset: Preset) -> None:
         rng = stream(seed, "video", name)
         given = self._conditions = VERSIONS[preset.version]
-        self._frames = preset.frames
+        self._frames, self._fps = preset.frames, preset.fps
         self._recording = given.recordings.draw(stream(seed, "recording", name), preset.height_px, preset.width_px)
         size = self._recording.height_px, self._recording.width_px
-        self._subject, self._duration_s = subject_of(seed, name.user, preset.version), preset.frames / FPS
+        self._subject, self._duration_s = subject_of(seed, name.user, preset.version), preset.frames / preset.fps
         view = _draw_view(rng, given.framing, *size)
         light: Light
         self.scene: Scene | PrintScene | ReplayScene
@@ -70,7 +70,7 @@ class Attempt:
         lamps = 0.6 * light.key + light.fill
         if isinstance(self.scene, ReplayScene):
             lamps = np.sqrt(lamps * self.scene.white)
-        self.camera = Camera(phone, rng, *size, flicker, medium_blur_px, given.exposure, face, lamps)
+        self.camera = Camera(phone, rng, *size, flicker, medium_blur_px, given.exposure, face, lamps, preset.fps)
         self.encoding = self._recording.encoding or Encoding(False, self.camera.quantiser)
 
     def _presented(self, view: View, session: int, rng: np.random.Generator) -> Scene:
@@ -100,7 +100,7 @@ class Attempt:
     def light_frames(self) -> Iterator[Frame]:
         """The scenes, without the camera's shake, blur and noise."""
         for index in range(self._frames):
-            yield self.scene.frame(index / FPS)
+            yield self.scene.frame(index / self._fps)
 
     def shots(self) -> Iterator[Shot]:
         """The video."""

@@ -13,9 +13,9 @@ import numpy as np
 from eulernet.colour import LUMA
 from eulernet.simulation.motion import Path
 from eulernet.simulation.opencv import cv2
+from eulernet.simulation.presets import FPS
 from eulernet.simulation.randomness import Floats, Pixels, stream
 
-FPS = 30.0
 _CODES = 4096
 _LUMA = np.array(LUMA, np.float32)
 
@@ -86,6 +86,7 @@ class Camera:
         exposure: its automatic control.
         face: middle and width of the face, pixels, for an exposure that meters it.
         lamps: float32 (3,), colour of the light on the scene, for the white balance.
+        fps: frames/s.
     """
 
     def __init__(
@@ -99,9 +100,10 @@ class Camera:
         exposure: Exposure | None = None,
         face: tuple[float, float, float] | None = None,
         lamps: Floats | None = None,
+        fps: float = FPS,
     ) -> None:
         self._phone, self._size, self._face = phone, (width, height), face
-        self._lamps = lamps
+        self._lamps, self._fps = lamps, fps
         self._metering = exposure or Exposure()
         scale = width / 384
         self._shake = Path(rng, 3, 0.9)
@@ -142,8 +144,8 @@ class Camera:
     def shutter_map(self, index: int) -> Floats:
         """Motion of a still scene's pixels in frame `index`: affine float32 (2, 3), with the rolling shutter."""
         width, height = self._size
-        top = self._shift(index / FPS)
-        drift = self._shift(index / FPS + self._phone.readout_s) - top
+        top = self._shift(index / self._fps)
+        drift = self._shift(index / self._fps + self._phone.readout_s) - top
         x, y = width / 2, height / 2
         roll = float(top[2])
         matrix = np.array([[1, -roll + drift[0] / height, 0], [roll, 1 + drift[1] / height, 0]], np.float32)
@@ -205,9 +207,9 @@ class Camera:
     def _ripple(self, index: int) -> Floats:
         """Exposure and the mains' ripple over the rows, by their readout times: float32 (H, 1, 1)."""
         rows = np.arange(self._size[1], dtype=np.float32)[:, None, None] / self._size[1]
-        time_s = index / FPS + rows * self._phone.readout_s
+        time_s = index / self._fps + rows * self._phone.readout_s
         wave = np.cos(2 * np.pi * self._flicker.rate_hz * time_s + self._flicker_phase)
-        level = np.exp(self._hunting_by * self._hunting(index / FPS)[0])
+        level = np.exp(self._hunting_by * self._hunting(index / self._fps)[0])
         return np.asarray(level * (1 + self._flicker.amplitude * wave), np.float32)
 
     def _add_noise(self, seen: Floats, index: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from eulernet.datasets.oulu import FILES, FOLDERS, PHONES, SESSIONS, Name, write_protocols
 from eulernet.datasets.records import Split
-from eulernet.simulation.presets import Preset, split_users
+from eulernet.simulation.presets import FPS, Preset, split_users
 from eulernet_core.whole_files import write_whole_text
 
 RECORD = "simulated.json"
@@ -25,6 +25,8 @@ def prepare(root: Path, seed: int, preset: Preset) -> dict[Split, list[int]]:
     """
     # A folder has videos of one version only.
     record = {"simulated": True, "seed": seed, **asdict(preset)}
+    if preset.fps == FPS:
+        del record["fps"]  # folders made before there were other rates have no such entry
     path = root / RECORD
     if path.is_file():
         found = json.loads(path.read_text())

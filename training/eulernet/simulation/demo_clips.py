@@ -36,8 +36,7 @@ def make_demo_clips(out: Path, seed: int = SEED) -> list[Path]:
     from eulernet.datasets.mp4 import write_mp4
     from eulernet.datasets.oulu import Name
     from eulernet.simulation.attempt import Attempt
-    from eulernet.simulation.camera import FPS
-    from eulernet.simulation.presets import PRESETS
+    from eulernet.simulation.presets import FPS, PRESETS
 
     paths = []
     for number, (name, file) in enumerate(CLIPS.items()):

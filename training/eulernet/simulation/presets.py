@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from eulernet.datasets.oulu import USERS
 from eulernet.datasets.records import Split
 
+FPS = 30.0  # of the cameras, unless a preset has another rate
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -17,6 +19,7 @@ class Preset:
         width_px: of a picture; from version 4 on the largest width.
         frames: per video.
         version: see `conditions`.
+        fps: frames/s of the camera.
     """
 
     users: int
@@ -24,6 +27,7 @@ class Preset:
     width_px: int
     frames: int
     version: int = 3
+    fps: float = FPS
 
     def with_frames(self, frames: int) -> "Preset":
         """The same preset with videos of another length."""

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from eulernet.simulation.camera import FPS, Camera, Exposure, Flicker, Phone
+from eulernet.simulation.camera import Camera, Exposure, Flicker, Phone
 from eulernet.simulation.opencv import cv2
+from eulernet.simulation.presets import FPS
 from eulernet.simulation.randomness import Floats
 from eulernet.simulation.scene import Frame, Scene
 
@@ -19,7 +20,7 @@ _STEADY = (0.004, 0.6)  # fluctuation of the exposure
 
 
 class RecordedScene:
-    """Frames of `scene` through a phone's camera and JPEG, as linear light 0 to 1."""
+    """Frames of `scene` through a phone's camera and JPEG, at 30 frames/s, as linear light 0 to 1."""
 
     def __init__(self, scene: Scene, phone: Phone, exposure: Exposure, rng: np.random.Generator) -> None:
         self.view, self.light = scene.view, scene.light

@@ -28,7 +28,6 @@ Tool = tuple[int, Preset]
 def make_video(root: Path, split: Split, name: Name, seed: int, preset: Preset) -> Path:
     """Renders and writes one video and its eye file, both atomically, the video last."""
     from eulernet.simulation.attempt import Attempt
-    from eulernet.simulation.camera import FPS
     from eulernet.simulation.video_file import write_eyes, write_video
 
     path = layout.video_path(root, split, name)
@@ -36,7 +35,7 @@ def make_video(root: Path, split: Split, name: Name, seed: int, preset: Preset) 
     shots = list(attempt.shots())
     write_eyes(path.with_suffix(".txt"), (shot.eyes for shot in shots))
     with replacing(path) as temporary:
-        write_video(temporary, (shot.picture for shot in shots), FPS, attempt.encoding)
+        write_video(temporary, (shot.picture for shot in shots), preset.fps, attempt.encoding)
     return path
 
 

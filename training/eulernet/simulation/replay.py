@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from eulernet.simulation import motion, room, sheet
-from eulernet.simulation.camera import FPS
 from eulernet.simulation.light import Light, temperature
 from eulernet.simulation.opencv import cv2
+from eulernet.simulation.presets import FPS
 from eulernet.simulation.randomness import Floats, smooth_noise
 from eulernet.simulation.recorded_scene import RecordedScene
 from eulernet.simulation.scene import Frame, Scene, View

@@ -22,7 +22,8 @@ VERSIONS = ("3", "4")
     help="Numbers of users and frames, frame size.",
 )
 @click.option("--users", type=click.IntRange(3, 55), help="Subjects, split 20/15/20 as in OULU-NPU.  [preset's]")
-@click.option("--frames", type=click.IntRange(1, 300), help="Frames per video, at 30 frames/s.  [preset's]")
+@click.option("--frames", type=click.IntRange(1, 300), help="Frames per video.  [preset's]")
+@click.option("--fps", type=click.FloatRange(5, 240), default=30.0, show_default=True, help="Frames/s of the cameras.")
 @click.option(
     "--simulator-version",
     type=click.Choice(VERSIONS),
@@ -30,7 +31,14 @@ VERSIONS = ("3", "4")
 )
 @click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Processes.")
 def simulate(
-    out: Path, seed: int, preset: str, users: int | None, frames: int | None, simulator_version: str | None, jobs: int
+    out: Path,
+    seed: int,
+    preset: str,
+    users: int | None,
+    frames: int | None,
+    fps: float,
+    simulator_version: str | None,
+    jobs: int,
 ) -> None:
     """Render a data set like OULU-NPU: live faces, prints and replays, with six phones in three sessions.
 
@@ -43,7 +51,7 @@ def simulate(
 
     chosen = PRESETS[preset]
     version = int(simulator_version) if simulator_version else chosen.version
-    chosen = replace(chosen, users=users or chosen.users, frames=frames or chosen.frames, version=version)
+    chosen = replace(chosen, users=users or chosen.users, frames=frames or chosen.frames, version=version, fps=fps)
     try:
         from eulernet.simulation.rendering import simulate as run
 
