@@ -7,7 +7,7 @@ functions, so that a network is trained on the crops that it will be served.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,12 @@ def square_box(box: Floats, width_px: int, height_px: int, scale: float = BOX_SC
 def other_crops(scale: float) -> str:
     """Why weights that learned from crops of this scale can't be served."""
     return f"learned from crops of {scale:g} times the detected box, the service cuts {BOX_SCALE:g} times; train again"
+
+
+def crop_fault(properties: Mapping[str, str]) -> str:
+    """Why a graph with these properties can't be served, "" where its crops are the service's."""
+    scale = float(properties.get(BOX_SCALE_PARAMETER, UNSTATED_BOX_SCALE))
+    return "" if scale == BOX_SCALE else other_crops(scale)
 
 
 def iou(a: Floats, b: Floats) -> float:

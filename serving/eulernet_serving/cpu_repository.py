@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 
 from eulernet_core import shipped
-from eulernet_core.face_box import BOX_SCALE, BOX_SCALE_PARAMETER, UNSTATED_BOX_SCALE, other_crops
+from eulernet_core.face_box import crop_fault
 from eulernet_core.tensors import CLIP_MODEL, CLIP_NETWORK_MODEL, FACE_DETECTOR_MODEL, STEP_NETWORK_MODEL, STREAM_MODEL
 from eulernet_core.weights_label import IDENTITY_PARAMETER, identity
 from eulernet_core.whole_files import replace_folder, sha256_of
@@ -215,9 +215,8 @@ def _precision(repository: Path, model: str, target: str) -> str:
 def graph_of(path: Path) -> Graph:
     """The manifest's entry for an exported graph. Raises: RepositoryError if it learned from other crops."""
     properties = graph_properties(onnx.load(path))
-    scale = float(properties.get(BOX_SCALE_PARAMETER, UNSTATED_BOX_SCALE))
-    if scale != BOX_SCALE:
-        raise RepositoryError(f"{path}: {other_crops(scale)}")
+    if fault := crop_fault(properties):
+        raise RepositoryError(f"{path}: {fault}")
     return Graph(sha256_of(path), properties["parameters_sha256"], properties["weights"])
 
 

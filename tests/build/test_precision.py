@@ -27,6 +27,7 @@ from eulernet_build.precision.precision_report import Report
 from eulernet_build.precision.runtime_speed import Speed, measure_speed, processor
 from eulernet_build.precision.variants import CLIP, FOR_CPU, STEP, Variants, make_variants, read_graphs
 from eulernet_build.surgery import SurgeryError
+from eulernet_core.face_box import BOX_SCALE_PARAMETER
 from eulernet_core.shipped import model_repository
 from eulernet_core.tensors import FACE_SIDE_PX, usable_clips
 from eulernet_serving.cpu_precision import ACER_CHANGE, INT8_GRAPH
@@ -235,6 +236,16 @@ def test_graphs_of_different_networks_are_refused(graphs) -> None:
         make_variants({**graphs, STEP: other}, golden(CLIP)["FACE"])
     with pytest.raises(SurgeryError, match=r"eulernet/1/model\.onnx: .*eulernet export"):
         read_graphs(Path("nowhere"))
+
+
+def test_graphs_of_other_crops_are_refused(graphs, tmp_path) -> None:
+    for name, graph in graphs.items():
+        other = onnx.ModelProto.FromString(graph.SerializeToString())
+        next(each for each in other.metadata_props if each.key == BOX_SCALE_PARAMETER).value = "1.6"
+        (tmp_path / name / "1").mkdir(parents=True)
+        onnx.save(other, tmp_path / name / "1" / "model.onnx")
+    with pytest.raises(SurgeryError, match=r"model\.onnx: learned from crops of 1\.6 times the detected box"):
+        read_graphs(tmp_path)
 
 
 def scores(*liveness: float) -> list[Score]:

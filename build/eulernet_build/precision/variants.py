@@ -13,6 +13,7 @@ from eulernet_build.export import CLIP_FOLDER, STEP_FOLDER
 from eulernet_build.precision.half import to_half
 from eulernet_build.precision.int8 import calibrate, to_int8
 from eulernet_build.surgery import SurgeryError, check_fused, fuse
+from eulernet_core.face_box import crop_fault
 from eulernet_core.tensors import CLIP_NETWORK_MODEL, STEP_NETWORK_MODEL
 from eulernet_core.whole_files import write_whole
 from eulernet_serving.cpu_precision import ACER_CHANGE, INT8_GRAPH
@@ -25,13 +26,15 @@ Variants = dict[str, dict[str, ModelProto]]  # by model and precision
 
 
 def read_graphs(repository: Path) -> dict[str, ModelProto]:
-    """The served graphs of a model repository, by model. Raises: SurgeryError if one is missing."""
+    """The served graphs of a model repository, by model. Raises: SurgeryError if one is missing or of other crops."""
     found = {}
     for folder in (STEP_FOLDER, CLIP_FOLDER):
         path = repository / folder / "model.onnx"
         if not path.is_file():
             raise SurgeryError(f"{path}: no such file; write it with eulernet export")
-        found[folder.parts[0]] = onnx.load(path)
+        graph = found[folder.parts[0]] = onnx.load(path)
+        if fault := crop_fault(graph_properties(graph)):
+            raise SurgeryError(f"{path}: {fault}")
     return found
 
 
