@@ -21,6 +21,7 @@ from eulernet_core import shipped
 from eulernet_serving.triton_config import read_config
 
 EMBEDDED, PRODUCTION, GPU_PIP = "configs/cpu.pbtxt", "config.pbtxt", "configs/gpu_pip.pbtxt"
+ONE_STAGE = "configs/cpu_one_stage.pbtxt"
 # Who reads a variable, and for what.
 VARIABLES = {
     "EULERNET_URL": "Address host:port of the server, or several with a space between, for every command with `--url`. "
@@ -55,6 +56,10 @@ show the shipped value; a dash means the default, or a stage in another backend.
 _GPU_STAGES = """### Stages of `eulernet serve --gpu`
 
 They read `model_repository/MODEL/configs/gpu_pip.pbtxt`. The locating stages have the parameters above.
+"""
+_ONE_STAGE = """### Stages of `eulernet serve --one-stage`
+
+They read `model_repository/MODEL/configs/cpu_one_stage.pbtxt`.
 """
 _RECIPES = """## Training recipes
 
@@ -102,7 +107,7 @@ def configuration_page() -> str:
     """The page."""
     models = served_models()
     parts = [_INTRODUCTION, *(_model_section(model) for model in models if model.settings)]
-    parts += [_GPU_STAGES, _gpu_stages_table()]
+    parts += [_ONE_STAGE, _stages_table(ONE_STAGE), _GPU_STAGES, _stages_table(GPU_PIP)]
     parts += ["### Batching and instances", _scheduling_table(models)]
     parts += [_RECIPES, *_recipe_tables()]
     parts += [_ENVIRONMENT, table(["variable", "meaning"], [[code(name), text] for name, text in VARIABLES.items()])]
@@ -182,9 +187,10 @@ def _model_section(model: ServedModel) -> str:
     return f"### {model.name}\n\n" + table(["parameter", "default", "embedded", "GPU node", "meaning"], rows)
 
 
-def _gpu_stages_table() -> str:
+def _stages_table(file: str) -> str:
+    """The parameters of the stages that have a configuration file of this name, and code of their own for it."""
     rows = []
-    for path in sorted(shipped.model_repository().glob(f"*/{GPU_PIP}")):
+    for path in sorted(shipped.model_repository().glob(f"*/{file}")):
         folder, config = path.parents[1], read_config(path)
         kind = _settings_of(folder, config.default_model_filename) if config.default_model_filename else None
         notes = notes_of(kind) if kind else {}
