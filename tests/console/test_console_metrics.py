@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from eulernet_client.console.recent_samples import WINDOW_S, RecentSamples
-from eulernet_client.console.server_metrics import merged, metrics_addresses
+from eulernet_client.console.server_metrics import Reading, merged, metrics_addresses
 from eulernet_core.status import Status
 from eulernet_serving.embedded_server import EmbeddedServer
 from tests.console.conftest import Console
@@ -68,6 +68,19 @@ def test_latencies_are_those_of_the_last_minute() -> None:
     assert found["p50_ms"] == pytest.approx(50.5)
     assert found["p99_ms"] == pytest.approx(99.01)
     assert found["statuses"] == {"OK": 1, "NO_FACE": 100}
+
+
+def test_a_server_with_one_stage_shows_it() -> None:
+    reading = Reading()
+    reading.add(
+        "\n".join(
+            f'nv_inference_exec_count{{model="{name}",version="1"}} 3' for name in ("antispoof_clip", "antispoof")
+        )
+    )
+    assert [(stage["name"], stage["executions"]) for stage in reading.to_dict()["stages"]] == [
+        ("antispoof", 3),
+        ("antispoof_clip", 3),
+    ]
 
 
 @pytest.mark.triton

@@ -87,9 +87,13 @@ class Reading:
             self.open_streams = (self.open_streams or 0) + found
 
     def to_dict(self) -> dict[str, Any]:
-        """For the page. `stages` lists what a frame passes, in the order of its way, without the ensembles."""
+        """For the page. `stages` lists what a frame passes, in the order of its way, without the ensembles.
+
+        A server with one stage has models of the ensembles' names alone; there they are the stages.
+        """
         order = ("face_locate", "clip_locate", FACE_DETECTOR_MODEL, "face_crop", "clip_crop")
         names = [name for name in (*order, *sorted(set(self.stages) - {*order, *ENSEMBLES})) if name in self.stages]
+        names = names or [name for name in ENSEMBLES if name in self.stages]
         return {
             "stages": [{"name": name, **self.stages[name]} for name in names],
             "streams": dict(self.stages.get(STREAM_MODEL, {})),
