@@ -44,11 +44,11 @@ def main(graphs: tuple[Path, ...], rounds: int, seconds: float, out: Path) -> No
     results: dict[str, Any] = {"machine": vars(machine), "rounds": rounds, "seconds": seconds, "rows": rows}
     pages.write_json(results, out / "results.json")
     click.echo(f"{machine.processor}, {machine.cores} cores; simulated faces, median (lowest to highest)")
-    click.echo("| graph | precision | runtime | one thread, ms a frame | ratio | a thread a core, frames/s | ratio |")
+    click.echo("| weights | precision | runtime | one thread, ms a frame | ratio | a thread a core, frames/s | ratio |")
     click.echo("| --- | --- | --- | ---: | ---: | ---: | ---: |")
     for row in rows:
         click.echo(
-            f"| {row['graph']} | {row['precision']} | {row['runtime']} | {row['alone_ms']:.2f} | "
+            f"| {row['weights']} | {row['precision']} | {row['runtime']} | {row['alone_ms']:.2f} | "
             f"{ratio(row['alone_ratio'])} | {row['together_fps']:.0f} | {ratio(row['together_ratio'])} |"
         )
 

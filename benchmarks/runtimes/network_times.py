@@ -20,7 +20,7 @@ from eulernet_core.clip_geometry import CLIP_FRAMES
 from eulernet_core.tensors import CLIP_NETWORK_MODEL, FACE, FACE_BOX, STATUS
 from eulernet_serving.core_shares import cores
 from eulernet_serving.cpu_precision import INT8
-from eulernet_serving.plan_records import precision_of
+from eulernet_serving.plan_records import graph_properties, precision_of
 from eulernet_serving.prepared_graph import MNN, OPENVINO
 from eulernet_serving.runtime import RuntimeSettings, make_runtime
 
@@ -32,9 +32,10 @@ Spread = tuple[float, float, float]  # median, lowest, highest
 
 @dataclass(frozen=True)
 class Network:
-    """A graph in a runtime. `copies`: calls that infer the golden clip, for one thread each."""
+    """A graph in a runtime. `weights`: first digits of their hash; `copies`: calls that infer the golden clip, for one
+    thread each."""
 
-    graph: Path
+    weights: str
     precision: str
     runtime: str
     copies: Sequence[Callable[[], Any]]
@@ -52,12 +53,13 @@ class Turn:
 
 def load(graph: Path, runtime: str) -> Network | None:
     """Loads a copy for each core; None for an int8 graph in a runtime that does not serve it."""
-    precision = precision_of(onnx.load(graph))
+    model = onnx.load(graph)
+    precision, weights = precision_of(model), graph_properties(model).get("parameters_sha256", "unknown")[:8]
     if precision == INT8 and runtime != OPENVINO:
         return None
     clip = golden_clip()
     copies = [_caller(graph, runtime, clip) for _ in range(cores())]
-    return Network(graph, precision, runtime, copies)
+    return Network(weights, precision, runtime, copies)
 
 
 def golden_clip() -> dict[str, NDArray[Any]]:
@@ -113,7 +115,7 @@ def summary(network: Network, base: Network, measured: Sequence[Turn]) -> dict[s
     alone = [own[number].alone_s / to[number].alone_s for number in own]
     together = [own[number].together_s / to[number].together_s for number in own]
     return {
-        "graph": "/".join(network.graph.parts[-3:]),
+        "weights": network.weights,
         "precision": network.precision,
         "runtime": network.runtime,
         "alone_ms": 1000 * median(turn.alone_s for turn in own.values()),
