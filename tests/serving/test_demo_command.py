@@ -14,7 +14,7 @@ EXPECTED = {
     "bona_fide": ("live", 0.99),
     "print": ("attack", 0.05),
     "replay": ("attack", 0.06),
-    "moved_still": ("attack", 0.25),
+    "moved_still": ("attack", 0.16),
 }
 
 
