@@ -255,7 +255,7 @@ def test_server_and_graph_agree(run, oulu: Path, graph_scores: Path, server: Emb
         assert f'weights: "{client.weights()}"' in done.stdout
         sent = client.score(oulu / "Test_files" / "1_3_36_1.avi", clips=2).liveness
     table = "scores/protocol_1_test.csv"
-    compared = CliRunner().invoke(metrics, ["compare", str(graph_scores), str(network / table), "--within", "1e-4"])
+    compared = CliRunner().invoke(metrics, ["compare", str(graph_scores), str(network / table), "--within", "3e-4"])
     assert compared.exit_code == 0, compared.output
     # The pipeline locates the faces itself, in JPEGs.
     compared = CliRunner().invoke(metrics, ["compare", str(graph_scores), str(pipeline / table), "--within", "0.05"])
