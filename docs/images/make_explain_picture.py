@@ -13,7 +13,8 @@ import click
 from PIL import Image
 
 FOLDER = Path(__file__).parent
-WEIGHTS = FOLDER.parents[1] / "training" / "weights" / "eulernet.pt"
+ROOT = FOLDER.parents[1]
+WEIGHTS = "training/weights/eulernet.pt"  # from ROOT: the picture's title shows it
 WIDTH_PX, QUALITY = 1600, 70
 
 
@@ -26,8 +27,8 @@ def main(video: Path, out: Path) -> None:
     """Explain the clip of VIDEO, held still and moved too, and write the picture of all levels to OUT."""
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / "explain.png"
-        command = [sys.executable, "-m", "eulernet_core", "explain", str(WEIGHTS), str(video), "--twins"]
-        subprocess.run([*command, "--out", str(made)], check=True, stdout=subprocess.DEVNULL)
+        command = [sys.executable, "-m", "eulernet_core", "explain", WEIGHTS, str(video.absolute()), "--twins"]
+        subprocess.run([*command, "--out", str(made)], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
         with Image.open(made) as picture:
             height_px = round(picture.height * WIDTH_PX / picture.width)
             picture.convert("RGB").resize((WIDTH_PX, height_px)).save(out, quality=QUALITY, method=6)

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from eulernet_core.clip_geometry import CLIP_FRAMES
@@ -37,7 +36,7 @@ class ClipPipeline(ClipLocate):
         results = self.parts.runtime(clips)
         answers = []
         for i, request in enumerate(requests):
-            row = {name: np.asarray(value[i : i + 1]) for name, value in results.items()}
+            row = {name: value[i : i + 1] for name, value in results.items()}
             count_clips(request, row, self._counts, self._liveness)
             status = tuple(row[STATUS_OUT].reshape(-1).tolist())
             answers.append(Answer(respond(asked(request, ensemble_outputs(row))), status))
