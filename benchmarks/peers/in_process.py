@@ -29,7 +29,8 @@ from eulernet_serving.face_cropping import Cropper, CropSettings
 from eulernet_serving.face_detecting import DETECTOR_GRAPH, DetectorSettings, make_detector
 from eulernet_serving.face_locating import LocateSettings, Locator, Lock
 from eulernet_serving.model_parameters import read_parameters
-from eulernet_serving.runtime import Runtime, RuntimeSettings, make_runtime
+from eulernet_serving.row_runtime import RowRuntime
+from eulernet_serving.runtime import RuntimeSettings, make_runtime
 from eulernet_serving.triton_config import read_config
 
 Settings = TypeVar("Settings")
@@ -72,7 +73,7 @@ class Stages:
         given = {name: {"string_value": value.string_value} for name, value in config.parameters.items()}
         return read_parameters(json.dumps({"parameters": given}), kind)
 
-    def _runtime(self, threads: int) -> Runtime:
+    def _runtime(self, threads: int) -> RowRuntime:
         settings = replace(self._settings(CLIP_NETWORK_MODEL, RuntimeSettings), threads=threads)
         return make_runtime(self._repository / CLIP_NETWORK_MODEL / "1" / "model.onnx", settings)
 

@@ -15,6 +15,7 @@ from eulernet.command_options import EXISTING_FILE
 from eulernet_core import shipped
 from eulernet_core.tensors import CLIP_NETWORK_MODEL
 from eulernet_loadtest.results import Machine
+from eulernet_serving.cpu_precision import GRAPH, INT8_GRAPH
 
 
 @click.command()
@@ -23,14 +24,14 @@ from eulernet_loadtest.results import Machine
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Of each turn.")
 @click.option("--out", type=pages.FOLDER, default=Path("out/runtimes"), show_default=True, help="Folder for results.")
 def main(graphs: tuple[Path, ...], rounds: int, seconds: float, out: Path) -> None:
-    """Time the shipped clip network, and further ones, on this processor.
+    """Time the shipped clip network in fp32 and int8, and further ones, on this processor.
 
     One thread infers one clip after the other; then one thread for each core does, each with a copy of the network.
     An int8 graph is timed in OpenVINO alone. Ratios are to MNN's time of the shipped network in the same round.
     """
-    shipped_graph = shipped.model_repository() / CLIP_NETWORK_MODEL / "1" / "model.onnx"
+    folder = shipped.model_repository() / CLIP_NETWORK_MODEL / "1"
     networks: list[Network] = []
-    for graph in (shipped_graph, *graphs):
+    for graph in (folder / GRAPH, folder / INT8_GRAPH, *graphs):
         for runtime in RUNTIMES:
             network = load(graph, runtime)
             if network is not None:

@@ -30,7 +30,7 @@ from eulernet_core.tensors import (
 )
 from eulernet_core.whole_files import replacing
 
-__all__ = ["CLIP_FOLDER", "LABELLED", "STEP_FOLDER", "ParityError", "export", "export_checkpoint", "write_all"]
+__all__ = ["CLIP_FOLDER", "LABELLED", "STEP_FOLDER", "ParityError", "export", "export_checkpoint", "npz", "write_all"]
 
 STEP_FOLDER = Path(STEP_NETWORK_MODEL, "1")
 CLIP_FOLDER = Path(CLIP_NETWORK_MODEL, "1")
@@ -63,9 +63,9 @@ def export(network: EulerNet, step_folder: Path, clip_folder: Path, weights: str
     write_all(
         {
             step_folder / "model.onnx": step.SerializeToString(deterministic=True),
-            step_folder / "golden.npz": _npz(step_golden),
+            step_folder / "golden.npz": npz(step_golden),
             clip_folder / "model.onnx": clip.SerializeToString(deterministic=True),
-            clip_folder / "golden.npz": _npz(clip_golden),
+            clip_folder / "golden.npz": npz(clip_golden),
         }
     )
     return worst
@@ -118,7 +118,8 @@ def check_forms(step: ModelProto, clip_golden: TensorMap) -> float:
     return worst
 
 
-def _npz(tensors: TensorMap) -> bytes:
+def npz(tensors: TensorMap) -> bytes:
+    """A compressed NumPy file: the same bytes for the same tensors."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **dict(tensors))  # numpy dates every member 1980-01-01, so the bytes never change
     return buffer.getvalue()

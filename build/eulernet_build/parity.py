@@ -99,11 +99,11 @@ def openvino_runner(model: ModelProto, precision: str = "f32") -> Runner:
 def mnn_runner(model: ModelProto) -> Runner:
     """Runs a model in MNN, with the embedded server's own code."""
     from eulernet_serving.graph_preparation import prepare_model
-    from eulernet_serving.mnn_runtime import MnnRuntime
+    from eulernet_serving.mnn_runtime import mnn_runtime
     from eulernet_serving.prepared_graph import MNN
 
     with tempfile.TemporaryDirectory() as folder:
-        return MnnRuntime(prepare_model(model, MNN, Path(folder) / "model.mnn"), 1)
+        return mnn_runtime(prepare_model(model, MNN, Path(folder) / "model.mnn"), 1)
 
 
 def inlined(model: ModelProto) -> ModelProto:

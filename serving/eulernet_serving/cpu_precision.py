@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # a stage of the server loads prepared graphs, without the pa
 AUTO, FP32, BF16, INT8 = "auto", "fp32", "bf16", "int8"
 CPU_PRECISIONS = (AUTO, FP32, BF16, INT8)
 GRAPH, INT8_GRAPH = "model.onnx", "model.int8.onnx"  # beside each other; `eulernet precision` measures the second
+GOLDEN, INT8_GOLDEN = "golden.npz", "golden.int8.npz"  # inputs of a graph, and its outputs for them
 ACER_CHANGE = "acer_change"  # property of an int8 graph: its ACER minus fp32's
 MOST_ACER_LOSS = 0.005  # of an int8 variant that may replace fp32
 # Processor features in Linux; one of them is enough.
@@ -84,10 +85,11 @@ def apply_precision(repository: Path, configs: Mapping[str, Path], precision: st
     Raises: PrecisionError for a configuration without a runtime.
     """
     for model, config in configs.items():
-        int8 = repository / model / "1" / INT8_GRAPH
-        if precision == INT8:
-            int8.replace(int8.with_name(GRAPH))
-        int8.unlink(missing_ok=True)
+        for name, served in ((INT8_GRAPH, GRAPH), (INT8_GOLDEN, GOLDEN)):
+            int8 = repository / model / "1" / name
+            if precision == INT8 and int8.is_file():
+                int8.replace(int8.with_name(served))
+            int8.unlink(missing_ok=True)
         text = config.read_text()
         found = _RUNTIME_LINE.search(text)
         if found is None:

@@ -2,14 +2,13 @@
 """Runs a graph on the CPU, any batch, with or without state tensors, in MNN or OpenVINO."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from eulernet_serving.core_shares import network_threads
 from eulernet_serving.cpu_precision import INT8, check_processor
-from eulernet_serving.prepared_graph import MNN, OPENVINO, PreparedGraph, Tensor, find_prepared
+from eulernet_serving.prepared_graph import MNN, OPENVINO, PreparedGraph, find_prepared
+from eulernet_serving.row_runtime import RowRuntime
 
 OPENVINO_PRECISIONS = {"openvino": "f32", "openvino-bf16": "bf16"}
 RUNTIMES = (MNN, *OPENVINO_PRECISIONS)
@@ -17,29 +16,14 @@ RUNTIMES = (MNN, *OPENVINO_PRECISIONS)
 
 @dataclass(frozen=True)
 class RuntimeSettings:
-    """`runtime`: mnn or openvino, both in float32, or openvino-bf16, for processors that have it; `threads`: of one
-    inference (openvino), or that share a batch's rows (mnn), 0 for all cores."""
+    """`runtime`: mnn or openvino, both in float32, or openvino-bf16, for processors that have it; `threads`: that
+    share a batch's rows, 0 for all cores."""
 
     runtime: str = "openvino"
     threads: int = 0
 
 
-class Runtime(Protocol):
-    """One graph, for one calling thread at a time. `input_names`: as the graph has them."""
-
-    input_names: tuple[str, ...]
-
-    def zeros(self, name: str) -> Tensor:
-        """An input's value before anything was seen, for a batch of one."""
-
-    def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Infers one batch. Returns the outputs by name; they are the caller's own."""
-
-    def rows(self, rows: Sequence[Mapping[str, Tensor]]) -> list[dict[str, Tensor]]:
-        """Infers several batches of one. Returns the outputs of each; none keeps another's memory alive."""
-
-
-def make_runtime(path: Path, settings: RuntimeSettings) -> Runtime:
+def make_runtime(path: Path, settings: RuntimeSettings) -> RowRuntime:
     """Loads an ONNX file: what was prepared from it, or else it is prepared now.
 
     Raises: ValueError for a runtime that does not exist, or an int8 graph on a processor or in a runtime that would
@@ -62,16 +46,16 @@ def family_of(runtime: str) -> str:
     return MNN if runtime == MNN else OPENVINO
 
 
-def _load(prepared: PreparedGraph, settings: RuntimeSettings) -> Runtime:
+def _load(prepared: PreparedGraph, settings: RuntimeSettings) -> RowRuntime:
     if prepared.precision == INT8:
         check_processor(INT8)
         if settings.runtime != "openvino":
             raise ValueError(f"parameter runtime: {settings.runtime!r} does not run int8 graphs; set openvino")
     threads = network_threads(settings.threads)
     if settings.runtime == MNN:
-        from eulernet_serving.mnn_runtime import MnnRuntime
+        from eulernet_serving.mnn_runtime import mnn_runtime
 
-        return MnnRuntime(prepared, threads)
-    from eulernet_serving.openvino_runtime import OpenVinoRuntime
+        return mnn_runtime(prepared, threads)
+    from eulernet_serving.openvino_runtime import openvino_runtime
 
-    return OpenVinoRuntime(prepared, OPENVINO_PRECISIONS[settings.runtime], threads)
+    return openvino_runtime(prepared, OPENVINO_PRECISIONS[settings.runtime], threads)

@@ -9,15 +9,28 @@ import numpy as np
 import onnx
 import pytest
 
+from eulernet_build.parity import onnxruntime_runner
 from eulernet_build.precision.int8 import calibrate, to_int8
 from eulernet_build.precision.variants import CLIP, FOR_CPU, STEP, install_int8, read_graphs, record_loss
 from eulernet_build.surgery import fuse
 from eulernet_core.tensors import CLIP_MODEL, LIVENESS, STREAM_MODEL
 from eulernet_core.weights_label import IDENTITY_PARAMETER
 from eulernet_serving import cpu_precision
-from eulernet_serving.cpu_precision import AUTO, BF16, FP32, INT8, INT8_GRAPH, NEEDED_FEATURES, check_processor
+from eulernet_serving.cpu_precision import (
+    ACER_CHANGE,
+    AUTO,
+    BF16,
+    FP32,
+    GOLDEN,
+    INT8,
+    INT8_GOLDEN,
+    INT8_GRAPH,
+    MOST_ACER_LOSS,
+    NEEDED_FEATURES,
+    processor_features,
+)
 from eulernet_serving.cpu_repository import GRAPHS, RepositoryError, assemble
-from eulernet_serving.plan_records import precision_of
+from eulernet_serving.plan_records import graph_properties, precision_of
 from eulernet_serving.runtime import RuntimeSettings, make_runtime
 from eulernet_serving.triton_config import read_config
 
@@ -41,7 +54,8 @@ def with_int8(source: Path, ranges: dict[str, float], loss: str | None) -> Path:
     made = {model: {FOR_CPU: to_int8(graph, ranges)} for model, graph in read_graphs(SHIPPED).items()}
     if loss is not None:
         record_loss(made, float(loss))
-    assert install_int8(made, source) == [source / model / "1" / INT8_GRAPH for model in (STEP, CLIP)]
+    files = [source / model / "1" / name for model in (STEP, CLIP) for name in (INT8_GRAPH, INT8_GOLDEN)]
+    assert install_int8(made, source) == files
     return source
 
 
@@ -81,7 +95,11 @@ def test_int8_is_the_default_where_its_error_is_small(source, vnni, face_models,
     assert runtimes(out) == {"openvino"}
     for model in GRAPHS:
         assert precision_of(onnx.load(out / model / "1" / "model.onnx")) == INT8
-        assert not (out / model / "1" / INT8_GRAPH).exists()
+        served, asked = (
+            np.load(folder / model / "1" / name) for folder, name in ((out, GOLDEN), (source, INT8_GOLDEN))
+        )
+        np.testing.assert_array_equal(served[LIVENESS], asked[LIVENESS])
+        assert not list((out / model / "1").glob("*.int8.*"))
     again = assemble(tmp_path / "again", source, face_models)
     assert precision(again) == precision(out)
 
@@ -105,6 +123,7 @@ def test_a_processor_without_the_instructions_serves_fp32(source, no_features, f
 
 
 def test_the_choice_can_be_overridden(source, face_models, tmp_path, monkeypatch):
+    source = shutil.copytree(source, tmp_path / "source")
     monkeypatch.setattr(cpu_precision, "processor_features", lambda: frozenset({"avx512_vnni", "avx512_bf16"}))
     plain = assemble(tmp_path / "fp32", source, face_models, FP32)
     assert (precision(plain), runtimes(plain)) == ("fp32", {"mnn"})
@@ -112,8 +131,9 @@ def test_the_choice_can_be_overridden(source, face_models, tmp_path, monkeypatch
     assert (precision(brief), runtimes(brief)) == ("bf16", {"openvino-bf16"})
     with pytest.raises(RepositoryError, match=r"int4: choose one of auto, fp32, bf16, int8"):
         assemble(tmp_path / "none", source, face_models, "int4")
+    (source / STEP / "1" / INT8_GRAPH).unlink()
     with pytest.raises(RepositoryError, match=rf"{INT8_GRAPH}: missing; eulernet precision --install"):
-        assemble(tmp_path / "none", SHIPPED, face_models, INT8)
+        assemble(tmp_path / "none", source, face_models, INT8)
 
 
 def test_another_calibration_is_another_identity(source, ranges, vnni, face_models, tmp_path):
@@ -134,16 +154,28 @@ def test_int8_of_other_weights_is_refused(source, vnni, face_models, tmp_path):
     assert precision(assemble(tmp_path / "out", other, face_models)) == "fp32"
 
 
-def test_int8_scores_near_fp32(source):
-    try:
-        check_processor(INT8)
-    except ValueError as error:
-        pytest.skip(str(error))
-    graphs = [source / CLIP / "1" / name for name in (INT8_GRAPH, "model.onnx")]
-    runners = [make_runtime(path, RuntimeSettings("openvino", 1)) for path in graphs]
-    inputs = {name: np.repeat(runners[0].zeros(name), 1, 0) for name in runners[0].input_names}
-    inputs["FACE"] = faces()[:1]
-    quantized, plain = (run(inputs)[LIVENESS] for run in runners)
-    assert 0 < np.abs(quantized - plain).max() < 0.2
+@pytest.mark.parametrize("model", GRAPHS)
+def test_shipped_int8_graph_gives_its_golden_answers(model):
+    """In ONNX Runtime on any processor, in OpenVINO where there is VNNI."""
+    folder = SHIPPED / model / "1"
+    graph, golden, plain = (folder / INT8_GRAPH, np.load(folder / INT8_GOLDEN), np.load(folder / GOLDEN))
+    inputs = {value.name: golden[value.name] for value in onnx.load(graph).graph.input}
+    for name, value in inputs.items():
+        np.testing.assert_array_equal(value, plain[name])
+    assert 1e-3 < np.abs(golden[LIVENESS] - plain[LIVENESS]).max() < 0.05
+    labels = [graph_properties(onnx.load(each)) for each in (graph, folder / "model.onnx")]
+    assert float(labels[0].pop(ACER_CHANGE)) <= MOST_ACER_LOSS
+    assert labels[0] == labels[1]
+    answers = [onnxruntime_runner(onnx.load(graph))(inputs)]
+    if processor_features() & set(NEEDED_FEATURES[INT8]):
+        answers.append(make_runtime(graph, RuntimeSettings("openvino", 1))(inputs))
+    for found in answers:
+        assert set(found) | set(inputs) == set(golden)
+        np.testing.assert_allclose(found[LIVENESS], golden[LIVENESS], atol=5e-3)
+        np.testing.assert_allclose(found["LOCATION_MAP"], golden["LOCATION_MAP"], atol=0.1)
+        np.testing.assert_array_equal(found["FRAME_COUNT"], golden["FRAME_COUNT"])
+
+
+def test_int8_is_for_openvino(vnni):
     with pytest.raises(ValueError, match="mnn"):
-        make_runtime(graphs[0], RuntimeSettings("mnn", 1))
+        make_runtime(SHIPPED / CLIP / "1" / INT8_GRAPH, RuntimeSettings("mnn", 1))

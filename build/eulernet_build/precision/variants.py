@@ -9,14 +9,15 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from eulernet_build.export import CLIP_FOLDER, STEP_FOLDER
+from eulernet_build.export import CLIP_FOLDER, STEP_FOLDER, npz
+from eulernet_build.parity import onnxruntime_runner
 from eulernet_build.precision.half import to_half
 from eulernet_build.precision.int8 import calibrate, to_int8
 from eulernet_build.surgery import SurgeryError, check_fused, fuse
 from eulernet_core.face_box import crop_fault
 from eulernet_core.tensors import CLIP_NETWORK_MODEL, STEP_NETWORK_MODEL
 from eulernet_core.whole_files import write_whole
-from eulernet_serving.cpu_precision import ACER_CHANGE, INT8_GRAPH
+from eulernet_serving.cpu_precision import ACER_CHANGE, GOLDEN, INT8_GOLDEN, INT8_GRAPH
 from eulernet_serving.plan_records import graph_properties
 
 STEP, CLIP = STEP_NETWORK_MODEL, CLIP_NETWORK_MODEL
@@ -62,7 +63,7 @@ def make_variants(graphs: Mapping[str, ModelProto], clips: NDArray[np.uint8]) ->
             "fp32": graph,
             "fp16": to_half(graph),
             "int8": to_int8(graph, ranges),
-            FOR_CPU: to_int8(graphs[name], ranges),
+            FOR_CPU: to_int8(graphs[name], ranges, unsigned=True),
         }
         for name, graph in fused.items()
     }
@@ -75,10 +76,22 @@ def record_loss(variants: Variants, acer_change: float) -> None:
 
 
 def install_int8(variants: Variants, repository: Path) -> list[Path]:
-    """Puts the int8.cpu graphs beside the served ones of a model repository. Returns: the files."""
-    files = [repository / name / "1" / INT8_GRAPH for name in variants]
-    for path, its in zip(files, variants.values(), strict=True):
-        write_whole(path, its[FOR_CPU].SerializeToString(deterministic=True))
+    """Puts the int8.cpu graphs beside the served ones of a model repository, each with its golden case.
+
+    Returns: the files.
+    Raises: SurgeryError if a served graph has no golden case.
+    """
+    files = []
+    for name, its in variants.items():
+        folder, graph = repository / name / "1", its[FOR_CPU]
+        if not (folder / GOLDEN).is_file():
+            raise SurgeryError(f"{folder / GOLDEN}: no such file; write it with eulernet export")
+        with np.load(folder / GOLDEN) as served:
+            inputs = {value.name: served[value.name] for value in graph.graph.input}
+        case = inputs | onnxruntime_runner(graph)(inputs)
+        write_whole(folder / INT8_GRAPH, graph.SerializeToString(deterministic=True))
+        write_whole(folder / INT8_GOLDEN, npz(case))
+        files += [folder / INT8_GRAPH, folder / INT8_GOLDEN]
     return files
 
 

@@ -13,7 +13,8 @@ from eulernet_serving.core_shares import instance_threads
 from eulernet_serving.face_cropping import Cropper, CropSettings
 from eulernet_serving.face_detecting import DetectorSettings
 from eulernet_serving.face_locating import Detector, LocateSettings
-from eulernet_serving.runtime import Runtime, RuntimeSettings, make_runtime
+from eulernet_serving.row_runtime import RowRuntime
+from eulernet_serving.runtime import RuntimeSettings, make_runtime
 from eulernet_serving.stages.located_crops import detector_of
 from eulernet_serving.stages.stage import graph_path
 
@@ -31,7 +32,7 @@ class Parts:
 
     detector: Detector
     crop: Cropper
-    runtime: Runtime
+    runtime: RowRuntime
 
 
 def ensemble_outputs(results: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -23,7 +23,8 @@ from eulernet_core.tensors import (
     STREAM_MODEL,
 )
 from eulernet_serving.model_parameters import read_parameters
-from eulernet_serving.runtime import Runtime, RuntimeSettings, make_runtime
+from eulernet_serving.row_runtime import RowRuntime
+from eulernet_serving.runtime import RuntimeSettings, make_runtime
 from eulernet_serving.sequence_store import SequenceStore
 from eulernet_serving.stages.frame_metrics import FrameMetrics, LivenessMetrics, is_counted
 from eulernet_serving.stages.stage import Answer, SequenceParameters, SequenceStage, asked, graph_path, read, respond
@@ -38,12 +39,12 @@ class StateNames:
     inputs: Mapping[str, str]
 
     @classmethod
-    def of(cls, runtime: Runtime) -> "StateNames":
+    def of(cls, runtime: RowRuntime) -> "StateNames":
         """The names of a loaded step graph."""
         states = [name for name in runtime.input_names if name.endswith(STATE_INPUT_SUFFIX)]
         return cls({name.removesuffix(STATE_INPUT_SUFFIX) + STATE_OUTPUT_SUFFIX: name for name in states})
 
-    def initial(self, runtime: Runtime) -> FilterState:
+    def initial(self, runtime: RowRuntime) -> FilterState:
         """The state before a sequence's first usable frame."""
         return {name: runtime.zeros(name) for name in self.inputs.values()}
 
