@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from eulernet_core.face_box import unletterbox, unletterbox_box
 from eulernet_core.tensors import CLIP_MODEL, STREAM_MODEL
 from eulernet_core.weights_label import IDENTITY_PARAMETER, WEIGHTS_PARAMETER
+from eulernet_serving.cpu_precision import FP32
 from eulernet_serving.cpu_repository import assemble
 from eulernet_serving.embedded_server import EmbeddedServer, Ports
 from eulernet_serving.face_locating import letterbox
@@ -45,8 +46,9 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A complete model repository, as `eulernet serve` loads it."""
-    return assemble(tmp_path_factory.mktemp("repository") / "model_repository", face_models=FACE_MODELS)
+    """A complete model repository in fp32, which gives the same scores on all processors."""
+    out = tmp_path_factory.mktemp("repository") / "model_repository"
+    return assemble(out, face_models=FACE_MODELS, precision=FP32)
 
 
 @pytest.fixture(scope="session")

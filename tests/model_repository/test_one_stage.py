@@ -34,7 +34,7 @@ SLOTS_AN_INSTANCE = 8
 @pytest.fixture(scope="module")
 def one_stage_repository(tmp_path_factory):
     out = tmp_path_factory.mktemp("one_stage") / "model_repository"
-    assemble_cpu(out, FACE_MODELS, target=CPU_ONE_STAGE)
+    assemble_cpu(out, FACE_MODELS, "fp32", CPU_ONE_STAGE)
     return out
 
 

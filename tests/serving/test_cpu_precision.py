@@ -29,10 +29,14 @@ from eulernet_serving.cpu_precision import (
     NEEDED_FEATURES,
     processor_features,
 )
-from eulernet_serving.cpu_repository import GRAPHS, RepositoryError, assemble
+from eulernet_serving.cpu_repository import GRAPHS, RepositoryError, assemble, assemble_cpu
+from eulernet_serving.embedded_server import EmbeddedServer, Ports
 from eulernet_serving.plan_records import graph_properties, precision_of
+from eulernet_serving.repository_manifest import CPU, CPU_ONE_STAGE
 from eulernet_serving.runtime import RuntimeSettings, make_runtime
 from eulernet_serving.triton_config import read_config
+from tests.conftest import FACE_MODELS, READY_TIMEOUT_S
+from tests.model_repository.conftest import Raw
 
 SHIPPED = Path(__file__).parents[2] / "model_repository"
 SMALL_LOSS = "0.001"
@@ -174,6 +178,26 @@ def test_shipped_int8_graph_gives_its_golden_answers(model):
         np.testing.assert_allclose(found[LIVENESS], golden[LIVENESS], atol=5e-3)
         np.testing.assert_allclose(found["LOCATION_MAP"], golden["LOCATION_MAP"], atol=0.1)
         np.testing.assert_array_equal(found["FRAME_COUNT"], golden["FRAME_COUNT"])
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize("target", [CPU, CPU_ONE_STAGE])
+def test_shipped_int8_is_served(target, moving_faces, tmp_path):
+    if not processor_features() & set(NEEDED_FEATURES[INT8]):
+        pytest.skip("this processor has no VNNI")
+    assemble_cpu(tmp_path / "repository", FACE_MODELS, INT8, target)
+    with EmbeddedServer(tmp_path / "repository", Ports(0, 0), tmp_path / "server.log") as running:
+        running.wait_ready(READY_TIMEOUT_S)
+        server = Raw(running)
+        frames = moving_faces(4, 0)
+        clip, stream = server.clip(frames), server.sequence(frames)
+        running.check_running()
+        running.kill()
+    assert clip.count.tolist() == [1, 2, 3, 4] == [int(each.count[0]) for each in stream]
+    found = [float(each.liveness[0]) for each in stream]
+    np.testing.assert_allclose(found, clip.liveness, atol=0.02)  # the two graphs round at other places
+    with np.load(SHIPPED / CLIP / "1" / INT8_GOLDEN) as golden:
+        assert clip.location_map.shape == golden["LOCATION_MAP"].shape[1:]
 
 
 def test_int8_is_for_openvino(vnni):

@@ -19,6 +19,7 @@ import pytest
 from eulernet_core.face_box import BOX_SCALE_PARAMETER
 from eulernet_serving import triton_wheel as triton
 from eulernet_serving.backend_folder import backend_folders
+from eulernet_serving.cpu_precision import FP32
 from eulernet_serving.cpu_repository import RepositoryError, assemble
 from eulernet_serving.embedded_server import HOST, EmbeddedServer, Ports, ServerError
 from eulernet_serving.inference_probe import probe
@@ -252,7 +253,7 @@ def test_assembling_graphs_of_other_crops_is_refused(tmp_path):
     graph.metadata_props.extend(kept)
     onnx.save(graph, path)
     with pytest.raises(RepositoryError, match=r"eulernet/1/model\.onnx: learned from crops of 1\.6 times"):
-        assemble(tmp_path / "out", source, ROOT / "out" / "face_models")
+        assemble(tmp_path / "out", source, ROOT / "out" / "face_models", FP32)
     assert not (tmp_path / "out").exists()
 
 
