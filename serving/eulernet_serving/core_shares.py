@@ -2,7 +2,8 @@
 """How many threads each stage uses on N cores: the one place where that is decided.
 
 A stage's parameter `threads` wins over it. The networks may use all cores, since they take most of a frame's time.
-Decoding and resizing take about a quarter of it, the face detector less: it runs for each 10th frame of a stream.
+Decoding and resizing may too: of large pictures they take longer than the network. The face detector takes less: it
+runs for each 10th frame of a stream.
 Libraries beside these (OpenCV's own pool, OpenMP, OpenBLAS) get one thread, so that none waits for another's.
 """
 
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import os
 
-CORES_A_DECODER = 4
 LIBRARY_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 OPENCV_THREADS = 1  # calls release Python's global lock, so a stage's own threads run them side by side
 DETECTOR_THREADS = 1
@@ -28,8 +28,8 @@ def network_threads(asked: int = 0) -> int:
 
 
 def decoder_threads(asked: int = 0) -> int:
-    """Threads that decode and resize a batch's frames. `asked`: the stage's parameter, 0 for a share of the cores."""
-    return asked or max(1, cores() // CORES_A_DECODER)
+    """Threads that decode and resize a batch's frames. `asked`: the stage's parameter, 0 for all cores."""
+    return asked or cores()
 
 
 def one_stage_instances() -> int:
