@@ -31,7 +31,7 @@ LONGEST_SIDE = 65_535  # px, of a JPEG
 
 @dataclass(frozen=True)
 class CropSettings(JpegLimits):
-    """`threads`: that decode and resize, 0 for a share of the cores; `max_frames`: the most frames in one of DALI's
+    """`threads`: that decode and resize, 0 for all cores; `max_frames`: the most frames in one of DALI's
     batches; and the limits of a JPEG."""
 
     threads: int = 1
