@@ -19,7 +19,7 @@ from eulernet_core import shipped
 from eulernet_core.clip_geometry import CLIP_FRAMES
 from eulernet_core.tensors import CLIP_NETWORK_MODEL, FACE, FACE_BOX, STATUS
 from eulernet_serving.core_shares import cores
-from eulernet_serving.cpu_precision import INT8, NEEDED_FEATURES, processor_features
+from eulernet_serving.cpu_precision import INT8, processor_runs
 from eulernet_serving.plan_records import graph_properties, precision_of
 from eulernet_serving.prepared_graph import MNN, OPENVINO
 from eulernet_serving.runtime import RuntimeSettings, make_runtime
@@ -55,7 +55,7 @@ def load(graph: Path, runtime: str) -> Network | None:
     """Loads a copy for each core; None for an int8 graph where it is not served: in other runtimes, without VNNI."""
     model = onnx.load(graph)
     precision, weights = precision_of(model), graph_properties(model).get("parameters_sha256", "unknown")[:8]
-    if precision == INT8 and not (runtime == OPENVINO and processor_features() & set(NEEDED_FEATURES[INT8])):
+    if precision == INT8 and not (runtime == OPENVINO and processor_runs(INT8)):
         return None
     clip = golden_clip()
     copies = [_caller(graph, runtime, clip) for _ in range(cores())]

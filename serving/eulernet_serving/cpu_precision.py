@@ -38,12 +38,18 @@ def processor_features() -> frozenset[str]:
     return frozenset(next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), []))
 
 
+def processor_runs(precision: str) -> bool:
+    """Whether this processor has the instructions of a precision."""
+    needed = NEEDED_FEATURES.get(precision, ())
+    return not needed or bool(processor_features() & set(needed))
+
+
 def check_processor(precision: str) -> None:
     """Raises: PrecisionError where this processor lacks the instructions of a precision."""
-    needed = NEEDED_FEATURES.get(precision)
-    if needed and not processor_features() & set(needed):
+    if not processor_runs(precision):
+        needed = ", ".join(NEEDED_FEATURES[precision])
         raise PrecisionError(
-            f"precision {precision}: this processor has none of {', '.join(needed)}; choose --precision fp32, and "
+            f"precision {precision}: this processor has none of {needed}; choose --precision fp32, and "
             "put a repository for another machine together there"
         )
 

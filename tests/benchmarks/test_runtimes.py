@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from benchmarks.runtimes.__main__ import main
 from benchmarks.runtimes.network_times import RUNTIMES, Network, Turn, summary
 from eulernet_core import shipped
-from eulernet_serving.cpu_precision import INT8, NEEDED_FEATURES, processor_features
+from eulernet_serving.cpu_precision import INT8, processor_runs
 from eulernet_serving.prepared_graph import OPENVINO
 
 
@@ -18,7 +18,7 @@ def test_every_runtime_is_timed_by_turns(tmp_path):
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     rows = json.loads((tmp_path / "results.json").read_text())["rows"]
-    int8 = [OPENVINO] if processor_features() & set(NEEDED_FEATURES[INT8]) else []
+    int8 = [OPENVINO] if processor_runs(INT8) else []
     assert [row["runtime"] for row in rows] == [*RUNTIMES, *int8, *RUNTIMES]
     assert rows[0]["alone_ratio"] == [1.0, 1.0, 1.0]
     assert all(row["alone_ms"] > 0 and row["together_fps"] > 0 for row in rows)

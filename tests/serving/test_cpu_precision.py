@@ -27,7 +27,7 @@ from eulernet_serving.cpu_precision import (
     INT8_GRAPH,
     MOST_ACER_LOSS,
     NEEDED_FEATURES,
-    processor_features,
+    processor_runs,
 )
 from eulernet_serving.cpu_repository import GRAPHS, RepositoryError, assemble, assemble_cpu
 from eulernet_serving.embedded_server import EmbeddedServer, Ports
@@ -171,7 +171,7 @@ def test_shipped_int8_graph_gives_its_golden_answers(model):
     assert float(labels[0].pop(ACER_CHANGE)) <= MOST_ACER_LOSS
     assert labels[0] == labels[1]
     answers = [onnxruntime_runner(onnx.load(graph))(inputs)]
-    if processor_features() & set(NEEDED_FEATURES[INT8]):
+    if processor_runs(INT8):
         answers.append(make_runtime(graph, RuntimeSettings("openvino", 1))(inputs))
     for found in answers:
         assert set(found) | set(inputs) == set(golden)
@@ -183,7 +183,7 @@ def test_shipped_int8_graph_gives_its_golden_answers(model):
 @pytest.mark.triton
 @pytest.mark.parametrize("target", [CPU, CPU_ONE_STAGE])
 def test_shipped_int8_is_served(target, moving_faces, tmp_path):
-    if not processor_features() & set(NEEDED_FEATURES[INT8]):
+    if not processor_runs(INT8):
         pytest.skip("this processor has no VNNI")
     assemble_cpu(tmp_path / "repository", FACE_MODELS, INT8, target)
     with EmbeddedServer(tmp_path / "repository", Ports(0, 0), tmp_path / "server.log") as running:
