@@ -33,7 +33,6 @@ REQUEST_TIMEOUT_S = 60.0
 PACKAGES = (
     "eulernet",
     "nvidia-pytriton",
-    "MNN",
     "openvino",
     "nvidia-dali-cuda120",
     "opencv-python-headless",

@@ -26,7 +26,7 @@ from benchmarks.peers.bench_clips import read_clips
 from eulernet_core.clip_geometry import CLIP_FRAMES
 from eulernet_core.tensors import CLIP_NETWORK_MODEL, FACE, FACE_BOX, LIVENESS, STATUS
 from eulernet_serving.face_cropping import Cropper, CropSettings
-from eulernet_serving.face_detecting import DETECTOR_GRAPH, DetectorSettings, make_detector
+from eulernet_serving.face_detecting import DETECTOR_GRAPH, make_detector
 from eulernet_serving.face_locating import LocateSettings, Locator, Lock
 from eulernet_serving.model_parameters import read_parameters
 from eulernet_serving.row_runtime import RowRuntime
@@ -38,7 +38,7 @@ CROP_MODEL = "clip_crop"  # locates and crops
 
 
 @dataclass(frozen=True)
-class LocateAndCropSettings(LocateSettings, CropSettings, DetectorSettings):
+class LocateAndCropSettings(LocateSettings, CropSettings):
     """`parameters` of CROP_MODEL. Its own class needs Triton's Python backend."""
 
 
@@ -65,7 +65,7 @@ class Stages:
         settings = self._settings(CROP_MODEL, LocateAndCropSettings)
         settings = replace(settings, threads=threads or multiprocessing.cpu_count())
         detector = repository / CROP_MODEL / "1" / DETECTOR_GRAPH
-        self._locate = Locator(settings, make_detector(detector, settings))
+        self._locate = Locator(settings, make_detector(detector))
         self._crop = Cropper(settings, inspected=True)
 
     def _settings(self, model: str, kind: type[Settings]) -> Settings:

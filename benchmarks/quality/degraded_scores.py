@@ -92,7 +92,7 @@ class Scorer:
     def __init__(self, graph: Path, face_models: Path) -> None:
         cv2.setNumThreads(1)
         self._finder = FaceFinder(face_models)
-        self._runtime = make_runtime(graph, RuntimeSettings("mnn", threads=1))
+        self._runtime = make_runtime(graph, RuntimeSettings(threads=1))
 
     def locate(self, frames: Sequence[Picture]) -> Box | None:
         """The square of the face in the first frame of the clip, as the service finds it; None without a face."""

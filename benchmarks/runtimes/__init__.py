@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The clip network's time in MNN, ONNX Runtime and OpenVINO, without a server."""
+"""The clip network's time in OpenVINO and ONNX Runtime, without a server."""

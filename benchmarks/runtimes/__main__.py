@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m benchmarks.runtimes`: times clip networks in MNN, ONNX Runtime and OpenVINO by turns, without a server."""
+"""`python -m benchmarks.runtimes`: times clip networks in OpenVINO and ONNX Runtime by turns, without a server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def main(graphs: tuple[Path, ...], rounds: int, seconds: float, out: Path) -> No
     """Time the shipped clip network in fp32 and int8, and further ones, on this processor.
 
     One thread infers one clip after the other; then one thread for each core does, each with a copy of the network.
-    An int8 graph is timed in OpenVINO alone. Ratios are to MNN's time of the shipped network in the same round.
+    An int8 graph is timed in OpenVINO alone. Ratios are to OpenVINO's time of the shipped network in the same round.
     """
     folder = shipped.model_repository() / CLIP_NETWORK_MODEL / "1"
     networks: list[Network] = []

@@ -21,11 +21,10 @@ from eulernet_core.tensors import CLIP_NETWORK_MODEL, FACE, FACE_BOX, STATUS
 from eulernet_serving.core_shares import cores
 from eulernet_serving.cpu_precision import INT8, processor_runs
 from eulernet_serving.plan_records import graph_properties, precision_of
-from eulernet_serving.prepared_graph import MNN, OPENVINO
 from eulernet_serving.runtime import RuntimeSettings, make_runtime
 
-ONNX_RUNTIME = "onnxruntime"
-RUNTIMES = (MNN, ONNX_RUNTIME, OPENVINO)
+OPENVINO, ONNX_RUNTIME = "openvino", "onnxruntime"
+RUNTIMES = (OPENVINO, ONNX_RUNTIME)
 GOLDEN = "golden.npz"  # beside a shipped graph
 Spread = tuple[float, float, float]  # median, lowest, highest
 

@@ -54,7 +54,7 @@ def candidates(bf16: bool) -> tuple[Change, ...]:
     bf16_runtimes = ("openvino-bf16",) if bf16 else ()
     return (
         *each(NETWORK, "parameters.threads", ("1", "0"), "threads of the network, 0: all cores"),
-        *each(NETWORK, "parameters.runtime", ("mnn", "openvino", *bf16_runtimes), "runtime of the network"),
+        *each(NETWORK, "parameters.runtime", bf16_runtimes, "runtime of the network"),
         *each(NETWORK, "instance_group.count", ("1", "2"), "networks in parallel"),
         *each(NETWORK, "max_queue_delay_microseconds", ("0", "2000"), "waiting for a larger batch"),
         *each(NETWORK, "max_batch_size", ("4",), "largest batch of an inference"),

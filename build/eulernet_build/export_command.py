@@ -19,7 +19,7 @@ def export(weights: Path | None, repository: Path | None) -> None:
 
     WEIGHTS: weights.pt of `eulernet train`; the shipped weights by default.
 
-    Compares both graphs with PyTorch in ONNX Runtime, OpenVINO and MNN first, and writes nothing if an output differs.
+    Compares both graphs with PyTorch in ONNX Runtime and OpenVINO first, and writes nothing if an output differs.
     """
     try:
         from eulernet.learning.checkpoint import CheckpointError

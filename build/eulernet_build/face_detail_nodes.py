@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`eulernet_core.face_detail` in torch, for the exported graphs: sets DEGRADED in STATUS.
 
-Sums of shifted pictures take a quarter of the time of convolutions in MNN, and the fp16 and int8 variants, which change
-convolutions, leave them in float32. They add pixels from 0 to 255: these sums are exact in every runtime.
+Sums of shifted pictures are no convolutions, which the fp16 and int8 variants change, so they stay in float32. They add
+pixels from 0 to 255: these sums are exact in every runtime.
 """
 
 import torch

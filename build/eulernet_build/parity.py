@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares a graph with PyTorch: runs its golden case in ONNX Runtime, OpenVINO and MNN."""
+"""Compares a graph with PyTorch: runs its golden case in ONNX Runtime and OpenVINO."""
 
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +15,6 @@ Runner = Callable[[TensorMap], Tensors]
 # In units of the expected tensor's largest value, at least 1. Every layer sums up to 1,152 float32 terms, in
 # an order that depends on the runtime. Measured: 6e-6 at most.
 TOLERANCE = 1e-5
-# Winograd's transforms cancel large terms. Measured: 6e-4 at most, in the filters' state.
-MNN_TOLERANCE = 2e-3
 
 
 class ParityError(RuntimeError):
@@ -96,16 +92,6 @@ def openvino_runner(model: ModelProto, precision: str = "f32") -> Runner:
     return run
 
 
-def mnn_runner(model: ModelProto) -> Runner:
-    """Runs a model in MNN, with the embedded server's own code."""
-    from eulernet_serving.graph_preparation import prepare_model
-    from eulernet_serving.mnn_runtime import mnn_runtime
-    from eulernet_serving.prepared_graph import MNN
-
-    with tempfile.TemporaryDirectory() as folder:
-        return mnn_runtime(prepare_model(model, MNN, Path(folder) / "model.mnn"), 1)
-
-
 def inlined(model: ModelProto) -> ModelProto:
     """The graph with function calls replaced by the functions' bodies."""
     flat: ModelProto = inliner.inline_local_functions(onnx.ModelProto.FromString(model.SerializeToString()))
@@ -113,7 +99,7 @@ def inlined(model: ModelProto) -> ModelProto:
 
 
 def check_runtimes(model: ModelProto, golden: TensorMap, label: str) -> float:
-    """Runs the golden case in ONNX Runtime, OpenVINO and MNN, all in float32.
+    """Runs the golden case in ONNX Runtime and OpenVINO, both in float32.
 
     Args:
         model: the graph.
@@ -121,7 +107,7 @@ def check_runtimes(model: ModelProto, golden: TensorMap, label: str) -> float:
         label: the graph's name in errors.
 
     Returns:
-        The largest difference in ONNX Runtime and OpenVINO, whose algorithms are PyTorch's.
+        The largest difference.
 
     Raises:
         ParityError: an output differs.
@@ -129,6 +115,4 @@ def check_runtimes(model: ModelProto, golden: TensorMap, label: str) -> float:
     inputs = {value.name: golden[value.name] for value in model.graph.input}
     expected = {value.name: golden[value.name] for value in model.graph.output}
     runners = {"ONNX Runtime": onnxruntime_runner(model), "OpenVINO": openvino_runner(model)}
-    worst = max(compare(expected, run(inputs), f"{name}, {label}") for name, run in runners.items())
-    compare(expected, mnn_runner(model)(inputs), f"MNN, {label}", MNN_TOLERANCE)
-    return worst
+    return max(compare(expected, run(inputs), f"{name}, {label}") for name, run in runners.items())

@@ -4,7 +4,6 @@
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -30,7 +29,6 @@ from eulernet_serving.face_detecting import DETECTOR_GRAPH
 from eulernet_serving.face_models.converted import DETECTOR_NAME, make_face_models
 from eulernet_serving.graph_preparation import prepare
 from eulernet_serving.plan_records import graph_properties, precision_of
-from eulernet_serving.prepared_graph import PreparedGraph, prepared_file
 from eulernet_serving.repository_manifest import (
     CONFIG,
     CPU,
@@ -41,7 +39,7 @@ from eulernet_serving.repository_manifest import (
     checksums,
     faults,
 )
-from eulernet_serving.runtime import OPENVINO_PRECISIONS, RUNTIMES, family_of
+from eulernet_serving.runtime import PRECISIONS
 from eulernet_serving.triton_config import read_config
 
 GRAPHS = (STEP_NETWORK_MODEL, CLIP_NETWORK_MODEL)  # the models made by training
@@ -51,7 +49,6 @@ INFERRED_BY = {
     CPU_ONE_STAGE: {STEP_NETWORK_MODEL: STREAM_MODEL, CLIP_NETWORK_MODEL: CLIP_MODEL},
 }
 LOCATING = {CPU: ("face_crop", "clip_crop"), CPU_ONE_STAGE: (STREAM_MODEL, CLIP_MODEL)}
-DETECTOR = (DETECTOR_GRAPH, "detector_runtime")  # its file in a stage's version folder, the parameter for its runtime
 GENERATED = shutil.ignore_patterns("__pycache__", "*.pyc", ".gitkeep")
 
 
@@ -148,26 +145,11 @@ def _set_instances(repository: Path, count: int) -> None:
 
 
 def _prepare_graphs(repository: Path, target: str) -> None:
-    """Converts each graph once for the runtime that its stage names, so that a stage starts without a converter."""
-    prepared: list[PreparedGraph] = []
-    stages = [(model, GRAPH, "runtime") for model in INFERRED_BY[target].values()]
-    stages += [(model, *DETECTOR) for model in LOCATING[target]]
-    for model, graph, parameter in stages:
-        runtime = read_config(repository / model / CONFIG[target]).parameters[parameter].string_value
-        if runtime in RUNTIMES:  # else the stage says what is wrong with it
-            prepared.append(_prepare(repository / model / "1" / graph, family_of(runtime), prepared))
-
-
-def _prepare(graph: Path, runtime: str, before: Sequence[PreparedGraph]) -> PreparedGraph:
-    """Prepares a graph, or copies what was prepared from an equal one."""
-    digest = sha256_of(graph)
-    for each in before:
-        if (each.source_sha256, each.runtime) == (digest, runtime):
-            copy = replace(each, file=prepared_file(graph, runtime))
-            shutil.copy(each.file, copy.file)
-            copy.write_record()
-            return copy
-    return prepare(graph, runtime)
+    """Prepares the graphs that stages load, so that none of them needs the package `onnx`."""
+    for model in INFERRED_BY[target].values():
+        prepare(repository / model / "1" / GRAPH)
+    for model in LOCATING[target]:
+        prepare(repository / model / "1" / DETECTOR_GRAPH)
 
 
 def assemble_cpu(out: Path, face_models: Path | None = None, precision: str = AUTO, target: str = CPU) -> Manifest:
@@ -183,7 +165,7 @@ def assemble_cpu(out: Path, face_models: Path | None = None, precision: str = AU
         weights=graphs[INFERRED_BY[target][STEP_NETWORK_MODEL]].weights,
         command=f"eulernet serve --repository {out}",
         graphs=graphs,
-        versions=versions("onnx", "MNN", "openvino", "nvidia-dali-cuda120", "nvidia-pytriton"),
+        versions=versions("onnx", "openvino", "nvidia-dali-cuda120", "nvidia-pytriton"),
         files=checksums(out),
     )
     check(out, manifest)
@@ -208,7 +190,7 @@ def _precision(repository: Path, model: str, target: str) -> str:
     if precision_of(onnx.load(repository / model / "1" / GRAPH)) == INT8:
         return int8_name([repository / each / "1" / GRAPH for each in INFERRED_BY[target].values()])
     runtime = read_config(repository / model / CONFIG[target]).parameters["runtime"].string_value
-    precision = OPENVINO_PRECISIONS.get(runtime, "f32")
+    precision = PRECISIONS.get(runtime, "f32")
     return FP32 if precision == "f32" else precision
 
 

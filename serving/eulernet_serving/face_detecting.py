@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the face detector in the process that locates faces."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,9 @@ from eulernet_serving.runtime import RuntimeSettings, make_runtime
 DETECTOR_GRAPH = f"{FACE_DETECTOR_MODEL}.onnx"  # in the version folder of a stage that locates with it
 
 
-@dataclass(frozen=True)
-class DetectorSettings:
-    """`detector_runtime`: mnn or openvino, for the face detector in this process."""
-
-    detector_runtime: str = "mnn"
-
-
-def make_detector(graph: Path, settings: DetectorSettings) -> Detector:
-    """Loads BlazeFace. `graph`: as `eulernet face-models` writes it. Raises: ValueError for an unknown runtime."""
-    runtime = make_runtime(graph, RuntimeSettings(settings.detector_runtime, DETECTOR_THREADS))
+def make_detector(graph: Path) -> Detector:
+    """Loads BlazeFace. `graph`: as `eulernet face-models` writes it."""
+    runtime = make_runtime(graph, RuntimeSettings(threads=DETECTOR_THREADS))
 
     def detect(images: NDArray[np.uint8]) -> tuple[Any, Any, Any]:
         found = runtime({"IMAGE": images})

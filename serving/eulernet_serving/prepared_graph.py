@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A graph in the form that its runtime loads, beside the ONNX file it was made from.
+"""A graph in the form that OpenVINO loads, beside the ONNX file it was made from.
 
 A stage that finds it needs neither the package `onnx` nor a converter: less memory and a shorter start.
 """
@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from eulernet_core.whole_files import sha256_of
 
 Tensor = NDArray[np.generic]
-MNN, OPENVINO = "mnn", "openvino"  # the runtimes that prepared files are for
-SUFFIXES = {MNN: ".mnn", OPENVINO: ".inlined.onnx"}
+SUFFIX = ".inlined.onnx"
 RECORD_SUFFIX = ".prepared.json"
 
 
@@ -39,15 +38,13 @@ class PreparedGraph:
     """A prepared file and what a runtime has to know of the graph.
 
     Attributes:
-        file: in the runtime's own format.
-        runtime: MNN or OPENVINO.
+        file: an ONNX file without model-local functions.
         source_sha256: of the ONNX file; "" where there is none.
         precision: fp32, fp16, bf16 or int8, as the graph computes.
         inputs, outputs: by name, in the graph's order.
     """
 
     file: Path
-    runtime: str
     source_sha256: str
     precision: str
     inputs: Mapping[str, TensorSpec]
@@ -63,14 +60,14 @@ def record_of(file: Path) -> Path:
     return file.with_name(file.name + RECORD_SUFFIX)
 
 
-def prepared_file(graph: Path, runtime: str) -> Path:
-    """Where the prepared form of `model.onnx` lies: `model.mnn` or `model.inlined.onnx`."""
-    return graph.with_name(graph.stem + SUFFIXES[runtime])
+def prepared_file(graph: Path) -> Path:
+    """Where the prepared form of `model.onnx` lies: `model.inlined.onnx`."""
+    return graph.with_name(graph.stem + SUFFIX)
 
 
-def find_prepared(graph: Path, runtime: str) -> PreparedGraph | None:
-    """What `prepare` has written for this runtime; None without it, or where the ONNX file is another one now."""
-    file = prepared_file(graph, runtime)
+def find_prepared(graph: Path) -> PreparedGraph | None:
+    """What `prepare` has written; None without it, or where the ONNX file is another one now."""
+    file = prepared_file(graph)
     if not file.is_file() or not record_of(file).is_file():
         return None
     values = json.loads(record_of(file).read_text())

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Infers the rows of a batch one by one, by as many threads as there are sessions of a graph.
 
-A session's shapes are fixed, which MNN requires and which makes OpenVINO faster; both release Python's global lock
-while they infer. So a row's answer does not depend on its company, and no thread waits for another's part of a row.
+A session's shapes are fixed, which makes OpenVINO faster, and it releases Python's global lock while it infers. So a
+row's answer does not depend on its company, and no thread waits for another's part of a row.
 """
 
 from __future__ import annotations

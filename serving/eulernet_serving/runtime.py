@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a graph on the CPU, any batch, with or without state tensors, in MNN or OpenVINO."""
+"""Runs a graph on the CPU, any batch, with or without state tensors, in OpenVINO."""
 
 import tempfile
 from dataclasses import dataclass
@@ -7,16 +7,15 @@ from pathlib import Path
 
 from eulernet_serving.core_shares import network_threads
 from eulernet_serving.cpu_precision import INT8, check_processor
-from eulernet_serving.prepared_graph import MNN, OPENVINO, PreparedGraph, find_prepared
+from eulernet_serving.prepared_graph import PreparedGraph, find_prepared
 from eulernet_serving.row_runtime import RowRuntime
 
-OPENVINO_PRECISIONS = {"openvino": "f32", "openvino-bf16": "bf16"}
-RUNTIMES = (MNN, *OPENVINO_PRECISIONS)
+PRECISIONS = {"openvino": "f32", "openvino-bf16": "bf16"}
 
 
 @dataclass(frozen=True)
 class RuntimeSettings:
-    """`runtime`: mnn or openvino, both in float32, or openvino-bf16, for processors that have it; `threads`: that
+    """`runtime`: openvino, in the graph's precision, or openvino-bf16, for processors that have it; `threads`: that
     share a batch's rows, 0 for all cores."""
 
     runtime: str = "openvino"
@@ -29,21 +28,15 @@ def make_runtime(path: Path, settings: RuntimeSettings) -> RowRuntime:
     Raises: ValueError for a runtime that does not exist, or an int8 graph on a processor or in a runtime that would
         compute other scores.
     """
-    if settings.runtime not in RUNTIMES:
-        raise ValueError(f"parameter runtime: {settings.runtime!r} is none of {', '.join(RUNTIMES)}")
-    family = family_of(settings.runtime)
-    prepared = find_prepared(path, family)
+    if settings.runtime not in PRECISIONS:
+        raise ValueError(f"parameter runtime: {settings.runtime!r} is none of {', '.join(PRECISIONS)}")
+    prepared = find_prepared(path)
     if prepared is not None:
         return _load(prepared, settings)
     from eulernet_serving.graph_preparation import prepare
 
     with tempfile.TemporaryDirectory() as folder:
-        return _load(prepare(path, family, Path(folder)), settings)
-
-
-def family_of(runtime: str) -> str:
-    """The runtime that a prepared graph is for."""
-    return MNN if runtime == MNN else OPENVINO
+        return _load(prepare(path, Path(folder)), settings)
 
 
 def _load(prepared: PreparedGraph, settings: RuntimeSettings) -> RowRuntime:
@@ -52,10 +45,6 @@ def _load(prepared: PreparedGraph, settings: RuntimeSettings) -> RowRuntime:
         if settings.runtime != "openvino":
             raise ValueError(f"parameter runtime: {settings.runtime!r} does not run int8 graphs; set openvino")
     threads = network_threads(settings.threads)
-    if settings.runtime == MNN:
-        from eulernet_serving.mnn_runtime import mnn_runtime
-
-        return mnn_runtime(prepared, threads)
     from eulernet_serving.openvino_runtime import openvino_runtime
 
-    return openvino_runtime(prepared, OPENVINO_PRECISIONS[settings.runtime], threads)
+    return openvino_runtime(prepared, PRECISIONS[settings.runtime], threads)

@@ -85,7 +85,7 @@ def test_nothing_to_split_or_to_join(tmp_path: Path) -> None:
 
 def test_everything_but_torch_is_carried() -> None:
     names = {line.partition("==")[0] for line in wheel_pieces.requirements()}
-    assert {"nvidia-pytriton", wheel_pieces.DALI, "openvino", "mnn", "pytest", "tritonclient", "grpcio"} <= names
+    assert {"nvidia-pytriton", wheel_pieces.DALI, "openvino", "pytest", "tritonclient", "grpcio"} <= names
     assert not names & {"torch", "eulernet"}
     fewer = {line.partition("==")[0] for line in wheel_pieces.requirements(without=[wheel_pieces.DALI])}
     assert names - fewer >= {wheel_pieces.DALI, "nvidia-nvimgcodec-cu12"}

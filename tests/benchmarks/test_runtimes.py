@@ -6,10 +6,9 @@ import json
 from click.testing import CliRunner
 
 from benchmarks.runtimes.__main__ import main
-from benchmarks.runtimes.network_times import RUNTIMES, Network, Turn, summary
+from benchmarks.runtimes.network_times import OPENVINO, RUNTIMES, Network, Turn, summary
 from eulernet_core import shipped
 from eulernet_serving.cpu_precision import INT8, processor_runs
-from eulernet_serving.prepared_graph import OPENVINO
 
 
 def test_every_runtime_is_timed_by_turns(tmp_path):
@@ -27,7 +26,7 @@ def test_every_runtime_is_timed_by_turns(tmp_path):
 
 
 def test_ratios_are_of_the_same_round():
-    base, other = (Network(name, "fp32", "mnn", ()) for name in ("base", "other"))
+    base, other = (Network(name, "fp32", OPENVINO, ()) for name in ("base", "other"))
     measured = [Turn(base, 0, 1, 2), Turn(other, 0, 2, 2), Turn(base, 1, 3, 6), Turn(other, 1, 12, 3)]
     row = summary(other, base, measured)
     assert row["alone_ratio"] == (3.0, 2.0, 4.0)

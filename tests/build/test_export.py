@@ -16,7 +16,7 @@ from eulernet.learning.checkpoint import load as load_checkpoint
 from eulernet.network import EulerNet, NetworkConfig, create
 from eulernet_build.export import CLIP_FOLDER, LABELLED, STEP_FOLDER, check_forms, export, export_checkpoint
 from eulernet_build.graphs import frozen, parameters_sha256
-from eulernet_build.parity import Tensors, check_runtimes, compare, mnn_runner, onnxruntime_runner, openvino_runner
+from eulernet_build.parity import Tensors, check_runtimes, compare, onnxruntime_runner, openvino_runner
 from eulernet_core import shipped
 from eulernet_core.clip_geometry import CLIP_FRAMES
 from eulernet_core.face_detail import MIN_DETAIL, face_detail
@@ -285,7 +285,7 @@ def test_any_batch_gives_the_rows_of_the_golden_case(trained: Path, form: str, r
     assert compare(expected, outputs, f"{runtime}, {form}, batch {n}") < 1e-4
 
 
-@pytest.mark.parametrize("runner", [*RUNNERS.values(), mnn_runner])
+@pytest.mark.parametrize("runner", RUNNERS.values())
 def test_every_status_is_read_alike_in_every_runtime(trained: Path, runner) -> None:
     """All flags, unknown ones and negative numbers, up to the largest that OpenVINO divides exactly, in float."""
     model, golden = load(trained, "step")
@@ -311,7 +311,7 @@ def test_every_status_is_read_alike_in_every_runtime(trained: Path, runner) -> N
         np.testing.assert_array_equal(same, ~usable[:, 0], err_msg=name)
 
 
-@pytest.mark.parametrize("runner", [*RUNNERS.values(), mnn_runner])
+@pytest.mark.parametrize("runner", RUNNERS.values())
 def test_any_number_is_a_status(trained: Path, runner) -> None:
     model, golden = load(trained, "step")
     inputs = {value.name: golden[value.name][:2] for value in model.graph.input}

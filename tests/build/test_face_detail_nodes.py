@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eulernet_build.export import CLIP_FOLDER, STEP_FOLDER
 from eulernet_build.face_detail_nodes import lacks_detail, with_degraded
-from eulernet_build.parity import mnn_runner, onnxruntime_runner, openvino_runner
+from eulernet_build.parity import onnxruntime_runner, openvino_runner
 from eulernet_build.precision.half import to_half
 from eulernet_build.surgery import fuse
 from eulernet_core.face_detail import MIN_DETAIL, face_detail
@@ -20,7 +20,7 @@ from eulernet_core.shipped import model_repository
 from eulernet_core.status import Status
 from eulernet_core.tensors import FACE_SIDE_PX, usable_clips
 
-RUNNERS = [onnxruntime_runner, openvino_runner, mnn_runner]
+RUNNERS = [onnxruntime_runner, openvino_runner]
 Pictures = NDArray[np.uint8]
 
 

@@ -248,7 +248,12 @@ def test_weights_label_is_the_graph_s(graph):
 
 
 UNKNOWN_PARAMETER = ("face_crop", 'key: "full_check"', 'key: "ful_check"', "parameter ful_check: unknown")
-UNKNOWN_RUNTIME = ("eulernet", 'string_value: "mnn"', 'string_value: "nnm"', "parameter runtime: 'nnm' is none of mnn")
+UNKNOWN_RUNTIME = (
+    "eulernet",
+    'string_value: "openvino"',
+    'string_value: "mnn"',
+    "parameter runtime: 'mnn' is none of openvino",
+)
 WRONG_SHAPE = ("face_crop", "dims: [ 256, 256, 3 ]", "dims: [ 128, 128, 3 ]", "antispoof")
 
 

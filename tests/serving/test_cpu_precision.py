@@ -112,7 +112,7 @@ def test_int8_is_the_default_where_its_error_is_small(source, vnni, face_models,
 def test_int8_of_a_large_or_unknown_error_serves_only_on_request(loss, ranges, vnni, face_models, tmp_path):
     source = with_int8(tmp_path / "source", ranges, loss)
     out = assemble(tmp_path / "out", source, face_models)
-    assert (precision(out), runtimes(out)) == ("fp32", {"mnn"})
+    assert (precision(out), runtimes(out)) == ("fp32", {"openvino"})
     assert not list(out.glob(f"*/1/{INT8_GRAPH}"))
     assert precision(assemble(tmp_path / "asked", source, face_models, INT8)).startswith("int8-")
 
@@ -130,7 +130,7 @@ def test_the_choice_can_be_overridden(source, face_models, tmp_path, monkeypatch
     source = shutil.copytree(source, tmp_path / "source")
     monkeypatch.setattr(cpu_precision, "processor_features", lambda: frozenset({"avx512_vnni", "avx512_bf16"}))
     plain = assemble(tmp_path / "fp32", source, face_models, FP32)
-    assert (precision(plain), runtimes(plain)) == ("fp32", {"mnn"})
+    assert (precision(plain), runtimes(plain)) == ("fp32", {"openvino"})
     brief = assemble(tmp_path / "bf16", source, face_models, BF16)
     assert (precision(brief), runtimes(brief)) == ("bf16", {"openvino-bf16"})
     with pytest.raises(RepositoryError, match=r"int4: choose one of auto, fp32, bf16, int8"):
@@ -200,6 +200,6 @@ def test_shipped_int8_is_served(target, moving_faces, tmp_path):
         assert clip.location_map.shape == golden["LOCATION_MAP"].shape[1:]
 
 
-def test_int8_is_for_openvino(vnni):
-    with pytest.raises(ValueError, match="mnn"):
-        make_runtime(SHIPPED / CLIP / "1" / INT8_GRAPH, RuntimeSettings("mnn", 1))
+def test_int8_is_not_for_bf16(vnni):
+    with pytest.raises(ValueError, match="openvino-bf16"):
+        make_runtime(SHIPPED / CLIP / "1" / INT8_GRAPH, RuntimeSettings("openvino-bf16", 1))

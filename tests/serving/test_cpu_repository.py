@@ -28,8 +28,8 @@ def with_runtimes(folder: Path, **runtimes: str) -> Path:
     source = shutil.copytree(ROOT / "model_repository", folder)
     for model, runtime in runtimes.items():
         path = source / model / "configs" / "cpu.pbtxt"
-        assert '"mnn"' in path.read_text()
-        path.write_text(path.read_text().replace('"mnn"', f'"{runtime}"'))
+        assert '"openvino"' in path.read_text()
+        path.write_text(path.read_text().replace('"openvino"', f'"{runtime}"'))
     return source
 
 
@@ -37,7 +37,6 @@ def with_runtimes(folder: Path, **runtimes: str) -> Path:
     ("runtimes", "precision"),
     [
         ({}, "fp32"),
-        ({"eulernet": "openvino"}, "fp32"),
         ({"eulernet": "openvino-bf16", "eulernet_clip": "openvino-bf16"}, "bf16"),
         ({"eulernet_clip": "openvino-bf16"}, "bf16 fp32"),
     ],

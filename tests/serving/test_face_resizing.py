@@ -50,7 +50,7 @@ def test_a_face_is_resized_as_in_training(portrait: Picture, side: int) -> None:
 
 @pytest.mark.slow
 def test_liveness_does_not_depend_on_the_way_of_resizing(demo_clips: Path) -> None:
-    network = make_runtime(ROOT / "model_repository" / "eulernet_clip" / "1" / "model.onnx", RuntimeSettings("mnn", 1))
+    network = make_runtime(ROOT / "model_repository" / "eulernet_clip" / "1" / "model.onnx", RuntimeSettings(threads=1))
     for path in demo_clips.glob("*.mp4"):
         with av.open(str(path)) as video:
             frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
@@ -62,4 +62,4 @@ def test_liveness_does_not_depend_on_the_way_of_resizing(demo_clips: Path) -> No
             scores = network(usable_clips(both))[LIVENESS]
             assert difference.mean() < GREY_LEVELS, (path, side)
             assert difference.max() <= GREY_LEVELS_AT_MOST, (path, side)
-            assert np.abs(scores[0] - scores[1]).max() < 0.01, (path, side)
+            assert np.abs(scores[0] - scores[1]).max() < 0.02, (path, side)

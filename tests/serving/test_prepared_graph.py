@@ -13,7 +13,7 @@ import pytest
 
 from eulernet_serving import core_shares
 from eulernet_serving.graph_preparation import prepare
-from eulernet_serving.prepared_graph import MNN, OPENVINO, find_prepared, prepared_file
+from eulernet_serving.prepared_graph import find_prepared
 from eulernet_serving.runtime import RuntimeSettings, make_runtime
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
@@ -25,23 +25,21 @@ def graph(tmp_path: Path) -> Path:
     return Path(shutil.copy(REPOSITORY / "eulernet" / "1" / "model.onnx", tmp_path))
 
 
-@pytest.mark.parametrize("runtime", [MNN, OPENVINO])
-def test_a_prepared_graph_gives_the_same_answers(graph: Path, runtime: str) -> None:
+def test_a_prepared_graph_gives_the_same_answers(graph: Path) -> None:
     golden = np.load(REPOSITORY / "eulernet" / "1" / "golden.npz")
-    before = make_runtime(graph, RuntimeSettings(runtime, 1))
+    before = make_runtime(graph, RuntimeSettings(threads=1))
     inputs = {name: golden[name] for name in before.input_names}
-    assert find_prepared(graph, runtime) is None
-    assert prepare(graph, runtime) == find_prepared(graph, runtime)
-    after = make_runtime(graph, RuntimeSettings(runtime, 1))
+    assert find_prepared(graph) is None
+    assert prepare(graph) == find_prepared(graph)
+    after = make_runtime(graph, RuntimeSettings(threads=1))
     assert after.input_names == before.input_names
     for name, value in before(inputs).items():
         np.testing.assert_array_equal(after(inputs)[name], value, err_msg=name)
 
 
-@pytest.mark.parametrize("runtime", [MNN, OPENVINO])
-def test_rows_are_those_of_the_batch_in_separate_memory(graph: Path, runtime: str) -> None:
+def test_rows_are_those_of_the_batch_in_separate_memory(graph: Path) -> None:
     golden = np.load(REPOSITORY / "eulernet" / "1" / "golden.npz")
-    loaded = make_runtime(graph, RuntimeSettings(runtime, 2))
+    loaded = make_runtime(graph, RuntimeSettings(threads=2))
     inputs = {name: golden[name] for name in loaded.input_names}
     together = loaded(inputs)
     count = len(next(iter(inputs.values())))
@@ -57,30 +55,28 @@ def test_rows_are_those_of_the_batch_in_separate_memory(graph: Path, runtime: st
 
 
 def test_a_replaced_graph_is_prepared_again(graph: Path) -> None:
-    prepare(graph, MNN)
-    assert find_prepared(graph, MNN) is not None
-    assert find_prepared(graph, OPENVINO) is None
+    prepare(graph)
+    assert find_prepared(graph) is not None
     model = onnx.load(graph)
     model.producer_version = "another"
     onnx.save(model, graph)
-    assert find_prepared(graph, MNN) is None
-    assert make_runtime(graph, RuntimeSettings("mnn", 1)).input_names
+    assert find_prepared(graph) is None
+    assert make_runtime(graph, RuntimeSettings(threads=1)).input_names
 
 
 def test_assembling_prepares_what_the_stages_name(repository: Path) -> None:
     for model, name in (("eulernet", "model"), ("eulernet_clip", "model"), ("face_crop", "face_detector")):
-        prepared = find_prepared(repository / model / "1" / f"{name}.onnx", MNN)
+        prepared = find_prepared(repository / model / "1" / f"{name}.onnx")
         assert prepared is not None, model
         assert prepared.file.is_file()
-    assert not prepared_file(repository / "eulernet" / "1" / "model.onnx", OPENVINO).exists()
 
 
 LOADS = """
 import json, sys
 from pathlib import Path
 from eulernet_serving.runtime import RuntimeSettings, make_runtime
-make_runtime(Path(sys.argv[1]), RuntimeSettings("mnn", 1))
-print(json.dumps(sorted({"onnx", "_tools", "openvino", "scipy", "google.protobuf"} & set(sys.modules))))
+make_runtime(Path(sys.argv[1]), RuntimeSettings(threads=1))
+print(json.dumps(sorted({"onnx", "scipy", "google.protobuf"} & set(sys.modules))))
 """
 
 

@@ -11,7 +11,6 @@ from itertools import chain
 
 from eulernet_core.clip_geometry import CLIP_FRAMES
 from eulernet_serving.face_cropping import Cropper, CropSettings
-from eulernet_serving.face_detecting import DetectorSettings
 from eulernet_serving.face_locating import Located, LocateSettings
 from eulernet_serving.model_parameters import read_parameters
 from eulernet_serving.stages.clip_locate import ClipLocate
@@ -20,7 +19,7 @@ from eulernet_serving.stages.stage import Answer
 
 
 @dataclass(frozen=True)
-class ClipCropParameters(LocateSettings, CropSettings, DetectorSettings):
+class ClipCropParameters(LocateSettings, CropSettings):
     """`parameters` of this model's configuration."""
 
 
@@ -31,7 +30,7 @@ class ClipCrop(ClipLocate):
         """Loads the detector and builds the decoder."""
         parameters = read_parameters(args["model_config"], ClipCropParameters)
         self.crop = Cropper(parameters, inspected=True)
-        self.begin(parameters, detector_of(args, parameters))
+        self.begin(parameters, detector_of(args))
 
     def answers(self, clips: Sequence[Sequence[Located]]) -> list[Answer]:
         """The crops of several clips."""

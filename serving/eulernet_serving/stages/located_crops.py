@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from eulernet_core.tensors import FACE, FACE_BOX, STATUS
 from eulernet_serving.face_cropping import Cropper
-from eulernet_serving.face_detecting import DETECTOR_GRAPH, DetectorSettings, make_detector
+from eulernet_serving.face_detecting import DETECTOR_GRAPH, make_detector
 from eulernet_serving.face_locating import Detector, Located
 from eulernet_serving.stages.stage import Answer, graph_path, respond
 
@@ -24,9 +24,9 @@ class Crops:
     status: NDArray[np.int32]
 
 
-def detector_of(args: Mapping[str, str], settings: DetectorSettings) -> Detector:
+def detector_of(args: Mapping[str, str]) -> Detector:
     """The face detector of a stage's version folder."""
-    return make_detector(graph_path(args).with_name(DETECTOR_GRAPH), settings)
+    return make_detector(graph_path(args).with_name(DETECTOR_GRAPH))
 
 
 def cropped(crop: Cropper, located: Sequence[Located]) -> Crops:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from eulernet_core.tensors import FACE_BOX, FACE_BOX_OUT, OUTPUTS, STATUS, STATUS_OUT
 from eulernet_serving.core_shares import instance_threads
 from eulernet_serving.face_cropping import Cropper, CropSettings
-from eulernet_serving.face_detecting import DetectorSettings
 from eulernet_serving.face_locating import Detector, LocateSettings
 from eulernet_serving.row_runtime import RowRuntime
 from eulernet_serving.runtime import RuntimeSettings, make_runtime
@@ -20,7 +19,7 @@ from eulernet_serving.stages.stage import graph_path
 
 
 @dataclass(frozen=True)
-class OneStageSettings(LocateSettings, CropSettings, DetectorSettings, RuntimeSettings):
+class OneStageSettings(LocateSettings, CropSettings, RuntimeSettings):
     """`threads`: of an instance, for decoding and for the network, 0 for its share of the cores."""
 
     threads: int = 0
@@ -50,4 +49,4 @@ def make_parts(args: Mapping[str, str], settings: OneStageSettings) -> Parts:
     """Loads the networks and builds the decoder of one of a model's instances."""
     settings = replace(settings, threads=instance_threads(instances_of(args), settings.threads))
     runtime = make_runtime(graph_path(args), settings)
-    return Parts(detector_of(args, settings), Cropper(settings, inspected=True), runtime)
+    return Parts(detector_of(args), Cropper(settings, inspected=True), runtime)

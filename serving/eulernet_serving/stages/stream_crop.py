@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eulernet_serving.face_cropping import Cropper, CropSettings
-from eulernet_serving.face_detecting import DetectorSettings
 from eulernet_serving.face_locating import Located
 from eulernet_serving.model_parameters import read_parameters
 from eulernet_serving.stages.located_crops import answer_of, cropped, detector_of
@@ -18,7 +17,7 @@ from eulernet_serving.stages.stream_locate import StreamLocate, StreamLocatePara
 
 
 @dataclass(frozen=True)
-class StreamCropParameters(StreamLocateParameters, CropSettings, DetectorSettings):
+class StreamCropParameters(StreamLocateParameters, CropSettings):
     """`parameters` of this model's configuration."""
 
 
@@ -29,7 +28,7 @@ class StreamCrop(StreamLocate):
         """Loads the detector and builds the decoder."""
         parameters = read_parameters(args["model_config"], StreamCropParameters)
         self.crop = Cropper(parameters, inspected=True)
-        self.begin(parameters, detector_of(args, parameters))
+        self.begin(parameters, detector_of(args))
 
     def answers(self, located: Sequence[Located]) -> list[Answer]:
         """The crops of several sequences' frames."""
