@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Assembles the model repository that the embedded Triton server loads: the sources and the face detector's graph."""
 
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -49,6 +50,7 @@ INFERRED_BY = {
     CPU_ONE_STAGE: {STEP_NETWORK_MODEL: STREAM_MODEL, CLIP_NETWORK_MODEL: CLIP_MODEL},
 }
 LOCATING = {CPU: ("face_crop", "clip_crop"), CPU_ONE_STAGE: (STREAM_MODEL, CLIP_MODEL)}
+_CANDIDATES = re.compile(r"(max_candidate_sequences: )(\d+)")
 GENERATED = shutil.ignore_patterns("__pycache__", "*.pyc", ".gitkeep")
 
 
@@ -137,11 +139,14 @@ def leave_out_unused(repository: Path, target: str, others: Sequence[str] = ()) 
 
 
 def _set_instances(repository: Path, count: int) -> None:
-    """Gives the stages of a repository with one stage as many instances as this machine can use."""
+    """Gives the stages of a repository with one stage as many instances as this machine can use.
+
+    Triton takes memory for `max_candidate_sequences` in each instance, used or not: they share the number.
+    """
     for model in INFERRED_BY[CPU_ONE_STAGE].values():
         path = repository / model / CONFIG[CPU_ONE_STAGE]
-        text = path.read_text()
-        path.write_text(text.replace("instance_group [ { count: 1 ", f"instance_group [ {{ count: {count} "))
+        text = path.read_text().replace("instance_group [ { count: 1 ", f"instance_group [ {{ count: {count} ")
+        path.write_text(_CANDIDATES.sub(lambda found: f"{found[1]}{-(-int(found[2]) // count)}", text))
 
 
 def _prepare_graphs(repository: Path, target: str) -> None:

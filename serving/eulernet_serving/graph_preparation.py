@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Brings an ONNX graph into the form that OpenVINO loads.
+"""Brings an ONNX graph into the form that OpenVINO loads, its own, with the shapes of a batch of one.
 
-It refuses model-local functions, so the body of `eulernet::DIIRF` (standard operators) replaces its node.
+OpenVINO refuses model-local functions, so the body of `eulernet::DIIRF` (standard operators) replaces its node.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import onnx
 import onnx.inliner
 
 from eulernet_core.whole_files import sha256_of
+from eulernet_serving.openvino_runtime import write_model
 from eulernet_serving.plan_records import precision_of
 from eulernet_serving.prepared_graph import PreparedGraph, TensorSpec, prepared_file
 
@@ -21,8 +22,8 @@ def prepare(graph: Path, folder: Path | None = None) -> PreparedGraph:
     """Writes the prepared form of an ONNX file, and its record, into `folder`: beside the file by default."""
     flat = onnx.inliner.inline_local_functions(onnx.load(graph))
     file = prepared_file(graph if folder is None else folder / graph.name)
-    onnx.save(flat, file)
     inputs, outputs = _specs(flat.graph.input), _specs(flat.graph.output)
+    write_model(flat.SerializeToString(), [spec.shape for spec in inputs.values()], file)
     prepared = PreparedGraph(file, sha256_of(graph), precision_of(flat), inputs, outputs)
     prepared.write_record()
     return prepared

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A graph in the form that OpenVINO loads, beside the ONNX file it was made from.
 
-A stage that finds it needs neither the package `onnx` nor a converter: less memory and a shorter start.
+A stage that finds it needs neither the package `onnx` nor OpenVINO's reader of ONNX: less memory, a shorter start.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from eulernet_core.whole_files import sha256_of
 
 Tensor = NDArray[np.generic]
-SUFFIX = ".inlined.onnx"
+SUFFIX = ".xml"  # of OpenVINO's own format; the weights are in a .bin beside it
 RECORD_SUFFIX = ".prepared.json"
 
 
@@ -38,7 +38,7 @@ class PreparedGraph:
     """A prepared file and what a runtime has to know of the graph.
 
     Attributes:
-        file: an ONNX file without model-local functions.
+        file: in OpenVINO's own format, for batches of one.
         source_sha256: of the ONNX file; "" where there is none.
         precision: fp32, fp16, bf16 or int8, as the graph computes.
         inputs, outputs: by name, in the graph's order.
@@ -61,7 +61,7 @@ def record_of(file: Path) -> Path:
 
 
 def prepared_file(graph: Path) -> Path:
-    """Where the prepared form of `model.onnx` lies: `model.inlined.onnx`."""
+    """Where the prepared form of `model.onnx` lies: `model.xml`, with `model.bin`."""
     return graph.with_name(graph.stem + SUFFIX)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tritonclient.utils import InferenceServerException
 
+from eulernet_core.limits import MAX_STREAMS
 from eulernet_core.tensors import CLIP_MODEL, STREAM_MODEL
 from eulernet_serving.core_shares import one_stage_instances
 from eulernet_serving.cpu_repository import assemble_cpu
@@ -175,3 +176,10 @@ def test_one_instance_that_hangs_is_a_stall_although_the_others_answer(one_stage
         serving.stop()
     finally:
         serving.process.kill()
+
+
+def test_the_instances_share_triton_s_places_for_sequences(one_stage_repository):
+    """Triton takes memory for each of them in every instance."""
+    config = read_config(one_stage_repository / STREAM_MODEL / "configs" / "cpu_one_stage.pbtxt")
+    places = config.sequence_batching.oldest.max_candidate_sequences
+    assert places * INSTANCES >= 64 * MAX_STREAMS > (places - 1) * INSTANCES
