@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from eulernet_core.whole_files import sha256_of
 
 Tensor = NDArray[np.generic]
-SUFFIX = ".xml"  # of OpenVINO's own format; the weights are in a .bin beside it
+SUFFIX, WEIGHTS_SUFFIX = ".xml", ".bin"  # the two files of OpenVINO's own format
 RECORD_SUFFIX = ".prepared.json"
 
 
@@ -68,7 +68,7 @@ def prepared_file(graph: Path) -> Path:
 def find_prepared(graph: Path) -> PreparedGraph | None:
     """What `prepare` has written; None without it, or where the ONNX file is another one now."""
     file = prepared_file(graph)
-    if not file.is_file() or not record_of(file).is_file():
+    if not all(each.is_file() for each in (file, file.with_suffix(WEIGHTS_SUFFIX), record_of(file))):
         return None
     values = json.loads(record_of(file).read_text())
     if values["source_sha256"] != sha256_of(graph):

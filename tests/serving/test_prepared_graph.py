@@ -64,6 +64,14 @@ def test_a_replaced_graph_is_prepared_again(graph: Path) -> None:
     assert make_runtime(graph, RuntimeSettings(threads=1)).input_names
 
 
+@pytest.mark.parametrize("missing", ["model.xml", "model.bin", "model.xml.prepared.json"])
+def test_a_part_that_is_missing_is_made_again(graph: Path, missing: str) -> None:
+    prepare(graph)
+    (graph.parent / missing).unlink()
+    assert find_prepared(graph) is None
+    assert make_runtime(graph, RuntimeSettings(threads=1)).input_names
+
+
 def test_assembling_prepares_what_the_stages_name(repository: Path) -> None:
     for model, name in (("eulernet", "model"), ("eulernet_clip", "model"), ("face_crop", "face_detector")):
         prepared = find_prepared(repository / model / "1" / f"{name}.onnx")
