@@ -32,9 +32,12 @@ def decoder_threads(asked: int = 0) -> int:
     return asked or cores()
 
 
-def one_stage_instances() -> int:
-    """Instances of a stage that does everything, with one thread each: none waits for another's part of a batch."""
-    return min(cores(), MOST_INSTANCES)
+def one_stage_instances(on_cores: int = 0) -> int:
+    """Instances of a stage that does everything, with one thread each: none waits for another's part of a batch.
+
+    `on_cores`: of the machine that serves; 0: this process's.
+    """
+    return min(on_cores or cores(), MOST_INSTANCES)
 
 
 def instance_threads(instances: int, asked: int = 0) -> int:

@@ -15,7 +15,7 @@ from eulernet_core.face_box import crop_fault
 from eulernet_core.tensors import CLIP_MODEL, CLIP_NETWORK_MODEL, FACE_DETECTOR_MODEL, STEP_NETWORK_MODEL, STREAM_MODEL
 from eulernet_core.weights_label import IDENTITY_PARAMETER, identity
 from eulernet_core.whole_files import replace_folder, sha256_of
-from eulernet_serving.core_shares import one_stage_instances
+from eulernet_serving.core_shares import cores, one_stage_instances
 from eulernet_serving.cpu_precision import (
     AUTO,
     FP32,
@@ -50,6 +50,9 @@ INFERRED_BY = {
     CPU_ONE_STAGE: {STEP_NETWORK_MODEL: STREAM_MODEL, CLIP_NETWORK_MODEL: CLIP_MODEL},
 }
 LOCATING = {CPU: ("face_crop", "clip_crop"), CPU_ONE_STAGE: (STREAM_MODEL, CLIP_MODEL)}
+# Triton keeps a sequence that never had a usable frame for 31 s. A core of a fast machine answers 300 such starts a
+# second, so no flood of them fills the places and locks others out.
+PLACES_PER_CORE = 12_288
 _CANDIDATES = re.compile(r"(max_candidate_sequences: )(\d+)")
 GENERATED = shutil.ignore_patterns("__pycache__", "*.pyc", ".gitkeep")
 
@@ -64,6 +67,7 @@ def assemble(
     face_models: Path | None = None,
     precision: str = AUTO,
     target: str = CPU,
+    on_cores: int = 0,
 ) -> Path:
     """Writes the embedded server's repository to `out`, replacing the old one in one step.
 
@@ -74,6 +78,7 @@ def assemble(
             default.
         precision: of the networks on a CPU; see `chosen_precision`.
         target: CPU or CPU_ONE_STAGE.
+        on_cores: of the machine that will serve, 0: this process's. For more of them the server takes more memory.
     Returns: `out`.
     Raises: RepositoryError; FetchError where the face models can't be fetched.
     """
@@ -87,8 +92,7 @@ def assemble(
             if model != graph:
                 shutil.copy(fresh / graph / "1" / GRAPH, fresh / model / "1" / GRAPH)
         leave_out_unused(fresh, target)
-        if target == CPU_ONE_STAGE:
-            _set_instances(fresh, one_stage_instances())
+        _fit_machine(fresh, target, on_cores or cores())
         _write_identity(fresh, target)
         _prepare_graphs(fresh, target)
 
@@ -138,15 +142,19 @@ def leave_out_unused(repository: Path, target: str, others: Sequence[str] = ()) 
         shutil.rmtree(model)
 
 
-def _set_instances(repository: Path, count: int) -> None:
-    """Gives the stages of a repository with one stage as many instances as this machine can use.
+def _fit_machine(repository: Path, target: str, on_cores: int) -> None:
+    """Gives the stages as many instances and places for sequences as a machine can use.
 
-    Triton takes memory for `max_candidate_sequences` in each instance, used or not: they share the number.
+    Triton takes memory for `max_candidate_sequences` in each instance, used or not, so they share the number.
     """
-    for model in INFERRED_BY[CPU_ONE_STAGE].values():
-        path = repository / model / CONFIG[CPU_ONE_STAGE]
-        text = path.read_text().replace("instance_group [ { count: 1 ", f"instance_group [ {{ count: {count} ")
-        path.write_text(_CANDIDATES.sub(lambda found: f"{found[1]}{-(-int(found[2]) // count)}", text))
+    instances = one_stage_instances(on_cores) if target == CPU_ONE_STAGE else 1
+
+    def places(found: re.Match[str]) -> str:
+        return f"{found[1]}{-(-min(int(found[2]), PLACES_PER_CORE * on_cores) // instances)}"
+
+    for path in repository.glob(f"*/{CONFIG[target]}"):
+        text = _CANDIDATES.sub(places, path.read_text())
+        path.write_text(text.replace("instance_group [ { count: 1 ", f"instance_group [ {{ count: {instances} "))
 
 
 def _prepare_graphs(repository: Path, target: str) -> None:
@@ -157,12 +165,14 @@ def _prepare_graphs(repository: Path, target: str) -> None:
         prepare(repository / model / "1" / DETECTOR_GRAPH)
 
 
-def assemble_cpu(out: Path, face_models: Path | None = None, precision: str = AUTO, target: str = CPU) -> Manifest:
+def assemble_cpu(
+    out: Path, face_models: Path | None = None, precision: str = AUTO, target: str = CPU, on_cores: int = 0
+) -> Manifest:
     """Writes the embedded server's repository and its manifest into `out`, replacing the old one. See `assemble`.
 
     Raises: RepositoryError; FetchError where the face models can't be fetched.
     """
-    assemble(out, face_models=face_models, precision=precision, target=target)
+    assemble(out, face_models=face_models, precision=precision, target=target, on_cores=on_cores)
     graphs = {model: graph_of(out / model / "1" / GRAPH) for model in INFERRED_BY[target].values()}
     manifest = Manifest(
         target=target,

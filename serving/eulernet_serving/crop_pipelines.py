@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DALI pipelines that decode only the face's region of each JPEG.
+"""DALI pipelines that decode only the face's region of each JPEG; `region_decoding` has the CPU's.
 
-The Python models run `regions` (on a CPU) and `faces` (on a GPU); `frames` and `clips` are serialized for the dali
-backend of a GPU server, where a pipeline is the whole model: they resize, and take any STATUS.
+The Python models of a GPU run `faces`; `frames` and `clips` are serialized for the dali backend of a GPU server, where
+a pipeline is the whole model: they resize, and take any STATUS.
 """
 
 from nvidia.dali import fn, pipeline_def, types
@@ -43,14 +43,6 @@ def face(encoded: DataNode, box: DataNode, status: DataNode, device: str) -> Dat
     placeholder = types.Constant([0, 0, PLACEHOLDER_PX, PLACEHOLDER_PX], dtype=types.INT32)
     inside = fn.cast(box, dtype=types.INT32) * scored + placeholder * (1 - scored)
     return fn.resize(region(encoded, inside, device), size=[FACE_SIDE_PX, FACE_SIDE_PX], antialias=True)
-
-
-@pipeline_def  # type: ignore[untyped-decorator]
-def regions() -> DataNode:
-    """For the Python model: ENCODED uint8 (bytes,), BOX int32 (4,) x0, y0, x1, y1 px -> uint8 (h, w, 3) RGB."""
-    encoded = fn.external_source(name="ENCODED", dtype=types.UINT8, ndim=1)
-    box = fn.external_source(name="BOX", dtype=types.INT32, ndim=1)
-    return region(encoded, box, "cpu")
 
 
 @pipeline_def  # type: ignore[untyped-decorator]

