@@ -157,6 +157,16 @@ def test_other_settings_in_the_same_folder_are_refused(settings, tmp_path):
         Trainer(settings, data, data, tmp_path / "run", "flicker")
 
 
+@pytest.mark.parametrize("sizes", [(16, 8), (8, 16)], ids=["train", "dev"])
+def test_other_videos_in_the_same_folder_are_refused(settings, tmp_path, sizes):
+    """A folder with a finished run would otherwise be calibrated on videos that did not choose its epoch."""
+    once = dataclasses.replace(settings, optimizer=dataclasses.replace(settings.optimizer, epochs=1))
+    Trainer(once, Flicker(8, 0), Flicker(8, 1), tmp_path / "run", "flicker").run()
+    assert Trainer(once, Flicker(8, 0), Flicker(8, 1), tmp_path / "run", "flicker").steps_left == 0
+    with pytest.raises(TrainingError, match="other videos"):
+        Trainer(once, *(Flicker(size, 0) for size in sizes), tmp_path / "run", "flicker")
+
+
 class OneClass(Flicker):
     """Clips of one class: every second clip of Flicker, from `first`."""
 

@@ -3,7 +3,9 @@
 
 import csv
 import dataclasses
+import hashlib
 import io
+import json
 import math
 import time
 from collections.abc import Callable
@@ -48,8 +50,8 @@ class Trainer:
         start_from: a checkpoint with the initial weights, in place of random ones; its optimizer state is not used.
 
     Raises:
-        TrainingError: a set lacks bona fide clips or attacks, or `out` or `start_from` belongs to another network or
-            other settings.
+        TrainingError: a set lacks bona fide clips or attacks, or `out` or `start_from` belongs to another network,
+            other settings or other videos.
         SettingsError: the system can't have such settings.
     """
 
@@ -68,7 +70,7 @@ class Trainer:
         self.settings, self.train_set, self.dev_set, self.out = settings, train_set, dev_set, out
         self.device = compute_device()
         network = create_network(settings) if start_from is None else _start(settings, start_from)
-        made_of = dataclasses.asdict(settings)
+        made_of = dataclasses.asdict(settings) | {"clips": _digest(train_set, dev_set)}
         if start_from is not None:
             made_of["start_from"] = sha256_of(start_from)
         self.checkpoint = self._resume(made_of) or AnyCheckpoint(network, label=label, settings=made_of)
@@ -93,7 +95,7 @@ class Trainer:
             raise TrainingError(f"{error}; remove it to start again") from error
         if checkpoint.settings != made_of:
             raise TrainingError(
-                f"{self.out} holds a run with other settings or other initial weights: "
+                f"{self.out} holds a run with other settings, other videos or other initial weights: "
                 f"choose another folder, or remove {path}"
             )
         return checkpoint
@@ -259,3 +261,9 @@ def write_history(path: Path, history: list[dict[str, float]]) -> None:
 def best_network(out: Path) -> EulerNet:
     """The network of the best epoch of a run."""
     return load(out / BEST).network
+
+
+def _digest(*sets: Clips) -> str:
+    """Of the videos that the clips are from, with their labels."""
+    videos = [[(clips.video(i).name, clips.video(i).label) for i in range(len(clips))] for clips in sets]
+    return hashlib.sha256(json.dumps(videos).encode()).hexdigest()[:16]
