@@ -128,14 +128,18 @@ def test_the_table_has_cost_budget_and_errors_of_each_system(tmp_path: Path) -> 
     (tmp_path / "run").mkdir()
     theirs = checkpoint("cdcn", tmp_path / "run")
     (tmp_path / "run" / "history.csv").write_text("epoch,frames\n1,1000.0\n2,1500.0\n")
+    more = settings | {"start_from": "0123"}
+    save(tmp_path / "more.pt", Checkpoint(network, label="goes on", settings=more, history=[{"frames": 8.0}]))
     folders = [
         evaluation(tmp_path / "a", tmp_path / "ours.pt", 0.02, stress=True),
         evaluation(tmp_path / "b", theirs, 0.05),
+        evaluation(tmp_path / "c", tmp_path / "more.pt", 0.01),
     ]
     files = ["--csv", str(tmp_path / "t.csv"), "--markdown", str(tmp_path / "t.md")]
     done = CliRunner().invoke(peers, ["table", *map(str, folders), *files, "--no-time"])
     assert done.exit_code == 0, done.output
-    ours, cdcn = csv.DictReader((tmp_path / "t.csv").read_text().splitlines())
+    ours, cdcn, continued = csv.DictReader((tmp_path / "t.csv").read_text().splitlines())
+    assert (ours["continued"], continued["continued"]) == ("0", "1")
     assert (ours["system"], ours["seed"], ours["trained_frames"], ours["trained_px"]) == ("EulerNet", "7", "12", "32")
     assert (cdcn["trained_frames"], cdcn["trained_px"], cdcn["acer_p1"], cdcn["ms"]) == ("2500", "32", "0.05", "")
     assert cdcn["system"] == "CDCN (32 px, 0.0625 of the channels)"
@@ -146,7 +150,10 @@ def test_the_table_has_cost_budget_and_errors_of_each_system(tmp_path: Path) -> 
     assert text in done.stdout
     assert "ACER P1 % (simulated)" in text
     assert "| 2.00 (1.00 to 4.00) |" in text
-    assert "12 of 32 px" in text
+    assert "12 of 32 px |" in text
+    assert "8 of 32 px, after earlier runs |" in text
+    assert text.count("| EulerNet (ours) |") == text.count("| EulerNet (goes on) |") == 2  # cost, stress
+    assert "| CDCN (32 px, 0.0625 of the channels) |" in text
     assert "APCER frozen % (simulated)" in text
     assert load_any(theirs).label in (tmp_path / "t.csv").read_text()
 

@@ -58,9 +58,10 @@ def to_markdown(rows: Sequence[Row]) -> str:
     protocols = list(dict.fromkeys(name for row in rows for name in row if name.startswith("acer") and _plain(name)))
     names = {name: f"ACER {name.removeprefix('acer').lstrip('_').upper()}".strip() + f" %{mark}" for name in protocols}
     header = ["system", "frames", "parameters", "GMACs a frame", "ms a frame", "trained on frames", *names.values()]
+    titles = _titles(rows)
     lines = [
         [
-            str(row["system"]),
+            title,
             str(row["frames"]),
             f"{row['parameters']:,}",
             f"{row['giga_macs']:.3f}",
@@ -68,15 +69,26 @@ def to_markdown(rows: Sequence[Row]) -> str:
             _budget(row),
             *(_interval(row, name) for name in protocols),
         ]
-        for row in rows
+        for title, row in zip(titles, rows, strict=True)
     ]
     blocks = [_table(header, lines)]
     stress = [f"{kind}_{name}" for kind, name in _stress_columns() if any(f"{kind}_{name}" in row for row in rows)]
     if stress:
-        titles = [f"{kind.upper()} {name.replace('_', ' ')} %{mark}" for kind, name in _stress_columns()]
-        cells = [[str(row["system"]), *(_percent(row.get(name)) for name in stress)] for row in rows]
-        blocks.append(_table(["system", *titles], cells))
+        columns = [f"{kind.upper()} {name.replace('_', ' ')} %{mark}" for kind, name in _stress_columns()]
+        cells = [
+            [title, *(_percent(row.get(name)) for name in stress)] for title, row in zip(titles, rows, strict=True)
+        ]
+        blocks.append(_table(["system", *columns], cells))
     return "\n\n".join(blocks) + "\n"
+
+
+def _titles(rows: Sequence[Row]) -> list[str]:
+    """The systems, with their weights' names where a system has several rows."""
+    systems = [str(row["system"]) for row in rows]
+    return [
+        f"{system} ({row['weights']})" if systems.count(system) > 1 else system
+        for system, row in zip(systems, rows, strict=True)
+    ]
 
 
 def _report(folder: Path) -> Mapping[str, Any]:
@@ -120,7 +132,8 @@ def _row(folder: Path, report: Mapping[str, Any], timed: bool, costs: dict[str, 
 
 
 def _training(path: Path, checkpoint: AnyCheckpoint) -> Row:
-    """The run's seed and the number and side of the frames that it saw, from the run's folder if the file is in it."""
+    """The run's seed, the number and side of the frames that it saw, and whether it began with trained weights; from the
+    run's folder if the file is in it."""
     settings, network = checkpoint.settings, checkpoint.network
     history = path.parent / HISTORY
     if history.is_file():
@@ -133,7 +146,9 @@ def _training(path: Path, checkpoint: AnyCheckpoint) -> Row:
         side = network.side_px
     elif settings.get("augmentation"):
         side = settings["augmentation"]["window_px"] or network.config.image_size
-    return {"seed": settings.get("seed"), "trained_frames": round(sum(frames)) or None, "trained_px": side}
+    continued = int("start_from" in settings)
+    run = {"seed": settings.get("seed"), "trained_frames": round(sum(frames)) or None, "trained_px": side}
+    return {**run, "continued": continued}
 
 
 def _errors(figures: Mapping[str, Mapping[str, float | None]]) -> Row:
@@ -161,7 +176,8 @@ def _interval(row: Row, name: str) -> str:
 def _budget(row: Row) -> str:
     if row["trained_frames"] is None:
         return ABSENT
-    return f"{row['trained_frames']:,} of {row['trained_px']} px"
+    before = ", after earlier runs" if row["continued"] else ""
+    return f"{row['trained_frames']:,} of {row['trained_px']} px{before}"
 
 
 def _percent(value: str | int | float | None) -> str:
