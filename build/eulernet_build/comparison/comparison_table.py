@@ -132,8 +132,10 @@ def _row(folder: Path, report: Mapping[str, Any], timed: bool, costs: dict[str, 
 
 
 def _training(path: Path, checkpoint: AnyCheckpoint) -> Row:
-    """The run's seed, the number and side of the frames that it saw, and whether it began with trained weights; from the
-    run's folder if the file is in it."""
+    """The run's seed, the number and side of the frames that it saw, and whether it began with trained weights.
+
+    Read from the run's folder if the file is in it.
+    """
     settings, network = checkpoint.settings, checkpoint.network
     history = path.parent / HISTORY
     if history.is_file():
