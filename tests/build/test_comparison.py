@@ -17,6 +17,7 @@ from eulernet.learning.settings import PeerSettings
 from eulernet.network import NetworkConfig, create
 from eulernet.peers.systems import NETWORKS, create_peer
 from eulernet.scoring.scorers import open_checkpoint, open_graph
+from eulernet_build.comparison.comparison_table import rows_of
 from eulernet_build.comparison.peers_command import peers
 from eulernet_core.tensors import FACE, LIVENESS
 
@@ -156,6 +157,19 @@ def test_the_table_has_cost_budget_and_errors_of_each_system(tmp_path: Path) -> 
     assert "| CDCN (32 px, 0.0625 of the channels) |" in text
     assert "APCER frozen % (simulated)" in text
     assert load_any(theirs).label in (tmp_path / "t.csv").read_text()
+
+
+def test_systems_of_the_same_size_have_costs_of_their_own(tmp_path: Path) -> None:
+    names = ("cdcn", "fas_sgtd")
+    folders = []
+    for name in names:
+        (tmp_path / name).mkdir()
+        folders.append(evaluation(tmp_path / f"of_{name}", checkpoint(name, tmp_path / name), 0.1))
+    cdcn, temporal = rows_of(folders, timed=False)
+    assert str(cdcn["system"]).startswith("CDCN")
+    assert str(temporal["system"]).startswith("FAS-SGTD")
+    assert (cdcn["frames"], temporal["frames"]) == (1, 4)
+    assert cdcn["parameters"] != temporal["parameters"]
 
 
 def test_evaluations_that_make_no_table_are_named(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def _row(folder: Path, report: Mapping[str, Any], timed: bool, costs: dict[str, 
         checkpoint = load_any(path)
     except CheckpointError as error:
         raise ComparisonError(f"{folder}: its cost needs the checkpoint that was evaluated; {error}") from error
-    key = repr(checkpoint.network.config)
+    key = f"{type(checkpoint.network).__name__} {checkpoint.network.config}"  # systems share a kind of settings
     if key not in costs:
         costs[key] = system_cost(checkpoint.network, timed)
     cost = costs[key]
