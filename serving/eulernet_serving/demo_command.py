@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from eulernet_core.own_command import own_command
+
 FREE_PORTS = ("--grpc-port", "0", "--metrics-port", "0", "--health-port", "0")
 
 
@@ -33,18 +35,14 @@ def demo(out: Path, face_models: Path | None) -> None:
     clips, report = out / "clips", out / "report.html"
     _run("demo-clips", "--out", str(clips))
     served = ["--face-models", str(face_models)] if face_models else []
-    scoring = [*_command("score"), str(clips), "--report", str(report)]
+    scoring = own_command("score", str(clips), "--report", str(report))
     _run("serve", *FREE_PORTS, "--log", str(out / "server.log"), *served, "--", *scoring)
-
-
-def _command(name: str) -> list[str]:
-    return [sys.executable, "-m", "eulernet_core", name]
 
 
 def _run(name: str, *arguments: str) -> None:
     """Runs a command of `eulernet` as a process; a failure of it ends this command with its exit status."""
     try:
-        status = subprocess.run([*_command(name), *arguments], check=False).returncode
+        status = subprocess.run(own_command(name, *arguments), check=False).returncode
     except KeyboardInterrupt:  # the process has heard it too
         status = 130
     if status:

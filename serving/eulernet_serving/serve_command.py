@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from eulernet_core.own_command import own_command
 from eulernet_serving.stop_signals import Stopped, StopSignals
 from eulernet_serving.structured_logging import FORMAT_VARIABLE, FORMATS, LEVEL_VARIABLE, LEVELS
 
@@ -215,7 +216,7 @@ def _assemble_cpu(out: Path, one_stage: bool, face_models: Path | None, precisio
     options |= {"--face-models": face_models} if face_models else {}
     options |= {"--precision": precision} if precision else {}
     words = [str(word) for option in options.items() for word in option]
-    command = launched([sys.executable, "-m", "eulernet_core", "repository", *words], private=False)
+    command = launched(own_command("repository", *words), private=False)
     # A session of its own: a key's interrupt is for this program, which then ends the other one.
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     with _ended(process):

@@ -70,6 +70,7 @@ def test_places_and_instances_are_for_the_cores_that_serve(face_models, tmp_path
 
 
 def test_serve_says_why_a_repository_can_not_be_assembled(tmp_path):
+    (tmp_path / "onnx.py").write_text("raise RuntimeError('not the installed module')")
     status, _, err = Serving("--precision=int3", cwd=tmp_path).end()
     assert status == 1
     assert err == "Error: precision int3: choose one of auto, fp32, bf16, int8\n"

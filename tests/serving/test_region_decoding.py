@@ -54,8 +54,8 @@ def by_the_package(encoded: list[Picture], boxes: list[NDArray[np.int32]]) -> li
 def test_regions_are_those_of_the_package(subsampling: str, threads: int) -> None:
     encoded, boxes = jpegs(subsampling), [np.array(box, np.int32) for box in BOXES]
     decoder = RegionDecoder(len(encoded), threads)
-    for expected, *found in zip(by_the_package(encoded, boxes), decoder(encoded, boxes), strict=True):
-        np.testing.assert_array_equal(found[0], expected)
+    for expected, found in zip(by_the_package(encoded, boxes), decoder(encoded, boxes), strict=True):
+        np.testing.assert_array_equal(found, expected)
     (again,) = decoder(encoded[1:2], boxes[1:2])  # a smaller batch after it
     assert again.shape == (33, 33, 3)
 

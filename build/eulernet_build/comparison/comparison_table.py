@@ -148,9 +148,12 @@ def _training(path: Path, checkpoint: AnyCheckpoint) -> Row:
         side = network.side_px
     elif settings.get("augmentation"):
         side = settings["augmentation"]["window_px"] or network.config.image_size
-    continued = int("start_from" in settings)
-    run = {"seed": settings.get("seed"), "trained_frames": round(sum(frames)) or None, "trained_px": side}
-    return {**run, "continued": continued}
+    return {
+        "seed": settings.get("seed"),
+        "trained_frames": round(sum(frames)) or None,
+        "trained_px": side,
+        "continued": int("start_from" in settings),
+    }
 
 
 def _errors(figures: Mapping[str, Mapping[str, float | None]]) -> Row:
