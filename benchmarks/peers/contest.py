@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+from benchmarks.peers.bench_loads import CHUNK_FRAMES, CHUNKED_STREAM_FRAMES
 from benchmarks.peers.bound import in_process
 from benchmarks.peers.earlier_tree import earlier_clip_call
 from benchmarks.peers.servers import (
+    chunked_sequences,
     clip_call,
     fastapi,
     fastapi_int8,
     litserve,
+    one_stage_chunked_sequences,
     one_stage_clip_call,
     one_stage_sequences,
     sequences,
@@ -98,7 +101,23 @@ WAYS = (
     Way("c0", "EulerNet, clip call of an earlier commit", (), SHIPPED, earlier_clip_call, agreement=Agreement.SHOWN),
     Way("c", "EulerNet, clip call `antispoof_clip`", (), SHIPPED, clip_call, served=True),
     Way("d", "EulerNet, sequences `antispoof`", (), SHIPPED, sequences, served=True),
+    Way(
+        "d4",
+        f"EulerNet, sequences of {CHUNKED_STREAM_FRAMES} frames, {CHUNK_FRAMES} in a request",
+        (),
+        SHIPPED,
+        chunked_sequences,
+        served=True,
+    ),
     Way("c1", "EulerNet with `--one-stage`, clip call", (), SHIPPED, one_stage_clip_call, served=True),
     Way("d1", "EulerNet with `--one-stage`, sequences", (), SHIPPED, one_stage_sequences, served=True),
+    Way(
+        "d14",
+        f"EulerNet with `--one-stage`, sequences of {CHUNKED_STREAM_FRAMES} frames, {CHUNK_FRAMES} in a request",
+        (),
+        SHIPPED,
+        one_stage_chunked_sequences,
+        served=True,
+    ),
     Way("e", "EulerNet in process, no server: the bound", (), BOUND_SETTINGS, in_process, served=True),
 )

@@ -16,6 +16,7 @@ SMALL, LARGE = "640x480", "1920x1080"  # the frame sizes with targets; all addit
 WITH_VNNI, WITHOUT_VNNI = 1.5, 1.3
 # This project's servers: the ways of the clip call and of sequences, and how the report names the server.
 SERVERS = (("c", "d", ""), ("c1", "d1", ", one stage"))
+CHUNKED = {"d": "d4", "d1": "d14"}  # the same sequences with several frames in a request
 
 
 @dataclass(frozen=True)
@@ -125,13 +126,14 @@ def _throughput_targets(vnni: bool) -> Iterator[Target]:
             ("clip call to FastAPI with int8", (clips, "a8"), {}),
             ("clip call to the earlier commit's", (clips, "c0"), {SMALL: 2.0}),
             ("clip call to Silent-Face's way", (clips, "f"), {SMALL: 3.0}),
-            ("sequences to clip call", (streams, clips), {SMALL: 0.9}),
             ("clip call to in process", (clips, "e"), {SMALL: 0.7}),
         ):
             better = aims if ways == (clips, "a") else {}
             yield Target(f"frames/s, {words}{of}", ways, _fps(Kind.AT_ONCE), bounds, aims=better, kind=Kind.AT_ONCE)
-        words = f"frames/s, sequences to clip call, twice as many at once{of}"
-        yield Target(words, (streams, clips), _fps(Kind.TWICE), {SMALL: 0.9}, kind=Kind.TWICE)
+        for each, name in ((streams, "sequences"), (CHUNKED[streams], "sequences in chunks")):
+            for kind, load in ((Kind.AT_ONCE, ""), (Kind.TWICE, ", twice as many at once")):
+                words = f"frames/s, {name} to clip call{load}{of}"
+                yield Target(words, (each, clips), _fps(kind), {SMALL: 0.9}, kind=kind)
     (clips, streams, _), (clips_1, streams_1, _) = SERVERS
     for words, ways in (("clip call", (clips_1, clips)), ("sequences", (streams_1, streams))):
         yield Target(f"frames/s, {words}, one stage to the ensemble", ways, _fps(Kind.AT_ONCE), {})

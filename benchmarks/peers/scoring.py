@@ -28,13 +28,16 @@ class ClipScoring:
 
 
 class StreamScoring:
-    """Scores of a sequence of a clip's four frames."""
+    """Scores of a sequence of a clip's four frames, so many in each request."""
 
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
+    def __init__(self, client: AsyncClient, chunk_frames: int = 1) -> None:
+        self._client, self._chunk_frames = client, chunk_frames
 
     async def liveness(self, jpegs: Sequence[bytes], exact: bool = False) -> list[float]:
         """See Scoring.liveness. Raises: ServerError, FrameError."""
         async with self._client.stream() as stream:
-            frames = [await stream.score(jpeg, last=number == len(jpegs)) for number, jpeg in enumerate(jpegs, 1)]
-        return [frame.liveness for frame in frames]
+            chunks = [
+                await stream.score_chunk(jpegs[first : first + self._chunk_frames])
+                for first in range(0, len(jpegs), self._chunk_frames)
+            ]
+        return [frame.liveness for chunk in chunks for frame in chunk]

@@ -39,7 +39,7 @@ class _Stream:
         """Sends the next frame. Returns whether it was scored. Raises: ServerError."""
         async with self._turn:
             sent()
-            return await self._stream.frame(self._source.frame(next(self._numbers)), last=False)
+            return await self._stream.frames([self._source.frame(next(self._numbers))], last=False)
 
     async def close(self) -> None:
         await self._stream.close()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
+from tritonclient.utils import np_to_triton_dtype
 
 from eulernet_client._replay import KeptFrame, KeptFrames
 from eulernet_client._result import FrameResult, VideoResult
@@ -26,6 +27,7 @@ from eulernet_core.tensors import (
     CLOSING_REQUEST_ID,
     ENCODED,
     FACE_BOX,
+    FRAME_BYTES,
     FRAME_COUNT,
     LIVENESS,
     LOCATION_MAP,
@@ -50,21 +52,28 @@ _VERSIONS_DIFFER = "client and model repository are of different versions"
 
 @dataclass(frozen=True)
 class Call:
-    """One inference request; `headers`: its own gRPC headers, beside those of the connection."""
+    """One inference request.
+
+    Attributes:
+        inputs: names of tensors, and a JPEG for each.
+        chunk: instead, the JPEGs of several frames of a stream.
+        headers: its own gRPC headers, beside those of the connection.
+    """
 
     model: str
-    inputs: tuple[tuple[str, bytes], ...]
+    inputs: tuple[tuple[str, bytes], ...] = ()
     sequence_id: int | str = 0
     start: bool = False
     end: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
     request_id: str = ""
+    chunk: tuple[bytes, ...] = ()
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of tritonclient's `infer`. Each JPEG is a tensor uint8 (1, bytes)."""
         return {
             "model_name": self.model,
-            "inputs": [_tensor(name, data) for name, data in self.inputs],
+            "inputs": _chunk_tensors(self.chunk) if self.chunk else [_jpeg(name, data) for name, data in self.inputs],
             "outputs": _ALL_OUTPUTS,
             "sequence_id": self.sequence_id,
             "sequence_start": self.start,
@@ -82,10 +91,19 @@ class Answer:
     latency_s: float
 
 
-def _tensor(name: str, data: bytes) -> InferInput:
-    array = np.frombuffer(data or NO_PICTURE, np.uint8)[None]
-    tensor = InferInput(name, list(array.shape), "UINT8")
-    tensor.set_data_from_numpy(array)
+def _jpeg(name: str, data: bytes) -> InferInput:
+    return _tensor(name, np.frombuffer(data or NO_PICTURE, np.uint8))
+
+
+def _chunk_tensors(jpegs: Sequence[bytes]) -> list[InferInput]:
+    pictures = [jpeg or NO_PICTURE for jpeg in jpegs]
+    lengths = np.array([len(picture) for picture in pictures], np.int32)
+    return [_jpeg(ENCODED, b"".join(pictures)), _tensor(FRAME_BYTES, lengths)]
+
+
+def _tensor(name: str, values: npt.NDArray[np.uint8] | npt.NDArray[np.int32]) -> InferInput:
+    tensor = InferInput(name, [1, len(values)], np_to_triton_dtype(values.dtype))
+    tensor.set_data_from_numpy(values[None])
     return tensor
 
 
@@ -115,16 +133,18 @@ def _output(result: InferResult, name: str, dtype: type[np.generic], shape: tupl
     return array
 
 
-def _parse(result: InferResult, scalar: tuple[int, ...], frame: tuple[int, ...]) -> list[FrameResult]:
+def _parse(
+    result: InferResult, scalar: tuple[int, ...], location_map: tuple[int, ...], box: tuple[int, ...]
+) -> list[FrameResult]:
     """Reads the outputs.
 
     Args:
         scalar: shape of the outputs that have one number a frame.
-        frame: leading dimensions of the others, before a frame's own shape.
+        location_map, box: shapes of LOCATION_MAP and FACE_BOX.
     """
     liveness = _output(result, LIVENESS, np.float32, scalar).ravel()
-    maps = _output(result, LOCATION_MAP, np.float32, (*frame, MAP_SIDE, MAP_SIDE)).reshape(-1, MAP_SIDE, MAP_SIDE)
-    boxes = _output(result, FACE_BOX, np.float32, (*frame, 4)).reshape(-1, 4)
+    maps = _output(result, LOCATION_MAP, np.float32, location_map).reshape(-1, MAP_SIDE, MAP_SIDE)
+    boxes = _output(result, FACE_BOX, np.float32, box).reshape(-1, 4)
     counts = _output(result, FRAME_COUNT, np.int32, scalar).ravel()
     status = _output(result, STATUS, np.int32, scalar).ravel()
     maps.setflags(write=False)
@@ -141,12 +161,18 @@ def _box(row: npt.NDArray[np.float32]) -> tuple[float, float, float, float]:
 
 def parse_clip(result: InferResult) -> list[FrameResult]:
     """The four frames of a response of `antispoof_clip`: LIVENESS (1, T), LOCATION_MAP (1, T, 32, 32), …"""
-    return _parse(result, (1, CLIP_FRAMES), (1, CLIP_FRAMES))
+    frames = (1, CLIP_FRAMES)
+    return _parse(result, frames, (*frames, MAP_SIDE, MAP_SIDE), (*frames, 4))
 
 
 def parse_frame(result: InferResult) -> FrameResult:
     """The frame of a response of `antispoof`: LIVENESS (1, 1), LOCATION_MAP (1, 32, 32), …"""
-    return _parse(result, (1, 1), (1,))[0]
+    return parse_chunk(result, 1)[0]
+
+
+def parse_chunk(result: InferResult, frames: int) -> list[FrameResult]:
+    """The frames of a response of `antispoof`: LIVENESS (1, F), LOCATION_MAP (1, F * 32, 32), FACE_BOX (1, F * 4), …"""
+    return _parse(result, (1, frames), (1, frames * MAP_SIDE, MAP_SIDE), (1, frames * 4))
 
 
 def clip_problem(path: str, frames: Sequence[FrameResult]) -> FrameError | ResponseError | None:
@@ -284,9 +310,9 @@ class StreamState:
         if self._ended:
             raise SequenceError(f"stream {self.sequence_id}: has ended; open another one")
 
-    def call(self, jpeg: bytes, last: bool) -> Call:
-        """The request for the next frame, with START if no server has the state before it."""
-        return self._call(jpeg, start=not self.served, end=last)
+    def call(self, jpegs: Sequence[bytes], last: bool) -> Call:
+        """The request for the next frames, with START if no server has the state before them."""
+        return self._call(*jpegs, start=not self.served, end=last)
 
     def replay_call(self, kept: KeptFrame, *, start: bool) -> Call:
         """The request for a kept frame."""
@@ -300,19 +326,22 @@ class StreamState:
         """The next frame's request carries START, although frames that count came before it."""
         self.served, self._anew = False, True
 
-    def answered(self, answer: Answer, jpeg: bytes, last: bool) -> FrameResult:
-        """Takes the response to the latest frame. Raises: ResponseError."""
-        index, self._frames = self._frames, self._frames + 1
+    def answered(self, answer: Answer, jpegs: Sequence[bytes], last: bool) -> list[FrameResult]:
+        """Takes the response to the latest request. Raises: ResponseError."""
+        first, self._frames = self._frames, self._frames + len(jpegs)
         self.begun, self.served, self._ended = True, not self.replays, last
-        frame = parse_frame(answer.result)
-        frame = replace(frame, index=index, name=f"frame {index}", started_anew=self._anew)
+        frames = [
+            replace(frame, index=index, name=f"frame {index}", started_anew=self._anew and index == first)
+            for index, frame in enumerate(parse_chunk(answer.result, len(jpegs)), first)
+        ]
         self.served, self._anew = True, False
         if self.replays:
-            self.kept.add(jpeg, frame)
-        return frame
+            for jpeg, frame in zip(jpegs, frames, strict=True):
+                self.kept.add(jpeg, frame)
+        return frames
 
     def failed(self, error: BaseException, *, final: bool = False) -> bool:
-        """Takes the failure of the latest frame. Returns whether the stream is lost.
+        """Takes the failure of the latest request. Returns whether the stream is lost.
 
         Until START is answered nothing is lost: the first frame may be sent again. Afterwards the filter may or may not
         have seen the frame, and would filter a second copy again. With kept frames its state is built anew instead.
@@ -341,8 +370,10 @@ class StreamState:
         self._ended = True
         return replace(self._call(NO_PICTURE, end=True), request_id=CLOSING_REQUEST_ID)
 
-    def _call(self, jpeg: bytes, *, start: bool = False, end: bool = False) -> Call:
-        return Call(STREAM_MODEL, ((ENCODED, jpeg),), self.sequence_id, start, end, self.headers)
+    def _call(self, *jpegs: bytes, start: bool = False, end: bool = False) -> Call:
+        chunk = jpegs if len(jpegs) > 1 else ()
+        inputs = () if chunk else ((ENCODED, jpegs[0]),)
+        return Call(STREAM_MODEL, inputs, self.sequence_id, start, end, self.headers, chunk=chunk)
 
     def _lost(self, reason: str) -> StreamLostError:
         return StreamLostError(

@@ -44,7 +44,7 @@ from eulernet_client.errors import (
     TooLargeError,
 )
 from eulernet_client.sources import SourceClip, iter_clips
-from eulernet_core.tensors import CLIP_MODEL
+from eulernet_core.tensors import CLIP_MODEL, FRAME_BYTES, STREAM_MODEL
 from eulernet_core.weights_label import WEIGHTS_UNKNOWN
 
 T = TypeVar("T")
@@ -86,6 +86,7 @@ class Session:
         self._identities = Identities(self.endpoints)
         self._probes = [PortProbe(connection, url) for url in connection.urls]
         self._served: ServedModel | None = None
+        self._takes_chunks: dict[int, bool] = {}  # by server
 
     async def score(self, path: str | Path, clips: int, keep_jpegs: bool) -> VideoResult:
         """See Client.score."""
@@ -164,6 +165,13 @@ class Session:
         if endpoint in failures:
             raise failures[endpoint]
         return found[endpoint]
+
+    async def takes_chunks(self, endpoint: int) -> bool:
+        """Whether a server takes several frames of a stream in one request; it is asked once. Raises: ServerError."""
+        if endpoint not in self._takes_chunks:
+            config = (await self._ask(endpoint, "get_model_config", STREAM_MODEL)).config
+            self._takes_chunks[endpoint] = FRAME_BYTES in [each.name for each in config.input]
+        return self._takes_chunks[endpoint]
 
     async def server_version(self) -> str:
         """See Client.server_version."""

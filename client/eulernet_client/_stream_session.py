@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
@@ -17,6 +18,7 @@ from eulernet_client._session import ClientBase, Session
 from eulernet_client._transport import END_TIMEOUT_S, Attempts, log
 from eulernet_client.errors import ClientStateError, MixedServersError, ServerError
 from eulernet_client.sources import SourceFrame
+from eulernet_core.limits import MAX_CHUNK_BYTES, MAX_CHUNK_FRAMES
 from eulernet_core.tensors import STREAM_MODEL
 
 
@@ -43,15 +45,33 @@ class StreamSession:
 
     async def score(self, jpeg: bytes, last: bool) -> FrameResult:
         """See Stream.score."""
-        jpeg = encoded_frame(jpeg)
-        self._refuse_large(jpeg)
+        return (await self._score([encoded_frame(jpeg)], last))[0]
+
+    async def score_chunk(self, jpegs: Sequence[bytes], last: bool) -> list[FrameResult]:
+        """See Stream.score_chunk."""
+        frames = [encoded_frame(jpeg) for jpeg in jpegs]
+        if not 1 <= len(frames) <= MAX_CHUNK_FRAMES:
+            raise ValueError(f"{len(frames)} frames: a chunk has 1 to {MAX_CHUNK_FRAMES}")
+        with suppress(_SingleFramesOnlyError):
+            return await self._score(frames, last)
+        results: list[FrameResult] = []
+        for frame in frames:
+            ends = last and len(results) + 1 == len(frames)
+            results += await self._score([frame], ends, part=bool(results))
+        return results
+
+    async def _score(self, jpegs: Sequence[bytes], last: bool, *, part: bool = False) -> list[FrameResult]:
+        """`part`: frames of the same chunk were answered before, so a failure loses the stream."""
+        self._refuse_large(jpegs)
         self.state.check_open()
         try:
-            answer = await self._send(jpeg, last)
+            answer = await self._send(jpegs, last)
+        except _SingleFramesOnlyError:
+            raise
         except BaseException as error:
             self._fault = error
             differs = isinstance(error, MixedServersError)
-            if not self.state.failed(error, final=differs):
+            if not self.state.failed(error, final=differs or part):
                 raise
             self._log("stream_lost", "is lost")
             if differs:
@@ -59,7 +79,7 @@ class StreamSession:
             if isinstance(error, ServerError):
                 raise self.state.lost(error) from error
             raise
-        return self.state.answered(answer, jpeg, last)
+        return self.state.answered(answer, jpegs, last)
 
     async def close(self) -> None:
         """See Stream.close."""
@@ -70,12 +90,13 @@ class StreamSession:
             with suppress(ServerError, ClientStateError):
                 await self._session.infer(call, self._endpoint, timeout_s)
 
-    def _refuse_large(self, jpeg: bytes) -> None:
-        """Refuses a frame before it touches the stream's state. Raises: TooLargeError."""
-        index, name = self.state.frames, f"stream {self.state.sequence_id}"
-        refuse_large(name, [SourceFrame(index, f"frame {index}", jpeg)], self._session.connection.max_frame_bytes)
+    def _refuse_large(self, jpegs: Sequence[bytes]) -> None:
+        """Refuses frames before they touch the stream's state. Raises: TooLargeError."""
+        numbered = enumerate(jpegs, self.state.frames)
+        frames = [SourceFrame(index, f"frame {index}", jpeg) for index, jpeg in numbered]
+        refuse_large(f"stream {self.state.sequence_id}", frames, self._session.connection.max_frame_bytes)
 
-    async def _send(self, jpeg: bytes, last: bool) -> Answer:
+    async def _send(self, jpegs: Sequence[bytes], last: bool) -> Answer:
         state, connection = self.state, self._session.connection
         attempts = Attempts(
             self._session.endpoints,
@@ -87,22 +108,29 @@ class StreamSession:
         )
         async for attempt in AsyncRetrying(sleep=self._session.channels.sleep, **attempts.retrying()):
             with attempt:
-                answer = await self._attempt(jpeg, last, attempts)
+                answer = await self._attempt(jpegs, last, attempts)
         return answer
 
-    async def _attempt(self, jpeg: bytes, last: bool, attempts: Attempts) -> Answer:
-        """Sends a frame to the next server, after the frames that the server lacks."""
+    async def _attempt(self, jpegs: Sequence[bytes], last: bool, attempts: Attempts) -> Answer:
+        """Sends frames to the next server, after the frames that the server lacks."""
         endpoint, timeout_s = attempts.next()
         state = self.state
+        if len(jpegs) > 1:
+            await self._check_chunk(jpegs, endpoint)
         try:
             if not (state.served and endpoint == self._endpoint):
                 await self._begin(endpoint, timeout_s, attempts)
-            return await self._session.infer(state.call(jpeg, last), endpoint, min(timeout_s, attempts.left_s))
+            return await self._session.infer(state.call(jpegs, last), endpoint, min(timeout_s, attempts.left_s))
         except BaseException as error:
             self._fault = error
             if state.replays:
                 state.served = False
             raise
+
+    async def _check_chunk(self, jpegs: Sequence[bytes], endpoint: int) -> None:
+        """Raises: _SingleFramesOnlyError; ServerError where the server can't be asked."""
+        if sum(map(len, jpegs)) > MAX_CHUNK_BYTES or not await self._session.takes_chunks(endpoint):
+            raise _SingleFramesOnlyError
 
     async def _begin(self, endpoint: int, timeout_s: float, attempts: Attempts) -> None:
         """Begins or continues the stream on a server that has no state of it. Raises: ServerError."""
@@ -147,6 +175,10 @@ class StreamSession:
         fields = {"event": event, "server": server, "model": STREAM_MODEL, "error": name, **more}
         message = "%s: %s: %s: stream %s %s (%s)"
         log.info(message, server, STREAM_MODEL, name, self.state.sequence_id, text, event, extra=fields)
+
+
+class _SingleFramesOnlyError(Exception):
+    """The chunk is too large for one request, or the server's configuration takes one frame a request."""
 
 
 class StreamBase:

@@ -146,6 +146,11 @@ class AsyncStream(StreamBase):
         async with self._lock:
             return await self._stream.score(jpeg, last)
 
+    async def score_chunk(self, jpegs: Sequence[bytes], *, last: bool = False) -> list[FrameResult]:
+        """Scores the next frames in one request; see Stream.score_chunk."""
+        async with self._lock:
+            return await self._stream.score_chunk(jpegs, last)
+
     async def close(self) -> None:
         """Sends END if it was not sent; see Stream.close."""
         async with self._lock:

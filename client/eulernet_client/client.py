@@ -175,7 +175,7 @@ class Client(ClientBase):
 
 
 class Stream(StreamBase):
-    """A live stream: one JPEG a call, in order, all to one server. Use it in a `with` block.
+    """A live stream: JPEGs in order, all to one server. Use it in a `with` block.
 
     The first frame carries START. `last=True` carries END; without it, leaving the block sends END. A frame that cannot
     be scored is returned with its STATUS and raises nothing: the stream continues.
@@ -201,6 +201,23 @@ class Stream(StreamBase):
         """
         with self._lock:
             return run_blocking(self._stream.score(jpeg, last))
+
+    def score_chunk(self, jpegs: Sequence[bytes], *, last: bool = False) -> list[FrameResult]:
+        """Scores the next frames in one request, where several are there: a recording, or a camera that is behind.
+
+        The scores are those of the frames one by one, for less of the server's time. More than 64 MB, and frames for a
+        server whose configuration takes one frame a request, are sent one by one.
+
+        Args:
+            jpegs: 1 to 16 frames, in order.
+            last: the last of them is the stream's last.
+
+        Raises:
+            ValueError: other than 1 to 16 frames.
+            ServerError, StreamLostError: see `score`.
+        """
+        with self._lock:
+            return run_blocking(self._stream.score_chunk(jpegs, last))
 
     def close(self) -> None:
         """Sends END if it was not sent, which frees the server's slot at once. Never raises a ServerError."""

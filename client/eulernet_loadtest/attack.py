@@ -140,7 +140,7 @@ class Attack:
                     most_frames = most_frames or player.length
                 frames += 1
                 final = one and frames == most_frames
-                sample = await self._measured(intended_s, player.sender(final))
+                sample = await self._measured(intended_s, player.sender(final), player.sent)
                 if player.over(sample, self.metrics):
                     self._end(player)
                     player = None
@@ -167,8 +167,11 @@ class Attack:
         self._endings.add(ending)
         ending.add_done_callback(self._endings.discard)
 
-    async def _measured(self, intended_s: float, send: Callable[[Callable[[], None]], Awaitable[bool]]) -> Sample:
-        """Sends one request and records its outcome. `send` calls its argument at the actual send."""
+    async def _measured(
+        self, intended_s: float, send: Callable[[Callable[[], None]], Awaitable[bool]], frames: int | None = None
+    ) -> Sample:
+        """Sends one request and records its outcome. `send` calls its argument at the actual send; `frames`: see
+        Sample."""
         sent_s: float | None = None
 
         def sent() -> None:
@@ -177,7 +180,7 @@ class Attack:
 
         def record(outcome: Outcome, error: BaseException | None = None) -> Sample:
             name = "" if error is None else type(error).__name__
-            sample = Sample(intended_s, sent_s, self._clock.now_s(), outcome, name)
+            sample = Sample(intended_s, sent_s, self._clock.now_s(), outcome, name, frames)
             self.metrics.record(sample)
             return sample
 
@@ -204,30 +207,34 @@ class _Player:
         self.stream = stream
         self._source = traffic.source(number)
         self.length = plan.stream_frames or len(self._source.jpegs)
+        self._most = plan.chunk_frames
+        self.sent = 0  # frames of the latest request
         self._frame = 0
         self._last = False
         self._clip: list[Sample] = []
 
     def sender(self, final: bool) -> Callable[[Callable[[], None]], Awaitable[bool]]:
-        """A function that sends the next frame. It is the stream's last if `final`, or at its length."""
-        jpeg = self._source.frame(self._frame)
-        self._frame += 1
-        self._last = final or self._frame == self.length
+        """A function that sends the next request. It is the stream's last if `final`, or at its length."""
+        end = min(self.length, self._frame + self._most)
+        jpegs = [self._source.frame(number) for number in range(self._frame, end)]
+        self._frame, self.sent = end, len(jpegs)
+        self._last = final or end == self.length
 
         async def send(sent: Callable[[], None]) -> bool:
             sent()
-            return await self.stream.frame(jpeg, self._last)
+            return await self.stream.frames(jpegs, self._last)
 
         return send
 
     def over(self, sample: Sample, metrics: Metrics) -> bool:
-        """Adds the frame's outcome. Returns whether the stream is over: its last frame was sent, or it was lost."""
+        """Adds the request's outcome. Returns whether the stream is over: its last frame was sent, or it was lost."""
         if not sample.outcome.answered:
             return True
-        self._clip.append(sample)
-        if len(self._clip) == CLIP_FRAMES:
-            first = self._clip[0]
-            assert first.sent_s is not None  # an answered request was sent
-            metrics.record_clip(first.intended_s, first.sent_s, sample.done_s)
-            self._clip.clear()
+        for _ in range(self.sent):
+            self._clip.append(sample)
+            if len(self._clip) == CLIP_FRAMES:
+                first = self._clip[0]
+                assert first.sent_s is not None  # an answered request was sent
+                metrics.record_clip(first.intended_s, first.sent_s, sample.done_s)
+                self._clip.clear()
         return self._last

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eulernet_client.command_options import SECONDS, SERVER_OPTIONS, server_options
+from eulernet_core.limits import MAX_CHUNK_FRAMES
 from eulernet_loadtest.load_options import MODES, MOST_FRAMES, VIDEOS, numbers_option, out_option, run_options
 
 if TYPE_CHECKING:
@@ -39,6 +40,13 @@ MOST_STREAMS = 1024  # sequence slots of the shipped model repository
     help="Frame rate of a stream; without it a frame follows the last frame's answer. [default with --rate: 10]",
 )
 @click.option("--stream-frames", type=click.IntRange(min=1), help="Frames of a stream. [default: all of its source]")
+@click.option(
+    "--chunk-frames",
+    type=click.IntRange(min=1, max=MAX_CHUNK_FRAMES),
+    default=1,
+    show_default=True,
+    help="Frames of a stream in one request, for a closed loop without --fps.",
+)
 @run_options(duration_s=10.0)
 @click.option("--late-ms", type=SECONDS, help="Latency above which an answer is late. [default: one frame at --fps]")
 @click.option("--seed", default=1, show_default=True, help="Seed of the arrivals.")
@@ -58,6 +66,7 @@ def loadtest(
 
     \b
     Closed loop:  --concurrency 1,4,16         streams, or clip calls with --mode clips
+    Recordings:   --chunk-frames 4             several frames of a stream in each request
     Cameras:      --concurrency 16 --fps 10    a frame every 100 ms from each stream
     Open loop:    --rate 5 [--fps 10]          arrivals do not wait for answers
     Search:       --find-max-streams --p99-ms 100 --fps 10
@@ -99,6 +108,8 @@ def _plans(
         raise click.UsageError("--concurrency is a closed loop, --rate an open loop: give one of them")
     if mode == "clips" and (fps is not None or rest["stream_frames"] is not None or find_max_streams):
         raise click.UsageError("--fps, --stream-frames and --find-max-streams apply to streams: drop --mode clips")
+    if rest["chunk_frames"] > 1 and (mode == "clips" or fps is not None or rates or find_max_streams):
+        raise click.UsageError("--chunk-frames needs a closed loop of streams: drop --mode clips, --fps, --rate")
     if find_max_streams and (rates or fps is None or len(concurrency or (1,)) != 1):
         raise click.UsageError("--find-max-streams needs --fps, no --rate, and at most one --concurrency, its start")
     loads: list[dict[str, Any]] = [{"rate_hz": rate} for rate in rates or ()]

@@ -14,7 +14,6 @@ from typing import Any
 
 from hdrh.histogram import HdrHistogram
 
-from eulernet_core.clip_geometry import CLIP_FRAMES
 from eulernet_loadtest.plan import Mode, Plan
 
 LONGEST_US = 3_600_000_000
@@ -44,13 +43,15 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True)
 class Sample:
-    """One request; times in s of one clock. `sent_s`: None if it was never sent; `error`: the exception's name."""
+    """One request; times in s of one clock. `sent_s`: None if it was never sent; `error`: the exception's name;
+    `frames`: None for as many as the plan's requests have."""
 
     intended_s: float
     sent_s: float | None
     done_s: float
     outcome: Outcome
     error: str = ""
+    frames: int | None = None
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ class Metrics:
     def record(self, sample: Sample) -> None:
         """Adds one request."""
         if self.window.holds(sample.done_s) and sample.outcome.answered:
-            frames = self.plan.mode.frames_per_request
+            frames = sample.frames or self.plan.frames_per_request
             self._answered_frames += frames
             if sample.outcome is Outcome.OK:
                 self._ok_frames += frames
@@ -245,7 +246,7 @@ class Metrics:
         return seen[max(0, len(seen) - 2)] / self._interval_s if seen else 0.0
 
     def request_latency(self) -> Both:
-        """Latency of a request: a clip call, or a frame."""
+        """Latency of a request: a clip call, a frame, or several frames of a stream."""
         return self._requests.both(self.plan.closed)
 
     def clip_latency(self) -> Both:
@@ -273,6 +274,6 @@ class Metrics:
 
 
 def frame_latency(metrics: Metrics) -> Both:
-    """Latency per frame: of a stream's request, or a quarter of a clip call."""
-    both = metrics.request_latency()
-    return both.divided(CLIP_FRAMES) if metrics.plan.mode is Mode.CLIPS else both
+    """Latency per frame: of a request, divided by its frames."""
+    both, frames = metrics.request_latency(), metrics.plan.frames_per_request
+    return both.divided(frames) if frames > 1 else both

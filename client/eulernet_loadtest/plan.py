@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from eulernet_core.clip_geometry import CLIP_FRAMES
+from eulernet_core.limits import MAX_CHUNK_FRAMES
 from eulernet_core.tensors import CLIP_MODEL, STREAM_MODEL
 
 
@@ -45,6 +46,7 @@ class Plan:
         fps: frame rate of a stream, one frame in flight at a time; None: a frame follows the previous answer, which an
             open loop of streams does not allow.
         stream_frames: length of a stream; None: its source's length.
+        chunk_frames: frames of a stream in one request, 1 to MAX_CHUNK_FRAMES; more than 1 only without `fps`.
         duration_s: length of the measured window.
         warm_up_s: load before the window, which is not measured.
         late_s: latency above which an answer is late; None: one frame's time if `fps` is given, otherwise no limit.
@@ -57,6 +59,7 @@ class Plan:
     arrivals: Arrivals = Arrivals.POISSON
     fps: float | None = None
     stream_frames: int | None = None
+    chunk_frames: int = 1
     duration_s: float = 10.0
     warm_up_s: float = 2.0
     late_s: float | None = None
@@ -73,8 +76,17 @@ class Plan:
             raise ValueError(f"warm_up_s={self.warm_up_s}: must not be below 0")
         if self.mode is Mode.CLIPS and (self.fps is not None or self.stream_frames is not None):
             raise ValueError("fps and stream_frames apply to streams only, not to clip calls")
+        if not 1 <= self.chunk_frames <= MAX_CHUNK_FRAMES:
+            raise ValueError(f"chunk_frames={self.chunk_frames}: must be 1 to {MAX_CHUNK_FRAMES}")
+        if self.chunk_frames > 1 and (self.mode is Mode.CLIPS or self.fps is not None):
+            raise ValueError("chunk_frames applies to streams without fps: a camera's next frames are not there yet")
         if self.mode is Mode.STREAMS and self.rate_hz is not None and self.fps is None:
             raise ValueError("fps=None: an open loop of streams (rate_hz) needs a frame rate, such as 10")
+
+    @property
+    def frames_per_request(self) -> int:
+        """Frames of a request; the last one of a stream may have fewer."""
+        return self.mode.frames_per_request if self.chunk_frames == 1 else self.chunk_frames
 
     @property
     def closed(self) -> bool:
@@ -92,6 +104,8 @@ class Plan:
     def load(self) -> str:
         """The load as text: `8 streams at 10 fps`."""
         paced = f" at {self.fps:g} fps" if self.fps is not None else ""
+        if self.chunk_frames > 1:
+            paced = f", {self.chunk_frames} frames a request"
         if self.rate_hz is not None:
             return f"{self.rate_hz:g} {self.mode.value}/s, {self.arrivals.value}{paced}"
         one = self.mode.value.removesuffix("s")

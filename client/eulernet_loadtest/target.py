@@ -59,24 +59,24 @@ class Target:
 
 
 class TargetStream:
-    """One stream; a frame is sent after the previous frame's answer."""
+    """One stream; a request is sent after the previous one's answer."""
 
     def __init__(self, client: AsyncClient) -> None:
         self._stream = client.stream()
 
-    async def frame(self, jpeg: bytes, last: bool) -> bool:
-        """The next frame. Returns whether it was scored.
+    async def frames(self, jpegs: Sequence[bytes], last: bool) -> bool:
+        """The next frames, in one request. Returns whether all were scored.
 
         Raises:
             ServerError: the request's own error, even where the client reports a lost stream. The stream has ended.
         """
         try:
-            result = await self._stream.score(jpeg, last=last)
+            results = await self._stream.score_chunk(jpegs, last=last)
         except StreamLostError as error:
             if isinstance(error.__cause__, ServerError):
                 raise error.__cause__ from None
             raise
-        return result.status.usable
+        return all(result.status.usable for result in results)
 
     async def close(self) -> None:
         """Sends END if the stream has started and not ended, which frees its slot."""

@@ -22,7 +22,8 @@ PROBE_REQUEST_ID = "eulernet-probe"  # id of the requests of health probes
 CLOSING_REQUEST_ID = "eulernet-close"  # id of a request that only ends its stream, without a picture
 UNCOUNTED_REQUEST_IDS = (PROBE_REQUEST_ID, CLOSING_REQUEST_ID)  # no metric counts them
 
-ENCODED = "ENCODED"  # uint8 (bytes,), one JPEG
+ENCODED = "ENCODED"  # uint8 (bytes,), one JPEG, or those of a chunk of a stream's frames behind each other
+FRAME_BYTES = "FRAME_BYTES"  # int32 (F,), optional, for a chunk: the length of each of its JPEGs
 CLIP_ENCODED = tuple(f"{ENCODED}_{t}" for t in range(CLIP_FRAMES))
 CHECKED = "CHECKED"  # uint8 (bytes,), the JPEG or a small valid one in its place
 CLIP_CHECKED = tuple(f"{CHECKED}_{t}" for t in range(CLIP_FRAMES))

@@ -248,11 +248,11 @@ def test_stream_start_and_end(make) -> None:
     state = StreamState(7)
     seen = []
     for number in range(3):
-        call = state.call(b"jpeg", last=number == 2)
+        call = state.call([b"jpeg"], last=number == 2)
         assert call.model == "antispoof"
         assert message(call).parameters["sequence_id"].int64_param == 7
         seen.append(flags(call))
-        frame = state.answered(frame_answer(make, number + 1), b"jpeg", last=number == 2)
+        (frame,) = state.answered(frame_answer(make, number + 1), [b"jpeg"], last=number == 2)
         assert frame.index == number
     assert seen == [(True, False), (False, False), (False, True)]
     assert state.closing_call() is None, "END was sent"
@@ -263,7 +263,7 @@ def test_stream_start_and_end(make) -> None:
 def test_closing_a_stream_sends_end_with_an_undecodable_byte(make) -> None:
     state = StreamState("door 4")
     assert state.closing_call() is None, "nothing was sent, no slot is held"
-    state.answered(frame_answer(make, 1), b"jpeg", last=False)
+    state.answered(frame_answer(make, 1), [b"jpeg"], last=False)
     call = state.closing_call()
     assert call is not None
     assert flags(call) == (False, True)
@@ -276,8 +276,8 @@ def test_closing_a_stream_sends_end_with_an_undecodable_byte(make) -> None:
 def test_without_a_replay_the_first_frame_may_be_sent_again_later_ones_may_not(make, error: BaseException) -> None:
     state = StreamState(9)
     assert not state.failed(error)
-    assert flags(state.call(b"0", last=False)) == (True, False)
-    state.answered(frame_answer(make, 1), b"0", last=False)
+    assert flags(state.call([b"0"], last=False)) == (True, False)
+    state.answered(frame_answer(make, 1), [b"0"], last=False)
     assert state.failed(error)
     with pytest.raises(errors.StreamLostError, match="stream 9: ") as caught:
         state.check_open()
@@ -295,7 +295,7 @@ def played(make, *frames: tuple[bytes, int, int], bound: float = 1e6) -> StreamS
     """A stream that keeps frames, after frames with these JPEGs, STATUS and FRAME_COUNT."""
     state = StreamState(9, bound)
     for jpeg, status, count in frames:
-        state.answered(frame_answer(make, count, status), jpeg, last=False)
+        state.answered(frame_answer(make, count, status), [jpeg], last=False)
     return state
 
 
@@ -310,8 +310,8 @@ def test_a_failed_frame_is_replayed_after_the_kept_ones(make) -> None:
     assert [message(call).raw_input_contents[0] for call in calls] == [b"0", b"1", b"2"]
     assert [flags(call) for call in calls] == [(True, False), (False, False), (False, False)]
     state.rebuilt()
-    assert flags(state.call(b"3", last=True)) == (False, True)
-    assert not state.answered(frame_answer(make, 3), b"3", last=True).started_anew
+    assert flags(state.call([b"3"], last=True)) == (False, True)
+    assert not state.answered(frame_answer(make, 3), [b"3"], last=True)[0].started_anew
 
 
 def test_frames_before_a_restart_of_the_filter_are_not_kept(make) -> None:
@@ -325,7 +325,7 @@ def test_frames_without_a_face_are_kept_once_and_never_before_the_first_face(mak
     assert kept(state) == []
     state.failed(errors.ServerFailedError("x"))
     state.rebuilt()
-    assert flags(state.call(b"c", last=False)) == (True, False), "START: there is no state to rebuild"
+    assert flags(state.call([b"c"], last=False)) == (True, False), "START: there is no state to rebuild"
     state = played(make, (b"a", 4, 0), (b"0", 0, 1), (b"b", 4, 1), (b"c", 4, 1), (b"d", 8, 1), (b"e", 4, 1))
     assert kept(state) == [b"0", b"b", b"d", b"e"]
 
@@ -334,15 +334,15 @@ def test_the_bound_of_the_kept_frames(make) -> None:
     big = bytes(1000)
     state = played(make, (big, 0, 1), (big, 0, 2), bound=3000)
     assert state.kept.complete
-    state.answered(frame_answer(make, 3), big, last=False)
+    state.answered(frame_answer(make, 3), [big], last=False)
     assert (state.kept.complete, len(state.kept)) == (False, 0)
     state.failed(errors.ServerFailedError("x"))
     state.start_anew()
-    assert flags(state.call(big, last=False)) == (True, False)
-    assert state.answered(frame_answer(make, 1), big, last=False).started_anew
+    assert flags(state.call([big], last=False)) == (True, False)
+    assert state.answered(frame_answer(make, 1), [big], last=False)[0].started_anew
     assert state.kept.complete, "the new start can be replayed"
     assert len(state.kept) == 1
-    assert not state.answered(frame_answer(make, 2), big, last=False).started_anew
+    assert not state.answered(frame_answer(make, 2), [big], last=False)[0].started_anew
     moved = played(make, (big, 0, 1), (big, 0, 2), (big, 0, 3), (big, 2, 1), bound=3000)
     assert moved.kept.complete, "so can a relocated face"
 
@@ -350,7 +350,7 @@ def test_the_bound_of_the_kept_frames(make) -> None:
 def test_a_broken_response_is_followed_by_a_replay(make) -> None:
     state = played(make, (b"0", 0, 1))
     with pytest.raises(errors.ResponseError):
-        state.answered(Answer(make.answer([0.5], [0], [1], stream=True, leave_out="STATUS"), 0, 0.1), b"1", False)
+        state.answered(Answer(make.answer([0.5], [0], [1], stream=True, leave_out="STATUS"), 0, 0.1), [b"1"], False)
     assert not state.served
     assert kept(state) == [b"0"]
 

@@ -98,6 +98,18 @@ def test_clip_calls_in_a_closed_loop(runner: Runner, calls_s: float) -> None:
 
 
 @pytest.mark.triton
+def test_streams_in_chunks_send_fewer_requests(server: EmbeddedServer, runner: Runner, calls_s: float) -> None:
+    before = open_sequences(server)
+    plan = Plan(concurrency=2, chunk_frames=3, stream_frames=7, duration_s=calls_s, warm_up_s=0.0)
+    (run,) = runner.run([plan])
+    assert run.failed == run.counts["unscored"] == 0
+    # Each stream has requests of 3, 3 and 1 frames.
+    assert run.answered_fps * run.duration_s / run.counts["ok"] == pytest.approx(7 / 3, rel=0.25)
+    assert run.clip is not None
+    assert open_sequences(server) == before
+
+
+@pytest.mark.triton
 def test_streams_end_and_leave_nothing_open(server: EmbeddedServer, runner: Runner, calls_s: float) -> None:
     before = open_sequences(server)
     (run,) = runner.run([Plan(concurrency=3, stream_frames=5, duration_s=calls_s, warm_up_s=0.2)])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
 
-from eulernet_loadtest.metrics import Latency, Metrics, Outcome, Sample, Window, backfilled
+from eulernet_loadtest.metrics import Latency, Metrics, Outcome, Sample, Window, backfilled, frame_latency
 from eulernet_loadtest.plan import Arrivals, Mode, Plan
 from eulernet_loadtest.results import OURS, summarised
 from eulernet_loadtest.search import largest_that_holds
@@ -75,6 +75,18 @@ def test_a_clip_call_is_four_frames() -> None:
     assert run.clip.corrected.p50_ms == pytest.approx(200, rel=HDR)
     assert run.frame.corrected.p50_ms == pytest.approx(50, rel=HDR)
     assert run.frame.corrected.quantiles[-1] == (100, run.frame.corrected.max_ms)
+
+
+def test_a_chunk_counts_with_its_frames() -> None:
+    plan = Plan(concurrency=1, chunk_frames=4, duration_s=10.0)
+    taken = Metrics(plan, Window(10.0, 20.0))
+    taken.record(Sample(11.0, 11.0, 11.4, Outcome.OK))
+    taken.record(Sample(12.0, 12.0, 12.4, Outcome.OK, frames=2))
+    assert taken.throughput_fps == pytest.approx(0.6)
+    assert taken.requests == 2
+    latency = frame_latency(taken).uncorrected
+    assert latency is not None
+    assert latency.p50_ms == pytest.approx(100, rel=0.01)
 
 
 def test_a_stall_shows_in_the_corrected_percentiles_only() -> None:
@@ -185,6 +197,10 @@ def test_notes_warn_of_unscored_requests_and_a_busy_load_tester() -> None:
         ({"concurrency": 1, "fps": -1.0}, "fps=-1.0"),
         ({"concurrency": 1, "warm_up_s": -1.0}, "warm_up_s=-1.0"),
         ({"concurrency": 1, "mode": Mode.CLIPS, "fps": 10.0}, "fps"),
+        ({"concurrency": 1, "chunk_frames": 0}, "chunk_frames=0"),
+        ({"concurrency": 1, "chunk_frames": 17}, "chunk_frames=17"),
+        ({"concurrency": 1, "chunk_frames": 4, "mode": Mode.CLIPS}, "chunk_frames"),
+        ({"concurrency": 1, "chunk_frames": 4, "fps": 10.0}, "chunk_frames"),
     ],
 )
 def test_invalid_plans_are_refused(wrong, named) -> None:
@@ -195,6 +211,7 @@ def test_invalid_plans_are_refused(wrong, named) -> None:
 def test_plans_as_text() -> None:
     assert Plan(concurrency=1).load == "1 stream"
     assert Plan(concurrency=8, fps=10).load == "8 streams at 10 fps"
+    assert Plan(concurrency=8, chunk_frames=4).load == "8 streams, 4 frames a request"
     assert Plan(mode=Mode.CLIPS, concurrency=1).load == "1 clip"
     assert Plan(mode=Mode.CLIPS, rate_hz=2.5).load == "2.5 clips/s, poisson"
     assert Plan(rate_hz=1, fps=10, arrivals=Arrivals.CONSTANT).load == "1 streams/s, constant at 10 fps"

@@ -21,7 +21,7 @@ from eulernet_serving.serve_command import serve
 from eulernet_serving.served_repository import read_served
 from eulernet_serving.triton_config import read_config
 from tests.conftest import FACE_MODELS
-from tests.model_repository.test_configs import ENSEMBLES, REPOSITORY, signature, wiring_faults
+from tests.model_repository.test_configs import ENSEMBLES, REPOSITORY, on_a_cpu, signature, wiring_faults
 
 CONFIGS = {path.parents[1].name: read_config(path) for path in sorted(REPOSITORY.glob("*/configs/gpu_pip.pbtxt"))}
 BOUNDS = ("max_sequences", "max_sequences_per_caller", "max_idle_s")
@@ -41,14 +41,14 @@ def test_every_model_but_the_crops_is_configured() -> None:
 @pytest.mark.parametrize("ensemble", ENSEMBLES)
 def test_ensembles_are_wired_and_keep_their_inputs_and_outputs(ensemble: str) -> None:
     assert wiring_faults(CONFIGS, ensemble) == []
-    assert signature(CONFIGS[ensemble].input) == signature(cpu_config(ensemble).input)
-    assert signature(CONFIGS[ensemble].output) == signature(cpu_config(ensemble).output)
+    assert signature(CONFIGS[ensemble].input) == on_a_cpu(ensemble)(cpu_config(ensemble).input)
+    assert signature(CONFIGS[ensemble].output) == on_a_cpu(ensemble)(cpu_config(ensemble).output)
 
 
 @pytest.mark.parametrize("model", sorted(set(CONFIGS) - set(ENSEMBLES)))
 def test_stages_mean_the_same_as_on_the_cpu(model: str) -> None:
     gpu, cpu = CONFIGS[model], cpu_config(model)
-    assert signature(gpu.output) == signature(cpu.output)
+    assert signature(gpu.output) == on_a_cpu(model)(cpu.output)
     assert gpu.max_batch_size == cpu.max_batch_size
     assert gpu.sequence_batching == cpu.sequence_batching
     assert gpu.backend == "python"

@@ -116,6 +116,8 @@ def _runs(path: Path) -> list[dict[str, Any]]:
 
 
 def _check(run: Mapping[str, Any], path: Path) -> None:
+    if run["plan"] and run["plan"].get("chunk_frames", 1) > 1:
+        raise MeasuredLoadError(f"{path}: run '{run['load']}' has chunks; a plan is for cameras: one frame a request")
     total, answered = sum(run["counts"].values()), sum(run["counts"][name] for name in ("ok", "late", "unscored"))
     if run["frame"]["uncorrected"] is None:
         raise MeasuredLoadError(f"{path}: run '{run['load']}' has no answer in its window; measure longer")

@@ -8,8 +8,12 @@ calls a further one.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
+
+from numpy.typing import NDArray
 
 from eulernet_core.clip_geometry import CLIP_FRAMES
+from eulernet_core.tensors import FACE, FACE_BOX, STATUS
 from eulernet_serving.face_cropping import Cropper, CropSettings
 from eulernet_serving.face_locating import Located, LocateSettings
 from eulernet_serving.model_parameters import read_parameters
@@ -36,4 +40,5 @@ class ClipCrop(ClipLocate):
         """The crops of several clips."""
         made = cropped(self.crop, list(chain.from_iterable(clips)))
         parts = [slice(first, first + CLIP_FRAMES) for first in range(0, len(made.faces), CLIP_FRAMES)]
-        return [answer_of(made.faces[part][None], made.boxes[part][None], made.status[part][None]) for part in parts]
+        results: dict[str, NDArray[Any]] = {FACE: made.faces, FACE_BOX: made.boxes, STATUS: made.status}
+        return [answer_of({name: value[part][None] for name, value in results.items()}) for part in parts]

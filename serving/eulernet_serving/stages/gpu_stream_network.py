@@ -24,7 +24,7 @@ from eulernet_serving.stages.gpu_setup import (
     make_network,
 )
 from eulernet_serving.stages.stage import Answer, SequenceParameters, SequenceStage, read
-from eulernet_serving.stages.step_network import count_frames
+from eulernet_serving.stages.step_network import COUNTED, count_frames
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class GpuStreamNetwork(SequenceStage[Slot]):
         faces = self.crop(encoded, list(boxes), status.reshape(-1))
         after = [self.network.states.take() for _ in requests]
         results = self.network({FACE: faces, STATUS: status, FACE_BOX: boxes}, states, after)
-        count_frames(requests, results, self._frames, self._liveness)
+        for i, request in enumerate(requests):
+            count_frames(request, {name: results[name][i] for name in COUNTED}, self._frames, self._liveness)
         return [
             # Before its first usable frame a sequence's state is the initial one.
             (after[i] if results[FRAME_COUNT][i, 0] else None, answer_of(results, i, STATUS_OUT))

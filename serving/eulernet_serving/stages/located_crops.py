@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Common code of the stages that locate and crop on a CPU, with the face detector in their process."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,12 @@ class Crops:
     boxes: NDArray[np.float32]
     status: NDArray[np.int32]
 
+    def frames(self) -> Iterator[dict[str, NDArray[Any]]]:
+        """FACE (1, 256, 256, 3), FACE_BOX (1, 4) and STATUS (1, 1) of each frame, as the network's step takes them."""
+        for i in range(len(self.status)):
+            row = slice(i, i + 1)
+            yield {FACE: self.faces[row], FACE_BOX: self.boxes[row], STATUS: self.status[row, None]}
+
 
 def detector_of(args: Mapping[str, str]) -> Detector:
     """The face detector of a stage's version folder."""
@@ -37,7 +43,6 @@ def cropped(crop: Cropper, located: Sequence[Located]) -> Crops:
     return Crops(faces, np.stack(boxes), status)
 
 
-def answer_of(face: NDArray[np.uint8], box: NDArray[np.float32], status: NDArray[np.int32]) -> Answer:
-    """A response. The arrays have the batch dimension."""
-    outputs: dict[str, NDArray[Any]] = {FACE: face, FACE_BOX: box, STATUS: status}
-    return Answer(respond(outputs), tuple(status.reshape(-1).tolist()))
+def answer_of(outputs: Mapping[str, NDArray[Any]]) -> Answer:
+    """A response of FACE, FACE_BOX and STATUS, each with the batch dimension."""
+    return Answer(respond(outputs), tuple(outputs[STATUS].reshape(-1).tolist()))

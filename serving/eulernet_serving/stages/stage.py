@@ -121,15 +121,18 @@ class SequenceStage(Stage, Generic[State]):
         self._streams = StreamMetrics(self.metrics, self.name, states, self.instance if self.admits else "")
 
     def answer(self, requests: Sequence[Any]) -> list[Answer]:
-        """One frame each of several sequences; a frame that is refused gets an error and harms no other."""
+        """A chunk of each of several sequences; one that is refused gets an error and harms no other."""
         answers: list[Answer | None] = [None] * len(requests)
         batch: list[int] = []
         states: list[State] = []
         callers = [self._caller(request) for request in requests]
         for i, request in enumerate(requests):
             try:
+                self.check(request)
                 states.append(self._take(request, callers[i]))
                 batch.append(i)
+            except MalformedRequestError as error:
+                answers[i] = refusal(f"{self.name}: {error}", pb_utils.TritonError.INVALID_ARG)
             except (SequenceLostError, TooManySequencesError, _DrainingError) as error:
                 log_caught(_LOG, "frame refused", error, model=self.name, sequence=request.correlation_id())
                 answers[i] = refusal(str(error), self._counted(error, request))
@@ -155,8 +158,11 @@ class SequenceStage(Stage, Generic[State]):
             self._streams.refused(reason, request.correlation_id())
         return int(pb_utils.TritonError.UNAVAILABLE)
 
+    def check(self, request: Any) -> None:
+        """Checks the shapes that a request may choose. Raises: MalformedRequestError."""
+
     def step(self, requests: Sequence[Any], states: Sequence[State]) -> list[tuple[State | None, Answer]]:
-        """Advances each state by its request's frame, and leaves the given states as they are.
+        """Advances each state by its request's frames, and leaves the given states as they are.
 
         Returns: the new state, None while a sequence had no usable frame, and the answer of each.
         """
@@ -173,6 +179,10 @@ class SequenceStage(Stage, Generic[State]):
         if not self.admits or not request.flags() & START:
             return ""
         return str(json.loads(request.parameters() or "{}").get(CALLER_HEADER, ""))
+
+
+class MalformedRequestError(Exception):
+    """A request's tensors do not fit together; the message names the tensor and what it should be."""
 
 
 class _DrainingError(Exception):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 2 of `antispoof` on a CPU: one step of EulerNet for one frame each of several sequences, in one batch.
+"""Stage 2 of `antispoof` on a CPU: steps of EulerNet for frames of several sequences, in one batch.
 
 The TensorRT backend keeps the filters' state as Triton's implicit state; here it is kept by correlation id.
 """
@@ -8,14 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from eulernet_core.status import NOT_SCORED
 from eulernet_core.tensors import (
     FRAME_COUNT,
     LIVENESS,
-    NETWORK_INPUTS,
     NETWORK_OUTPUTS,
     STATE_INPUT_SUFFIX,
     STATE_OUTPUT_SUFFIX,
@@ -26,9 +24,11 @@ from eulernet_serving.model_parameters import read_parameters
 from eulernet_serving.row_runtime import RowRuntime
 from eulernet_serving.runtime import RuntimeSettings, make_runtime
 from eulernet_serving.sequence_store import SequenceStore
+from eulernet_serving.stages.frame_chunks import cropped_frames, joined, side_by_side
 from eulernet_serving.stages.frame_metrics import FrameMetrics, LivenessMetrics, is_counted
-from eulernet_serving.stages.stage import Answer, SequenceParameters, SequenceStage, asked, graph_path, read, respond
+from eulernet_serving.stages.stage import Answer, SequenceParameters, SequenceStage, asked, graph_path, respond
 
+COUNTED = (STATUS_OUT, LIVENESS)  # what `count_frames` reads
 FilterState = Mapping[str, NDArray[Any]]  # by the names of the graph's state inputs
 
 
@@ -59,46 +59,73 @@ class StepNetworkParameters(RuntimeSettings, SequenceParameters):
 
 
 class StepNetwork(SequenceStage[FilterState]):
-    """FACE uint8 (1, 256, 256, 3), STATUS int32 (1, 1), FACE_BOX float32 (1, 4) -> NETWORK_OUTPUTS."""
+    """FACE uint8 (1, F * 256, 256, 3), STATUS int32 (1, F), FACE_BOX float32 (1, F * 4) -> NETWORK_OUTPUTS of F frames,
+    see `frame_chunks`."""
 
     def set_up(self, args: Mapping[str, str]) -> None:
         """Loads the graph."""
         parameters = read_parameters(args["model_config"], StepNetworkParameters)
-        self.runtime = make_runtime(graph_path(args), parameters)
-        self.names = StateNames.of(self.runtime)
-        initial = self.names.initial(self.runtime)
+        self.network = StepRuntime(make_runtime(graph_path(args), parameters))
+        initial = self.network.initial()
         self.keep_states(SequenceStore(lambda: initial, parameters))
         self._frames = FrameMetrics(self.metrics, STREAM_MODEL)
         self._liveness = LivenessMetrics(self.metrics, STREAM_MODEL)
 
+    def check(self, request: Any) -> None:
+        """Checks that the inputs are of the same number of frames. Raises: MalformedRequestError."""
+        cropped_frames(request)
+
     def step(self, requests: Sequence[Any], states: Sequence[FilterState]) -> list[tuple[FilterState | None, Answer]]:
-        """One frame each of several sequences."""
-        rows = [
-            {name: read(request, name) for name in NETWORK_INPUTS} | dict(state)
-            for request, state in zip(requests, states, strict=True)
-        ]
-        results = self.runtime.rows(rows)
-        counted = {name: np.concatenate([each[name] for each in results]) for name in (STATUS_OUT, LIVENESS)}
-        count_frames(requests, counted, self._frames, self._liveness)
+        """A chunk of each of several sequences."""
         stepped: list[tuple[FilterState | None, Answer]] = []
-        for request, result in zip(requests, results, strict=True):
-            state = self.names.after(result)
-            outputs = {name: result[name] for name in NETWORK_OUTPUTS}
-            answer = Answer(respond(asked(request, outputs)), tuple(result[STATUS_OUT][0].tolist()))
-            begun = bool(result[FRAME_COUNT][0, 0])  # before its first usable frame the state is the initial one
+        chunks = [cropped_frames(request) for request in requests]
+        for request, (results, state) in zip(requests, self.network(chunks, states), strict=True):
+            count_frames(request, results, self._frames, self._liveness)
+            outputs = {name: results[name] for name in NETWORK_OUTPUTS}
+            answer = Answer(respond(asked(request, outputs)), tuple(results[STATUS_OUT][0].tolist()))
+            begun = bool(results[FRAME_COUNT][0, -1])  # before its first usable frame the state is the initial one
             stepped.append((state if begun else None, answer))
         return stepped
 
 
+class StepRuntime:
+    """A step graph that takes chunks of several sequences at once."""
+
+    def __init__(self, runtime: RowRuntime) -> None:
+        self._runtime = runtime
+        self._names = StateNames.of(runtime)
+
+    def initial(self) -> FilterState:
+        """The state before a sequence's first usable frame."""
+        return self._names.initial(self._runtime)
+
+    def __call__(
+        self, chunks: Sequence[Sequence[Mapping[str, NDArray[Any]]]], states: Sequence[FilterState]
+    ) -> list[tuple[dict[str, NDArray[Any]], FilterState]]:
+        """Advances each state by the frames of its chunk, given as NETWORK_INPUTS with the dimensions (1, ...).
+
+        Returns: the outputs of each chunk, see `frame_chunks`, and its new state. The given states stay as they are.
+        """
+        after = list(states)
+
+        def advance(frame: int, numbers: Sequence[int]) -> list[dict[str, NDArray[Any]]]:
+            results = self._runtime.rows([{**chunks[i][frame], **after[i]} for i in numbers])
+            for i, result in zip(numbers, results, strict=True):
+                after[i] = self._names.after(result)
+            return [{name: result[name] for name in NETWORK_OUTPUTS} for result in results]
+
+        results = side_by_side([len(chunk) for chunk in chunks], advance)
+        return [(joined(frames), state) for frames, state in zip(results, after, strict=True)]
+
+
 def count_frames(
-    requests: Sequence[Any], results: Mapping[str, NDArray[Any]], frames: FrameMetrics, liveness: LivenessMetrics
+    request: Any, results: Mapping[str, NDArray[Any]], frames: FrameMetrics, liveness: LivenessMetrics
 ) -> None:
-    """Counts the frames of a batch and their scores, without those of health probes."""
-    for request, (status,), (score,) in zip(
-        requests, results[STATUS_OUT].tolist(), results[LIVENESS].tolist(), strict=True
-    ):
-        if not is_counted(request):
-            continue
-        frames.add((status,))
+    """Counts the frames of a request and their scores, given as COUNTED, unless it is a health probe's."""
+    if not is_counted(request):
+        return
+    statuses = results[STATUS_OUT].reshape(-1).tolist()
+    frames.add(statuses)
+    for status, score in zip(statuses, results[LIVENESS].reshape(-1).tolist(), strict=True):
         if not status & NOT_SCORED:
             liveness.add(score)

@@ -7,10 +7,12 @@ calls a further one.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from eulernet_serving.face_cropping import Cropper, CropSettings
 from eulernet_serving.face_locating import Located
 from eulernet_serving.model_parameters import read_parameters
+from eulernet_serving.stages.frame_chunks import joined
 from eulernet_serving.stages.located_crops import answer_of, cropped, detector_of
 from eulernet_serving.stages.stage import Answer
 from eulernet_serving.stages.stream_locate import StreamLocate, StreamLocateParameters
@@ -22,7 +24,8 @@ class StreamCropParameters(StreamLocateParameters, CropSettings):
 
 
 class StreamCrop(StreamLocate):
-    """ENCODED uint8 (1, bytes) -> FACE uint8 (1, 256, 256, 3), FACE_BOX float32 (1, 4), STATUS int32 (1, 1)."""
+    """ENCODED uint8 (1, bytes), FRAME_BYTES int32 (1, F) or none -> FACE uint8 (1, F * 256, 256, 3), FACE_BOX float32
+    (1, F * 4), STATUS int32 (1, F)."""
 
     def set_up(self, args: Mapping[str, str]) -> None:
         """Loads the detector and builds the decoder."""
@@ -30,8 +33,7 @@ class StreamCrop(StreamLocate):
         self.crop = Cropper(parameters, inspected=True)
         self.begin(parameters, detector_of(args))
 
-    def answers(self, located: Sequence[Located]) -> list[Answer]:
-        """The crops of several sequences' frames."""
-        made = cropped(self.crop, located)
-        rows = [slice(i, i + 1) for i in range(len(located))]
-        return [answer_of(made.faces[row], made.boxes[row], made.status[row, None]) for row in rows]
+    def answers(self, chunks: Sequence[Sequence[Located]]) -> list[Answer]:
+        """The crops of several sequences' frames, decoded as one batch."""
+        frames = cropped(self.crop, list(chain.from_iterable(chunks))).frames()
+        return [answer_of(joined(list(islice(frames, len(chunk))))) for chunk in chunks]

@@ -12,14 +12,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from eulernet_core.tensors import CHECKED, ENCODED, FACE_BOX, STATUS, STREAM_MODEL
+from eulernet_core.tensors import CHECKED, FACE_BOX, STATUS, STREAM_MODEL
 from eulernet_serving.core_shares import OPENCV_THREADS
 from eulernet_serving.face_locating import Detector, Located, LocateSettings, Locator, Lock
 from eulernet_serving.model_parameters import read_parameters
 from eulernet_serving.sequence_store import SequenceStore
+from eulernet_serving.stages.frame_chunks import encoded_frames, side_by_side
 from eulernet_serving.stages.frame_metrics import FrameMetrics, is_counted
 from eulernet_serving.stages.remote_detector import detect
-from eulernet_serving.stages.stage import Answer, SequenceParameters, SequenceStage, read, respond
+from eulernet_serving.stages.stage import Answer, SequenceParameters, SequenceStage, respond
 
 
 @dataclass(frozen=True)
@@ -43,19 +44,31 @@ class StreamLocate(SequenceStage[Lock]):
         self.locate = Locator(parameters, detector)
         self._frames = FrameMetrics(self.metrics, STREAM_MODEL) if parameters.count_frames else None
 
+    def check(self, request: Any) -> None:
+        """Checks the frames' lengths. Raises: MalformedRequestError."""
+        encoded_frames(request)
+
     def step(self, requests: Sequence[Any], states: Sequence[Lock]) -> list[tuple[Lock | None, Answer]]:
-        """One frame each of several sequences."""
+        """A chunk of each of several sequences."""
         locks = [replace(state) for state in states]
-        located = self.locate([read(request, ENCODED).reshape(-1) for request in requests], locks)
-        answers = self.answers(located)
+        answers = self.answers(located_chunks(self.locate, requests, locks))
         if self._frames is not None:
             counted = zip(requests, answers, strict=True)
-            self._frames.add([each.status[0] for request, each in counted if is_counted(request)])
+            self._frames.add([status for request, each in counted if is_counted(request) for status in each.status])
         return [(lock if lock.ever_found else None, answer) for lock, answer in zip(locks, answers, strict=True)]
 
-    def answers(self, located: Sequence[Located]) -> list[Answer]:
-        """The response for each located frame, and its STATUS."""
-        return [_answer(each) for each in located]
+    def answers(self, chunks: Sequence[Sequence[Located]]) -> list[Answer]:
+        """The response for the located frames of each chunk, and their STATUS."""
+        return [_answer(located) for (located,) in chunks]  # no later stage of a GPU takes more frames than one
+
+
+def located_chunks(locate: Locator, requests: Sequence[Any], locks: Sequence[Lock]) -> list[list[Located]]:
+    """Locates the frames of the requests of several sequences and advances the sequences' locks."""
+    chunks = [encoded_frames(request) for request in requests]
+    return side_by_side(
+        [len(chunk) for chunk in chunks],
+        lambda frame, numbers: locate([chunks[i][frame] for i in numbers], [locks[i] for i in numbers]),
+    )
 
 
 def _answer(located: Located) -> Answer:
