@@ -34,7 +34,7 @@ PACKAGES = (
     "eulernet",
     "nvidia-pytriton",
     "openvino",
-    "nvidia-dali-cuda120",
+    "simplejpeg",
     "opencv-python-headless",
     "tritonclient",
 )

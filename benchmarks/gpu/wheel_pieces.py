@@ -26,10 +26,10 @@ from pathlib import Path
 LOAD_BYTES = 64 << 20
 LIST = "pieces.json"  # in every load: all pieces of all files, with checksums
 ROOT = Path(__file__).resolve().parents[2]
-EXTRAS = "serve,client,loadtest,bench"
-TESTING = ("pytest", "pytest-timeout", "pytest-asyncio", "polygraphy", "onnx-graphsurgeon", "psutil")
-LEFT_OUT = ("torch", "litserve")  # the machine has its own torch; the other peer is not measured
 DALI = "nvidia-dali-cuda120"  # installed here; half as large for CUDA 13
+EXTRAS = "serve,client,loadtest,bench"
+TESTING = ("pytest", "pytest-timeout", "pytest-asyncio", "polygraphy", "onnx-graphsurgeon", "psutil", DALI)
+LEFT_OUT = ("torch", "litserve")  # the machine has its own torch; the other peer is not measured
 XZ = ".xz"
 
 

@@ -56,7 +56,7 @@ class Stages:
 
     Args:
         repository: a complete model repository.
-        threads: threads of one inference and of DALI's decoder, 0 for all cores.
+        threads: threads of one inference and of decoding, 0 for all cores.
     """
 
     def __init__(self, repository: Path, threads: int) -> None:

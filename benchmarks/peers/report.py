@@ -25,7 +25,7 @@ from eulernet_serving.plan_records import precision_of
 TEMPLATE = Path(__file__).with_name("peers.md.j2")
 BUSY_CORES = 0.1  # use by other programs, above which the page warns
 NAMED = ("fastapi", "uvicorn", "litserve", "onnxruntime", "opencv-python-headless", "openvino",
-         "nvidia-dali-cuda120", "nvidia-pytriton", "tritonclient", "aiohttp", "numpy")  # fmt: skip
+         "simplejpeg", "nvidia-pytriton", "tritonclient", "aiohttp", "numpy")  # fmt: skip
 
 
 @dataclass(frozen=True)

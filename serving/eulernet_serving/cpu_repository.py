@@ -180,7 +180,7 @@ def assemble_cpu(
         weights=graphs[INFERRED_BY[target][STEP_NETWORK_MODEL]].weights,
         command=f"eulernet serve --repository {out}",
         graphs=graphs,
-        versions=versions("onnx", "openvino", "nvidia-dali-cuda120", "nvidia-pytriton"),
+        versions=versions("onnx", "openvino", "simplejpeg", "nvidia-pytriton"),
         files=checksums(out),
     )
     check(out, manifest)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DALI pipelines that decode only the face's region of each JPEG; `region_decoding` has the CPU's.
+"""DALI pipelines that decode only the face's region of each JPEG; `region_decoding` is the CPU's way.
 
 The Python models of a GPU run `faces`; `frames` and `clips` are serialized for the dali backend of a GPU server, where
 a pipeline is the whole model: they resize, and take any STATUS.

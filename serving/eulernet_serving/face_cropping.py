@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decodes only the face's region of each JPEG (DALI) and resizes it to the network's input.
+"""Decodes the face's region of each JPEG and resizes it to the network's input, on a CPU.
 
-On a GPU DALI resizes too. On a CPU its resize costs more than the decode, so OpenCV does it, with filters that agree
-with DALI's antialiased linear one to within a grey level in the mean.
+On a GPU DALI does both. OpenCV's filters here agree with its antialiased linear one to within a grey level in the mean.
 """
 
 import logging
@@ -20,7 +19,7 @@ from eulernet_core.status import NOT_SCORED, Status
 from eulernet_core.tensors import FACE_SIDE_PX
 from eulernet_serving.core_shares import OPENCV_THREADS, decoder_threads
 from eulernet_serving.face_resizing import resize_face
-from eulernet_serving.region_decoding import RegionDecoder
+from eulernet_serving.region_decoding import decode_region
 from eulernet_serving.structured_logging import log_caught
 
 _LOG = logging.getLogger(__name__)
@@ -31,17 +30,17 @@ LONGEST_SIDE = 65_535  # px, of a JPEG
 @dataclass(frozen=True)
 class CropSettings(JpegLimits):
     """`threads`: that decode and resize, 0 for all cores; `max_frames`: the most frames in one of DALI's
-    batches; and the limits of a JPEG."""
+    batches on a GPU; and the limits of a JPEG."""
 
     threads: int = 1
     max_frames: int = 64
 
 
 class Cropper:
-    """Crops batches of frames; a frame that can't be decoded is marked and leaves the others unharmed.
+    """Crops frames; a frame that can't be decoded is marked and leaves the others unharmed.
 
     Args:
-        settings: limits of a JPEG, threads, largest batch.
+        settings: limits of a JPEG, threads.
         inspected: whether the caller has compared each JPEG with its limits (`eulernet_core.jpeg.inspect`). Else it is
             done here: a caller of the service can reach a stage that only crops past the one that locates.
     """
@@ -49,12 +48,8 @@ class Cropper:
     def __init__(self, settings: CropSettings, *, inspected: bool = False) -> None:
         cv2.setNumThreads(OPENCV_THREADS)
         self._settings, self._inspected = settings, inspected
-        self._threads = decoder_threads(settings.threads)
-        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
-        self._decode = self._make_decoder()
-
-    def _make_decoder(self) -> RegionDecoder:
-        return RegionDecoder(self._settings.max_frames, self._threads)
+        threads = decoder_threads(settings.threads)
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def __call__(
         self, encoded: Sequence[NDArray[np.uint8]], boxes: Sequence[NDArray[np.float32]], status: NDArray[np.int32]
@@ -68,54 +63,23 @@ class Cropper:
         Returns: uint8 (n, 256, 256, 3) RGB, black where there is nothing to score.
         """
         faces = np.zeros((len(encoded), FACE_SIDE_PX, FACE_SIDE_PX, 3), np.uint8)
-        wanted = np.flatnonzero((status & NOT_SCORED) == 0)
-        fits = np.array([self._usable(encoded[i], boxes[i]) for i in wanted], bool)
-        status[wanted[~fits]] = undecodable(status[wanted[~fits]])
-        wanted = wanted[fits]
-        for first in range(0, len(wanted), self._settings.max_frames):
-            part = wanted[first : first + self._settings.max_frames]
+
+        def crop(i: int) -> None:
             try:
-                self._crop(encoded, boxes, part, faces)
+                if self._usable(encoded[i], boxes[i]):
+                    resize_face(decode_region(encoded[i], boxes[i]), faces[i])
+                    return
             except Exception as error:
-                log_caught(_LOG, "batch of crops failed, its frames are tried one by one", error)
-                self._crop_singly(encoded, boxes, part, faces, status)
+                log_caught(_LOG, "frame can't be cropped", error)
+            status[i] = undecodable(status[i])
+
+        wanted = np.flatnonzero((status & NOT_SCORED) == 0).tolist()
+        for _ in (map if self._pool is None else self._pool.map)(crop, wanted):
+            pass
         return faces
 
     def _usable(self, encoded: NDArray[np.uint8], box: NDArray[np.float32]) -> bool:
         return box_fits(box) and (self._inspected or cheap_to_decode(encoded, self._settings))
-
-    def _crop(
-        self,
-        encoded: Sequence[NDArray[np.uint8]],
-        boxes: Sequence[NDArray[np.float32]],
-        indices: Sequence[int] | NDArray[np.intp],
-        faces: NDArray[np.uint8],
-    ) -> None:
-        regions = self._decode([encoded[i] for i in indices], [boxes[i].astype(np.int32) for i in indices])
-
-        def resize(k: int) -> None:
-            resize_face(regions[k], faces[indices[k]])
-
-        for _ in (map if self._pool is None else self._pool.map)(resize, range(len(indices))):
-            pass
-
-    def _crop_singly(
-        self,
-        encoded: Sequence[NDArray[np.uint8]],
-        boxes: Sequence[NDArray[np.float32]],
-        indices: NDArray[np.intp],
-        faces: NDArray[np.uint8],
-        status: NDArray[np.int32],
-    ) -> None:
-        # DALI fails a batch whole without naming the frame, and its pipeline can't be used afterwards.
-        self._decode = self._make_decoder()
-        for i in indices:
-            try:
-                self._crop(encoded, boxes, [i], faces)
-            except Exception as error:
-                log_caught(_LOG, "frame can't be cropped", error)
-                self._decode = self._make_decoder()
-                status[i] = undecodable(status[i])
 
 
 def undecodable(status: Flags) -> Flags:

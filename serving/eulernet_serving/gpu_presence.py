@@ -7,6 +7,7 @@ Imports no torch: the supervisor needs this before any stage starts.
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 from importlib import metadata
 
@@ -28,9 +29,20 @@ def device_kind() -> str:
     return kind
 
 
+def check_dali() -> None:
+    """Raises: GpuMissingError without DALI, which crops on a GPU."""
+    try:
+        found = importlib.util.find_spec("nvidia.dali")
+    except ModuleNotFoundError:  # no package of NVIDIA's at all
+        found = None
+    if found is None:
+        raise GpuMissingError("DALI is not installed, and the GPU configurations need it: pip install 'eulernet[gpu]'")
+
+
 def check_gpu() -> None:
-    """Raises: GpuMissingError without a driver, a GPU, or a build of torch that fits."""
+    """Raises: GpuMissingError without a driver, a GPU, DALI, or a build of torch that fits."""
     kind = device_kind()
+    check_dali()
     try:
         torch = metadata.version("torch")
     except metadata.PackageNotFoundError:

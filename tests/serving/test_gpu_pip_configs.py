@@ -2,8 +2,11 @@
 """The configuration of `eulernet serve --gpu` compared with the CPU's, and the repository that is assembled from it."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,6 +135,19 @@ def test_serve_needs_a_gpu_and_its_own_repository(monkeypatch: pytest.MonkeyPatc
     assert (asked.exit_code, "--repository" in asked.output) == (2, True)
     if shutil.which("nvidia-smi") is None:
         assert "libcuda.so.1" in CliRunner().invoke(serve, ["--gpu"]).output
+
+
+@pytest.mark.parametrize("command", [["serve", "--gpu"], ["repository", "--target", "gpu"]])
+def test_without_dali_the_gpu_configurations_name_the_extra(command: list[str], tmp_path: Path) -> None:
+    """In an environment with the packages of `eulernet[serve,client]` alone."""
+    hidden = tmp_path / "nvidia"
+    hidden.mkdir()
+    (hidden / "__init__.py").write_text("")
+    code = [sys.executable, "-c", "from eulernet_core.command_root import main; main()", *command]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), DEVICE_VARIABLE: CPU}
+    done = subprocess.run(code, capture_output=True, text=True, timeout=120, env=environment, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "pip install 'eulernet[gpu]'" in done.stderr
 
 
 def test_a_wrong_switch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

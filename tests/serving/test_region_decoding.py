@@ -1,74 +1,118 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The decoder of regions compared with the public interface of DALI, which it does without."""
+"""Regions of JPEGs, compared with DALI's, which a GPU server decodes, and at reduced size with the area filter."""
 
-import subprocess
-import sys
-
+import cv2
 import numpy as np
 import pytest
 import simplejpeg
 from numpy.typing import NDArray
 
-from eulernet_serving.region_decoding import RegionDecoder
+from eulernet_core.jpeg_segments import exif_segment
+from eulernet_core.tensors import FACE_SIDE_PX
+from eulernet_serving.face_resizing import resize_face
+from eulernet_serving.region_decoding import DecodingError, decode_region, upright
 
 Picture = NDArray[np.uint8]
-BOXES = ([0, 0, 64, 48], [7, 3, 40, 36], [31, 15, 32, 16])
-ALONE = """
-import sys
-{first}
-from eulernet_serving.region_decoding import RegionDecoder
-decoder = RegionDecoder(1, 1)
-print("nvidia.dali.fn" in sys.modules)
-from nvidia.dali import fn, pipeline_def
-decoder = RegionDecoder(1, 1)
-"""
+GREY_LEVELS = 1.5  # in the mean, of a reduced region from the area filter's
 
 
-def jpegs(subsampling: str) -> list[Picture]:
-    random = np.random.default_rng(0)
-    pictures = [random.integers(0, 256, (48, 64, 3), np.uint8) for _ in BOXES]
-    encoded = [simplejpeg.encode_jpeg(each, quality=90, colorsubsampling=subsampling) for each in pictures]
-    return [np.frombuffer(each, np.uint8) for each in encoded]
+def noise(height: int, width: int) -> Picture:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def by_the_package(encoded: list[Picture], boxes: list[NDArray[np.int32]]) -> list[Picture]:
+def as_jpeg(picture: Picture, orientation: int = 1, quality: int = 90, subsampling: str = "420") -> Picture:
+    encoded = simplejpeg.encode_jpeg(picture, quality=quality, colorsubsampling=subsampling)
+    if orientation != 1:
+        encoded = encoded[:2] + exif_segment(orientation) + encoded[2:]
+    return np.frombuffer(encoded, np.uint8)
+
+
+def box_of(x0: float, y0: float, side: float) -> NDArray[np.float32]:
+    return np.array([x0, y0, x0 + side, y0 + side], np.float32)
+
+
+def by_dali(encoded: Picture, box: NDArray[np.float32]) -> Picture:
     from nvidia.dali import fn, pipeline_def, types
 
-    @pipeline_def(batch_size=len(encoded), num_threads=1, device_id=None, prefetch_queue_depth=1)
+    @pipeline_def(batch_size=1, num_threads=1, device_id=None, prefetch_queue_depth=1)
     def regions():
-        picture, box = (fn.external_source(name=name) for name in ("ENCODED", "BOX"))
+        picture, corners = (fn.external_source(name=name) for name in ("ENCODED", "BOX"))
         return fn.decoders.image_slice(
-            picture, start=box[0:2], end=box[2:4], axis_names="WH", output_type=types.RGB, device="cpu"
+            picture, start=corners[0:2], end=corners[2:4], axis_names="WH", output_type=types.RGB, device="cpu"
         )
 
     pipeline = regions()
     pipeline.build()
-    pipeline.feed_input("ENCODED", encoded)
-    pipeline.feed_input("BOX", boxes)
+    pipeline.feed_input("ENCODED", [encoded])
+    pipeline.feed_input("BOX", [box.astype(np.int32)])
     (found,) = pipeline.run()
-    return [np.asarray(found[i]).copy() for i in range(len(encoded))]
+    return np.asarray(found[0]).copy()
 
 
 @pytest.mark.parametrize("subsampling", ["444", "420"])
-@pytest.mark.parametrize("threads", [1, 2])
-def test_regions_are_those_of_the_package(subsampling: str, threads: int) -> None:
-    encoded, boxes = jpegs(subsampling), [np.array(box, np.int32) for box in BOXES]
-    decoder = RegionDecoder(len(encoded), threads)
-    for expected, found in zip(by_the_package(encoded, boxes), decoder(encoded, boxes), strict=True):
-        np.testing.assert_array_equal(found, expected)
-    (again,) = decoder(encoded[1:2], boxes[1:2])  # a smaller batch after it
-    assert again.shape == (33, 33, 3)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pixels_are_dali_s_in_every_orientation(orientation: int, subsampling: str) -> None:
+    encoded = as_jpeg(noise(50, 70), orientation, subsampling=subsampling)
+    for box in (box_of(0, 0, 50), box_of(7.9, 3.2, 33), box_of(31, 15, 1)):
+        np.testing.assert_array_equal(decode_region(encoded, box), by_dali(encoded, box))
 
 
-def test_a_picture_that_can_not_be_decoded_is_an_error() -> None:
-    decoder = RegionDecoder(2, 1)
-    with pytest.raises(RuntimeError, match="decoders"):
-        decoder([np.zeros(100, np.uint8)], [np.array(BOXES[0], np.int32)])
+@pytest.mark.parametrize("damage", ["flipped bits", "zeros", "cut before the end marker"])
+def test_a_damaged_scan_is_decoded_as_dali_decodes_it(damage: str) -> None:
+    encoded = as_jpeg(noise(96, 96)).copy()
+    middle = len(encoded) // 2
+    if damage == "zeros":
+        encoded[middle : middle + 40] = 0
+    elif damage == "flipped bits":
+        encoded[middle : middle + 200 : 20] ^= 0x15
+    else:
+        encoded = np.concatenate([encoded[:middle], encoded[-2:]])
+    box = box_of(0, 0, 96)
+    np.testing.assert_array_equal(decode_region(encoded, box), by_dali(encoded, box))
 
 
-@pytest.mark.parametrize("first", ["", "import nvidia.dali"])
-def test_the_package_is_not_imported_but_can_be(first: str) -> None:
-    code = [sys.executable, "-c", ALONE.format(first=first)]
-    done = subprocess.run(code, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(bool(first))
+@pytest.mark.parametrize("quality", [75, 95])
+def test_grey_and_cmyk_pictures(quality: int) -> None:
+    grey = cv2.GaussianBlur(noise(80, 80)[..., 0], (9, 9), 3)
+    (_, encoded) = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    region = decode_region(encoded.reshape(-1), box_of(8, 8, 64))
+    assert region.shape == (64, 64, 3)
+    assert (region[..., 0] == region[..., 2]).all()
+    cmyk = np.repeat(grey[..., None], 4, axis=2)
+    whole = np.frombuffer(simplejpeg.encode_jpeg(cmyk, quality=quality, colorspace="CMYK"), np.uint8)
+    assert decode_region(whole, box_of(8, 8, 64)).shape == (64, 64, 3)
+    large = np.frombuffer(simplejpeg.encode_jpeg(np.full((600, 600, 4), 99, np.uint8), colorspace="CMYK"), np.uint8)
+    assert decode_region(large, box_of(8, 8, 520)).shape == (260, 260, 3)
+
+
+@pytest.mark.parametrize(("side", "reduced"), [(511, 511), (512, 256), (1023, 511), (1024, 512), (2050, 512)])
+def test_a_region_is_reduced_to_no_less_than_enough(side: int, reduced: int) -> None:
+    encoded = as_jpeg(np.full((side + 11, side + 7, 3), 90, np.uint8))
+    region = decode_region(encoded, box_of(5, 9, side))
+    assert region.shape == (reduced, reduced, 3)
+    assert np.abs(region.astype(int) - 90).max() <= 1
+
+
+@pytest.mark.parametrize("side", [512, 700, 1022, 1024, 1500, 2048])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_reduced_face_is_that_of_the_area_filter(portrait: Picture, side: int, orientation: int) -> None:
+    grown = cv2.resize(portrait[20:220, 120:320], (side, side), interpolation=cv2.INTER_CUBIC)
+    sensor = np.random.default_rng(side).normal(0, 4, grown.shape)
+    picture = np.clip(cv2.copyMakeBorder(grown + sensor, 16, 32, 8, 24, cv2.BORDER_REFLECT), 0, 255).astype(np.uint8)
+    encoded, box = as_jpeg(picture, orientation), box_of(32 if orientation == 6 else 8, 8, side)
+    face = np.empty((FACE_SIDE_PX, FACE_SIDE_PX, 3), np.uint8)
+    resize_face(decode_region(encoded, box), face)
+    whole = upright(simplejpeg.decode_jpeg(encoded), orientation)[8 : 8 + side, int(box[0]) : int(box[2])]
+    size = (FACE_SIDE_PX, FACE_SIDE_PX)
+    expected = cv2.resize(np.ascontiguousarray(whole), size, interpolation=cv2.INTER_AREA)
+    difference = np.abs(face.astype(int) - expected).mean()
+    assert difference < GREY_LEVELS
+    moved = cv2.resize(np.ascontiguousarray(np.roll(whole, side // 64, axis=1)), size, interpolation=cv2.INTER_AREA)
+    assert np.abs(face.astype(int) - moved).mean() > 1.5 * difference, "a shift of 1/64 is seen"
+
+
+@pytest.mark.parametrize("box", [(-1, 0, 20), (0, -1, 20), (60, 0, 20), (0, 40, 20), (5, 5, 0)])
+def test_a_box_outside_the_picture_is_an_error(box: tuple[int, int, int]) -> None:
+    encoded = as_jpeg(noise(50, 70))
+    with pytest.raises(DecodingError, match="not inside the picture of 70x50 px"):
+        decode_region(encoded, box_of(*box))
