@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decodes the face's region of a JPEG on a CPU, at 1/2 or 1/4 of its size where that has enough pixels.
 
-libjpeg-turbo decodes the whole picture. That takes about as long as DALI's decoding of a region, since the entropy coding
-must be read to the region's end anyway; and at a reduced size it leaves out most of the rest, by an inverse DCT of the
-lower frequencies alone. In a large picture every face that is large enough to be found is reduced. At full size the
-pixels are DALI's.
+libjpeg-turbo decodes the whole picture. That takes about as long as DALI's decoding of a region, since the entropy
+coding must be read to the region's end anyway; and at a reduced size it leaves out most of the rest, by an inverse DCT
+of the lower frequencies alone. In a large picture every face that is large enough to be found is reduced. At full size
+the pixels are DALI's.
 """
 
 import cv2
