@@ -19,6 +19,7 @@ from benchmarks.reliability.wire import (
     Outcome,
     Request,
     Wire,
+    chunk_request,
     clip_request,
     frame_request,
     in_sequence,
@@ -75,16 +76,20 @@ class MutatedRequest:
 def mutated_request(random: Generator) -> MutatedRequest:
     """One bad request, or one good one that ends badly."""
     ways: tuple[Callable[[Generator], MutatedRequest], ...] = (
-        _fields, _fields, _fields, _inner, _inner, _subset, _ended, _large, _streamed, _other_interface,
+        _fields, _fields, _fields, _inner, _inner, _subset, _ended, _large, _streamed, _other_interface, _chunk,
     )  # fmt: skip
     return ways[random.integers(len(ways))](random)
 
 
 def _good(random: Generator) -> Request:
-    frame = base_pictures()["baseline"]
-    if random.random() < 0.5:
+    frame, key = base_pictures()["baseline"], int(random.integers(1 << 40, 1 << 62))
+    kind = random.random()
+    if kind < 0.4:
         return clip_request([frame] * CLIP_FRAMES)
-    return frame_request(frame, int(random.integers(1 << 40, 1 << 62)), start=True, end=True)
+    if kind < 0.6:
+        count = int(random.integers(1, 6))
+        return chunk_request([frame] * count, [len(frame)] * count, key)
+    return frame_request(frame, key, start=True, end=True)
 
 
 def _sent(kind: str, request: Request) -> MutatedRequest:
@@ -221,6 +226,18 @@ def _subset(random: Generator) -> MutatedRequest:
         return judged(lambda: wire.infer(request), may_fail=False)
 
     return MutatedRequest(label, request.SerializeToString(), send)
+
+
+def _chunk(random: Generator) -> MutatedRequest:
+    """Broken pictures among good ones in a chunk, or lengths that do not fit."""
+    good = base_pictures()["baseline"]
+    frames = [structured(random).jpeg if random.random() < 0.3 else good for _ in range(random.integers(1, 19))]
+    lengths = [len(frame) for frame in frames]
+    for _ in range(random.integers(0, 3)):
+        lengths[int(random.integers(len(lengths)))] = int(random.choice([-1, 0, 1, 2, 10, 1 << 20, 2**31 - 1]))
+    if random.random() < 0.2:
+        lengths = lengths[:-1]
+    return _sent("chunk", chunk_request(frames, lengths, int(random.integers(1 << 40, 1 << 62))))
 
 
 def _absurd_boxes(random: Generator, shape: tuple[int, ...]) -> Any:

@@ -16,7 +16,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from eulernet_core.limits import CALLER_HEADER
 from eulernet_core.status import Status
-from eulernet_core.tensors import CLIP_ENCODED, CLIP_MODEL, ENCODED, LIVENESS, STATUS, STREAM_MODEL
+from eulernet_core.tensors import CLIP_ENCODED, CLIP_MODEL, ENCODED, FRAME_BYTES, LIVENESS, STATUS, STREAM_MODEL
 
 HANG_S = 10.0  # a request without an answer for so long is a hang
 CHANNEL_OPTIONS = (
@@ -84,6 +84,12 @@ def clip_request(frames: Sequence[bytes]) -> Request:
 def frame_request(frame: bytes, sequence_id: SequenceId, start: bool = False, end: bool = False) -> Request:
     """One JPEG of a stream."""
     return in_sequence(request_of(STREAM_MODEL, {ENCODED: _bytes(frame)}), sequence_id, start, end)
+
+
+def chunk_request(frames: Sequence[bytes], lengths: Sequence[int], sequence_id: SequenceId) -> Request:
+    """A whole stream in one request, with these numbers as the lengths of its JPEGs."""
+    inputs: dict[str, NDArray[Any]] = {ENCODED: _bytes(b"".join(frames)), FRAME_BYTES: np.array([lengths], np.int32)}
+    return in_sequence(request_of(STREAM_MODEL, inputs), sequence_id, start=True, end=True)
 
 
 def in_sequence(request: Request, sequence_id: SequenceId, start: bool, end: bool) -> Request:
