@@ -21,8 +21,8 @@ class UnscorableError(ValueError):
 
 @dataclass(frozen=True)
 class Clip:
-    """Four JPEGs. `exact`: detect the face on the same pixels as this project's server and shrink it in the same way,
-    to compare scores; the detection costs a second decode, so it is off in the measurements."""
+    """Four JPEGs. `exact`: detect the face on the same pixels as this project's server, decode and shrink it in the
+    same way, to compare scores; that costs further decodes, so it is off in the measurements."""
 
     jpegs: tuple[bytes, ...]
     exact: bool = False

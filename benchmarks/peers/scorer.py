@@ -27,6 +27,7 @@ from eulernet_core.tensors import FACE_SIDE_PX, LIVENESS, usable_clips
 from eulernet_serving.face_locating import letterbox
 from eulernet_serving.face_resizing import resize_face
 from eulernet_serving.jpeg_decoding import thumbnail
+from eulernet_serving.region_decoding import decode_region
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,9 @@ class Scorer:
             square_box(unletterbox_box(box, square), picture.shape[1], picture.shape[0]).astype(np.int32)
             for box, (_, square), picture in zip(boxes, letterboxes, firsts, strict=True)
         ]
-        exact = [clip.exact for clip in clips]
-        each = zip(pictures, *(np.repeat(values, CLIP_FRAMES, axis=0) for values in (squares, exact)), strict=True)
-        faces = mapped(self._pool, _crop, list(each))
+        boxes_of_frames = np.repeat(squares, CLIP_FRAMES, axis=0)
+        jpegs = [jpeg if clip.exact else None for clip in clips for jpeg in clip.jpegs]
+        faces = mapped(self._pool, _crop, list(zip(pictures, boxes_of_frames, jpegs, strict=True)))
         inputs = usable_clips(np.stack(faces).reshape(-1, CLIP_FRAMES, FACE_SIDE_PX, FACE_SIDE_PX, 3))
         liveness: NDArray[np.float32] = self._network.run([LIVENESS], inputs)[0]
         return liveness
@@ -109,14 +110,15 @@ def _letterbox(clip: Clip, first: NDArray[np.uint8]) -> tuple[NDArray[np.uint8],
     return letterbox(small)
 
 
-def _crop(each: tuple[NDArray[np.uint8], NDArray[np.int32], bool]) -> NDArray[np.uint8]:
-    """The box of a picture, uint8 (256, 256, 3), RGB. The flag: shrink as this project's server does."""
-    picture, (x0, y0, x1, y1), exact = each
-    region = picture[y0:y1, x0:x1]
+def _crop(each: tuple[NDArray[np.uint8], NDArray[np.int32], bytes | None]) -> NDArray[np.uint8]:
+    """The box of a picture, uint8 (256, 256, 3), RGB. With its JPEG it is decoded and shrunk as by this project's
+    server."""
+    picture, box, jpeg = each
     face = np.empty((FACE_SIDE_PX, FACE_SIDE_PX, 3), np.uint8)
-    if exact:
-        resize_face(region, face)
-    else:
-        filter_ = cv2.INTER_AREA if y1 - y0 > FACE_SIDE_PX else cv2.INTER_LINEAR
-        cv2.resize(region, (FACE_SIDE_PX, FACE_SIDE_PX), dst=face, interpolation=filter_)
+    if jpeg is not None:
+        resize_face(decode_region(np.frombuffer(jpeg, np.uint8), box.astype(np.float32)), face)
+        return face
+    x0, y0, x1, y1 = box
+    filter_ = cv2.INTER_AREA if y1 - y0 > FACE_SIDE_PX else cv2.INTER_LINEAR
+    cv2.resize(picture[y0:y1, x0:x1], (FACE_SIDE_PX, FACE_SIDE_PX), dst=face, interpolation=filter_)
     return np.asarray(cv2.cvtColor(face, cv2.COLOR_BGR2RGB), np.uint8)

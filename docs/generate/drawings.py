@@ -112,7 +112,7 @@ def frame_path() -> Drawing:
     drawing.text(622, 30, "antispoof: state for each stream", "note", "end")
     drawing.text(622, 240, "antispoof_clip: no state", "note", "end")
     drawing.box(
-        160, 60, 272, 92, "face_crop", ("checks the JPEG, finds", "and holds the face's box,", "decodes only the face")
+        160, 60, 272, 92, "face_crop", ("checks the JPEG, finds", "and holds the face's box,", "decodes the face")
     )
     drawing.box(496, 60, 126, 92, "eulernet", ("one step with", "the filters'", "state"))
     drawing.box(160, 250, 272, 74, "clip_crop", ("one box for the whole clip,", "decodes four faces"))
