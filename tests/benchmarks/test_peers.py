@@ -358,11 +358,12 @@ def test_a_signal_leaves_no_process(number: signal.Signals, videos: Path, tmp_pa
         (server,) = waited_for(lambda: psutil.Process(process.pid).children(recursive=False))
         process.send_signal(number)
         assert process.wait(120) != 0
-    assert not server.is_running()
+    # The kernel ends a server that was just being started with the process that started it; init reaps it later.
+    assert waited_for(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE, 10.0)
     assert not (tmp_path / "out" / "results.json").exists()
 
 
-def waited_for(find, timeout_s: float = 120.0) -> list[psutil.Process]:
+def waited_for(find, timeout_s: float = 120.0):
     deadline_s = time.monotonic() + timeout_s
     while not (found := find()):
         assert time.monotonic() < deadline_s
