@@ -167,11 +167,21 @@ class Session:
         return found[endpoint]
 
     async def takes_chunks(self, endpoint: int) -> bool:
-        """Whether a server takes several frames of a stream in one request; it is asked once. Raises: ServerError."""
+        """Whether a server takes several frames of a stream in one request. It is asked once; no answer means False."""
         if endpoint not in self._takes_chunks:
-            config = (await self._ask(endpoint, "get_model_config", STREAM_MODEL)).config
-            self._takes_chunks[endpoint] = FRAME_BYTES in [each.name for each in config.input]
+            try:
+                config = (await self._ask(endpoint, "get_model_config", STREAM_MODEL)).config
+            except RequestRefusedError:  # some proxies forward inference only
+                self._takes_chunks[endpoint] = False
+            except ServerError:
+                return False  # a single frame will tell what is wrong
+            else:
+                self._takes_chunks[endpoint] = FRAME_BYTES in [each.name for each in config.input]
         return self._takes_chunks[endpoint]
+
+    def chunk_refused(self, endpoint: int) -> None:
+        """Records that a server, perhaps another one behind the same address now, has refused a chunk."""
+        self._takes_chunks[endpoint] = False
 
     async def server_version(self) -> str:
         """See Client.server_version."""
@@ -241,6 +251,7 @@ class Session:
             meaning = self.endpoints.failed(endpoint, error, model)
             if isinstance(meaning, (*MAY_RETRY, SequenceError)) and not isinstance(meaning, ServerBusyError):
                 self._identities.forget(endpoint)  # it may have restarted with other weights
+                self._takes_chunks.pop(endpoint, None)
             if connection_failed(error):
                 meaning = await self.channels.look(self._probes[endpoint]) or meaning
             raise meaning from error

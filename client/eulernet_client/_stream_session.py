@@ -16,7 +16,7 @@ from eulernet_client._requests import Answer, StreamState, parse_frame
 from eulernet_client._result import FrameResult
 from eulernet_client._session import ClientBase, Session
 from eulernet_client._transport import END_TIMEOUT_S, Attempts, log
-from eulernet_client.errors import ClientStateError, MixedServersError, ServerError
+from eulernet_client.errors import ClientStateError, MixedServersError, RequestRefusedError, ResponseError, ServerError
 from eulernet_client.sources import SourceFrame
 from eulernet_core.limits import MAX_CHUNK_BYTES, MAX_CHUNK_FRAMES
 from eulernet_core.tensors import STREAM_MODEL
@@ -79,7 +79,12 @@ class StreamSession:
             if isinstance(error, ServerError):
                 raise self.state.lost(error) from error
             raise
-        return self.state.answered(answer, jpegs, last)
+        try:
+            return self.state.answered(answer, jpegs, last)
+        except ResponseError as error:
+            if part:
+                self.state.failed(error, final=True)
+            raise
 
     async def close(self) -> None:
         """See Stream.close."""
@@ -121,6 +126,14 @@ class StreamSession:
             if not (state.served and endpoint == self._endpoint):
                 await self._begin(endpoint, timeout_s, attempts)
             return await self._session.infer(state.call(jpegs, last), endpoint, min(timeout_s, attempts.left_s))
+        except RequestRefusedError as error:
+            self._fault = error
+            if len(jpegs) > 1:
+                self._session.chunk_refused(endpoint)
+                raise _SingleFramesOnlyError from error
+            if state.replays:
+                state.served = False
+            raise
         except BaseException as error:
             self._fault = error
             if state.replays:
@@ -128,8 +141,8 @@ class StreamSession:
             raise
 
     async def _check_chunk(self, jpegs: Sequence[bytes], endpoint: int) -> None:
-        """Raises: _SingleFramesOnlyError; ServerError where the server can't be asked."""
-        if sum(map(len, jpegs)) > MAX_CHUNK_BYTES or not await self._session.takes_chunks(endpoint):
+        """Raises: _SingleFramesOnlyError."""
+        if sum(max(1, len(jpeg)) for jpeg in jpegs) > MAX_CHUNK_BYTES or not await self._session.takes_chunks(endpoint):
             raise _SingleFramesOnlyError
 
     async def _begin(self, endpoint: int, timeout_s: float, attempts: Attempts) -> None:

@@ -206,14 +206,16 @@ class Stream(StreamBase):
         """Scores the next frames in one request, where several are there: a recording, or a camera that is behind.
 
         The scores are those of the frames one by one, for less of the server's time. More than 64 MB, and frames for a
-        server whose configuration takes one frame a request, are sent one by one.
+        server whose configuration takes one frame a request, are sent one by one, each with the time of a call.
 
         Args:
-            jpegs: 1 to 16 frames, in order.
+            jpegs: 1 to 8 frames, in order.
             last: the last of them is the stream's last.
 
         Raises:
-            ValueError: other than 1 to 16 frames.
+            ValueError: other than 1 to 8 frames.
+            TooLargeError: a frame is too large; nothing was sent.
+            SequenceError: the stream has ended.
             ServerError, StreamLostError: see `score`.
         """
         with self._lock:

@@ -88,5 +88,5 @@ def undecodable(status: Flags) -> Flags:
 
 
 def box_fits(box: NDArray[np.float32]) -> bool:
-    """Whether the box can lie in a picture; DALI checks the picture's own sides."""
+    """Whether the box can lie in a picture; the decoder checks the picture's own sides."""
     return bool(np.isfinite(box).all() and box.min() >= 0 and box.max() <= LONGEST_SIDE and (box[2:] > box[:2]).all())

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decodes the face's region of a JPEG on a CPU, at 1/2 or 1/4 of its size where that has enough pixels.
 
-libjpeg-turbo decodes the whole picture. That takes about as long as DALI's decoding of a region, since the entropy
-coding must be read to the region's end anyway; and at a reduced size it leaves out most of the rest, by an inverse DCT
-of the lower frequencies alone. In a large picture every face that is large enough to be found is reduced. At full size
-the pixels are DALI's.
+libjpeg-turbo decodes the whole picture: the entropy coding must be read to the region's end anyway, and at a reduced
+size most of the rest is left out, by an inverse DCT of the lower frequencies alone. In pictures of 1920x1080 every face
+that is large enough to be found is reduced. At full size the pixels are DALI's.
 """
+
+from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from eulernet_core.face_box import reduction
 from eulernet_core.jpeg_segments import SIDEWAYS, Segments, walk
 
 _CMYK = 4  # components
+_FROM_THE_RIGHT, _FROM_THE_BOTTOM = (2, 3, 6, 7), (3, 4, 7, 8)  # orientations whose upright columns, rows are reversed
 _OPENCV_REDUCED = {
     1: cv2.IMREAD_COLOR_RGB,
     2: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_COLOR_2,
@@ -34,7 +36,7 @@ def decode_region(encoded: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArr
         encoded: uint8 (bytes,), one JPEG.
         box: float32 (4,), x0, y0, x1, y1 px inside the upright picture; fractions are cut off.
     Returns: uint8 (H, W, 3), RGB, upright (EXIF); a view of the whole picture.
-    Raises: DecodingError; ValueError from the decoder.
+    Raises: DecodingError; BrokenJpegError where the structure is damaged.
     """
     found = walk(encoded, whole=False)
     x0, y0, x1, y1 = box.astype(np.int64).tolist()
@@ -45,20 +47,27 @@ def decode_region(encoded: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArr
         raise DecodingError(f"box {[x0, y0, x1, y1]}: not inside the picture of {width}x{height} px")
     by = reduction(min(x1 - x0, y1 - y0))
     picture = upright(_decode(encoded, found, by), found.orientation)
-    left, top = (x0 + by // 2) // by, (y0 + by // 2) // by  # a square_box begins at one
+    # A square_box begins at a reduced pixel, unless the axis is turned and ends with a part of one.
+    if found.orientation in _FROM_THE_RIGHT:
+        x0, x1 = x0 + -width % by, x1 + -width % by
+    if found.orientation in _FROM_THE_BOTTOM:
+        y0, y1 = y0 + -height % by, y1 + -height % by
+    left, top = (x0 + by // 2) // by, (y0 + by // 2) // by
     return picture[top : top + (y1 - y0) // by, left : left + (x1 - x0) // by]
 
 
 def _decode(encoded: NDArray[np.uint8], found: Segments, by: int) -> NDArray[np.uint8]:
     """The stored picture, 1/by of its size, rounded up. Damaged parts are grey, as with other decoders."""
-    if found.components == _CMYK:
-        picture = cv2.imdecode(encoded, _OPENCV_REDUCED[by] | cv2.IMREAD_IGNORE_ORIENTATION)
-        if picture is None:
-            raise DecodingError("the CMYK picture can't be decoded")
-        return np.asarray(picture, np.uint8)
-    height, width = -(-found.height // by), -(-found.width // by)
-    decoded: NDArray[np.uint8] = simplejpeg.decode_jpeg(encoded, min_height=height, min_width=width, strict=False)
-    return decoded
+    if found.components != _CMYK:
+        height, width = -(-found.height // by), -(-found.width // by)
+        with suppress(ValueError):  # rare sampling factors, such as 4:1:0
+            decoded: NDArray[np.uint8]
+            decoded = simplejpeg.decode_jpeg(encoded, min_height=height, min_width=width, strict=False)
+            return decoded
+    picture = cv2.imdecode(encoded, _OPENCV_REDUCED[by] | cv2.IMREAD_IGNORE_ORIENTATION)
+    if picture is None:
+        raise DecodingError("the picture can't be decoded")
+    return np.asarray(picture, np.uint8)
 
 
 def upright(picture: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
@@ -71,6 +80,6 @@ def upright(picture: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """
     if orientation in SIDEWAYS:
         picture = picture.transpose(1, 0, 2)
-    rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
-    columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
+    rows = slice(None, None, -1 if orientation in _FROM_THE_BOTTOM else 1)
+    columns = slice(None, None, -1 if orientation in _FROM_THE_RIGHT else 1)
     return picture[rows, columns]

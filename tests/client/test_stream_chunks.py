@@ -10,7 +10,8 @@ import shutil
 import pytest
 
 from eulernet_client import AsyncClient, Client, Status
-from eulernet_client.errors import ServerUnavailableError, StreamLostError, TooLargeError
+from eulernet_client._session import Session
+from eulernet_client.errors import RequestRefusedError, ServerUnavailableError, StreamLostError, TooLargeError
 from eulernet_core.limits import MAX_CHUNK_FRAMES
 from eulernet_serving.embedded_server import EmbeddedServer, Ports
 from tests.client.stream_results import assert_equal, events
@@ -96,6 +97,27 @@ def test_a_server_of_single_frames_gets_single_frames(single_frame_server, frame
     with Client(single_frame_server.url) as client, client.stream() as stream:
         assert_equal(in_chunks(stream, frames, 4), undisturbed(frames))
     assert requests_of(single_frame_server) - before == len(frames)
+
+
+def test_a_server_that_came_to_refuse_chunks_gets_single_frames(single_frame_server, frames, undisturbed):
+    with Client(single_frame_server.url) as client:
+        for begun in (0, 5):
+            with client.stream() as stream:
+                results = [stream.score(frame) for frame in frames[:begun]]
+                client._session._takes_chunks[0] = True  # as learned from the server that was at this address before
+                results += in_chunks(stream, frames[begun:], 4)
+            assert_equal(results, undisturbed(frames))
+
+
+def test_a_gateway_that_forwards_inference_only_gets_single_frames(server, frames, undisturbed, monkeypatch):
+    """A stand-in for the refusal of a proxy."""
+
+    async def refused(self, endpoint, method, model=""):
+        raise RequestRefusedError("only inference is forwarded")
+
+    monkeypatch.setattr(Session, "_ask", refused)
+    with Client(server.url, retry=False) as client, client.stream() as stream:
+        assert_equal(in_chunks(stream, frames, 4), undisturbed(frames))
 
 
 def test_there_a_failure_within_a_chunk_loses_the_stream(single_frame_server, frames):

@@ -78,9 +78,12 @@ def test_grey_and_cmyk_pictures(quality: int) -> None:
     region = decode_region(encoded.reshape(-1), box_of(8, 8, 64))
     assert region.shape == (64, 64, 3)
     assert (region[..., 0] == region[..., 2]).all()
-    cmyk = np.repeat(grey[..., None], 4, axis=2)
-    whole = np.frombuffer(simplejpeg.encode_jpeg(cmyk, quality=quality, colorspace="CMYK"), np.uint8)
-    assert decode_region(whole, box_of(8, 8, 64)).shape == (64, 64, 3)
+    ink = np.full((80, 80, 4), 250, np.uint8)
+    ink[..., 0] = 20  # little of the first: these files store inverted values, so this is much cyan, and no red
+    whole = np.frombuffer(simplejpeg.encode_jpeg(ink, quality=quality, colorspace="CMYK"), np.uint8)
+    colour = decode_region(whole, box_of(8, 8, 64)).mean(axis=(0, 1))
+    assert colour.shape == (3,)
+    assert colour[0] < colour[2] - 100 or colour[0] > colour[2] + 100
     large = np.frombuffer(simplejpeg.encode_jpeg(np.full((600, 600, 4), 99, np.uint8), colorspace="CMYK"), np.uint8)
     assert decode_region(large, box_of(8, 8, 520)).shape == (260, 260, 3)
 
@@ -109,6 +112,30 @@ def test_a_reduced_face_is_that_of_the_area_filter(portrait: Picture, side: int,
     assert difference < GREY_LEVELS
     moved = cv2.resize(np.ascontiguousarray(np.roll(whole, side // 64, axis=1)), size, interpolation=cv2.INTER_AREA)
     assert np.abs(face.astype(int) - moved).mean() > 1.5 * difference, "a shift of 1/64 is seen"
+
+
+def test_a_turned_picture_with_an_odd_side_is_reduced_without_a_shift(portrait: Picture) -> None:
+    side, before = 600, 9
+    grown = cv2.resize(portrait[20:220, 120:320], (side, side), interpolation=cv2.INTER_CUBIC)
+    picture = cv2.copyMakeBorder(grown, before, 16, before, 16, cv2.BORDER_REFLECT)
+    upside_down = as_jpeg(np.ascontiguousarray(picture[::-1, ::-1]), 3)
+    region = decode_region(upside_down, box_of(before, before, side))
+    expected = cv2.resize(picture[before:-16, before:-16], (side // 2, side // 2), interpolation=cv2.INTER_AREA)
+    difference = [
+        np.abs(np.roll(region, shift, axis=(0, 1)).astype(int) - expected)[4:-4, 4:-4].mean()
+        for shift in ((0, 0), (1, 0), (0, 1), (-1, 0), (0, -1))
+    ]
+    assert difference[0] == min(difference)
+
+
+def test_sampling_factors_that_simplejpeg_does_not_know() -> None:
+    encoded = as_jpeg(cv2.GaussianBlur(noise(64, 64), (9, 9), 3)).copy()
+    at = encoded.tobytes().index(b"\xff\xc0") + 11  # of the first component
+    assert encoded[at] == 0x22
+    encoded[at] = 0x42
+    with pytest.raises(ValueError, match="subsampling"):
+        simplejpeg.decode_jpeg(encoded, strict=False)
+    assert decode_region(encoded, box_of(8, 8, 40)).shape == (40, 40, 3)
 
 
 @pytest.mark.parametrize("box", [(-1, 0, 20), (0, -1, 20), (60, 0, 20), (0, 40, 20), (5, 5, 0)])

@@ -84,7 +84,7 @@ def test_cropper_goes_on_after_a_frame_that_cannot_be_decoded():
     at = good.tobytes().index(b"\xff\xc4")
     bad[at + 6 : at + 20] = 255
     box = np.array([10, 10, 110, 110], np.float32)
-    cropper = Cropper(CropSettings(max_frames=4))
+    cropper = Cropper(CropSettings())
     alone = cropper([good], [box], np.zeros(1, np.int32))[0]
     status = np.array([0, 0, Status.NO_FACE, 0, 0, 0, 0], np.int32)
     faces = cropper([good, bad, bad, good, good, bad, good], [box] * 7, status)

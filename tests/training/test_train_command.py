@@ -120,7 +120,7 @@ def test_empty_folder_is_no_data_set(command, tmp_path):
     assert "wrong layout: 1" in done.output
 
 
-@pytest.mark.parametrize("name", ["default", "finetune", "gpu", "small", "small.toml"])
+@pytest.mark.parametrize("name", ["ablation", "default", "finetune", "gpu", "small", "small.toml"])
 def test_shipped_recipes_are_found_by_name(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = find_recipe(name)
