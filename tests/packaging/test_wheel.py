@@ -19,7 +19,7 @@ import pytest
 from tests.packaging.conftest import run
 
 PACKAGES = ("eulernet", "eulernet_build", "eulernet_client", "eulernet_core", "eulernet_loadtest", "eulernet_serving")
-LIVENESS = {"bona_fide": 0.991, "print": 0.001, "replay": 0.001}
+LIVENESS = {"bona_fide": 0.99, "print": 0.06, "replay": 0.05, "moved_still": 0.18}
 pytestmark = [pytest.mark.network, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
@@ -90,14 +90,14 @@ def test_the_wheel_serves_in_an_empty_folder(
     for name, liveness in LIVENESS.items():
         found = re.search(rf"{name}\.mp4 +\w+ +([\d.]+)", output)
         assert found, output
-        assert float(found[1]) == pytest.approx(liveness, abs=0.02)
+        assert float(found[1]) == pytest.approx(liveness, abs=0.04)
     demo = folder / "out" / "demo"
     assert {each.name for each in demo.iterdir()} == {"clips", "report.html", "server.log"}
 
     with served(eulernet, folder, environment) as url:
         answer = run(eulernet, "score", demo / "clips", "--url", url, "--json", cwd=folder, environment=environment)
     scores = {Path(each["path"]).stem: each["liveness"] for each in json.loads(answer)["clips"]}
-    assert scores == pytest.approx(LIVENESS, abs=0.02)
+    assert scores == pytest.approx(LIVENESS, abs=0.04)
 
     assert {each.name for each in folder.iterdir()} == {"out"}
     assert {each.name for each in (folder / "out").iterdir()} == {"demo", "server.log"}
