@@ -126,16 +126,11 @@ class StreamSession:
             if not (state.served and endpoint == self._endpoint):
                 await self._begin(endpoint, timeout_s, attempts)
             return await self._session.infer(state.call(jpegs, last), endpoint, min(timeout_s, attempts.left_s))
-        except RequestRefusedError as error:
-            self._fault = error
-            if len(jpegs) > 1:
-                self._session.chunk_refused(endpoint)
-                raise _SingleFramesOnlyError from error
-            if state.replays:
-                state.served = False
-            raise
         except BaseException as error:
             self._fault = error
+            if len(jpegs) > 1 and isinstance(error, RequestRefusedError):
+                self._session.chunk_refused(endpoint)
+                raise _SingleFramesOnlyError from error
             if state.replays:
                 state.served = False
             raise

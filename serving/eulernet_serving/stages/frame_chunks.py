@@ -13,7 +13,7 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from eulernet_core.limits import MAX_CHUNK_BYTES, MAX_CHUNK_FRAMES
-from eulernet_core.tensors import ENCODED, FACE, FACE_BOX, FACE_SIDE_PX, FRAME_BYTES, STATUS
+from eulernet_core.tensors import ENCODED, FACE, FACE_BOX, FACE_SIDE_PX, FRAME_BYTES, NETWORK_INPUTS, STATUS
 from eulernet_serving.stages.stage import MalformedRequestError, read
 
 Result = TypeVar("Result")
@@ -40,7 +40,7 @@ def encoded_frames(request: Any) -> list[NDArray[np.uint8]]:
 
 def cropped_frames(request: Any) -> list[dict[str, NDArray[Any]]]:
     """FACE (1, 256, 256, 3), STATUS (1, 1) and FACE_BOX (1, 4) of each frame. Raises: MalformedRequestError."""
-    chunk = {name: read(request, name) for name in (FACE, STATUS, FACE_BOX)}
+    chunk = {name: read(request, name) for name in NETWORK_INPUTS}
     count = chunk[STATUS].size
     shapes = {FACE: (FACE_SIDE_PX, FACE_SIDE_PX, 3), STATUS: (1,), FACE_BOX: (4,)}
     for name, shape in shapes.items():
