@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 Read = Callable[[Path], list[bytes]]
 
@@ -23,8 +24,15 @@ def project(threads: int) -> Read:
     """`iter_clips`, with decoder threads where this version has the choice."""
     from eulernet_client.sources import iter_clips
 
-    chosen = {"threads": threads} if "threads" in inspect.signature(iter_clips).parameters else {}
+    chosen: dict[str, Any] = {"threads": threads} if "threads" in inspect.signature(iter_clips).parameters else {}
     return lambda path: [jpeg for clip in iter_clips(path, 1, **chosen) for jpeg in clip.jpegs]
+
+
+def at_keyframes(threads: int) -> Read:
+    """`iter_clips` with clips that begin at keyframes."""
+    from eulernet_client.sources import iter_clips
+
+    return lambda path: [jpeg for clip in iter_clips(path, 1, threads, at_keyframes=True) for jpeg in clip.jpegs]
 
 
 def plain_pyav(threads: int) -> Read:
@@ -65,7 +73,12 @@ def torchcodec(threads: int) -> Read:
     return read
 
 
-WAYS: dict[str, Callable[[int], Read]] = {"project": project, "PyAV": plain_pyav, "torchcodec": torchcodec}
+WAYS: dict[str, Callable[[int], Read]] = {
+    "project": project,
+    "at keyframes": at_keyframes,
+    "PyAV": plain_pyav,
+    "torchcodec": torchcodec,
+}
 
 
 def main() -> None:

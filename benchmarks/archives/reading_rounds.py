@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any
 
 CHILD = Path(__file__).with_name("reading_child.py")
-NOW, BEFORE = "this version", "the other version"
+NOW, KEYFRAMES, BEFORE = "this version", "--at-keyframes", "the other version"
 ROOT = Path(__file__).parents[2]
 Turn = dict[str, Any]  # what `reading_child` measured
 
@@ -70,7 +70,12 @@ class Reader:
 
 def open_readers(stack: ExitStack, jobs: int, before: Path | None) -> tuple[dict[str, Reader], dict[str, str]]:
     """All ways that run here, this version first. Returns also: why each of the others does not run."""
-    wanted = {NOW: ("project", ROOT), "PyAV": ("PyAV", ROOT), "torchcodec": ("torchcodec", ROOT)}
+    wanted = {
+        NOW: ("project", ROOT),
+        KEYFRAMES: ("at keyframes", ROOT),
+        "PyAV": ("PyAV", ROOT),
+        "torchcodec": ("torchcodec", ROOT),
+    }
     if before is not None:
         wanted[BEFORE] = ("project", before)
     readers, missing = {}, {}

@@ -88,10 +88,10 @@ class Session:
         self._served: ServedModel | None = None
         self._takes_chunks: dict[int, bool] = {}  # by server
 
-    async def score(self, path: str | Path, clips: int, keep_jpegs: bool) -> VideoResult:
+    async def score(self, path: str | Path, clips: int, keep_jpegs: bool, at_keyframes: bool) -> VideoResult:
         """See Client.score."""
         scores = SourceScores(str(path), keep_jpegs=keep_jpegs)
-        reader = iter_clips(path, clips)
+        reader = iter_clips(path, clips, at_keyframes=at_keyframes)
         while (clip := await self.channels.next_clip(reader)) is not None:
             try:
                 refuse_large(scores.path, clip.frames, self.connection.max_frame_bytes)

@@ -90,9 +90,11 @@ class AsyncClient(ClientBase):
         self._channels = _AsyncChannels(connection)
         return self._channels
 
-    async def score(self, path: str | Path, *, clips: int = 1, keep_jpegs: bool = False) -> VideoResult:
+    async def score(
+        self, path: str | Path, *, clips: int = 1, keep_jpegs: bool = False, at_keyframes: bool = False
+    ) -> VideoResult:
         """Scores a video or a folder of JPEGs; see Client.score."""
-        return await self._session.score(path, clips, keep_jpegs)
+        return await self._session.score(path, clips, keep_jpegs, at_keyframes)
 
     async def score_frames(
         self, jpegs: Sequence[bytes], *, name: str = "clip", keep_jpegs: bool = False

@@ -97,20 +97,23 @@ class Client(ClientBase):
         self._channels = _BlockingChannels(connection)
         return self._channels
 
-    def score(self, path: str | Path, *, clips: int = 1, keep_jpegs: bool = False) -> VideoResult:
+    def score(
+        self, path: str | Path, *, clips: int = 1, keep_jpegs: bool = False, at_keyframes: bool = False
+    ) -> VideoResult:
         """Scores a video or a folder of JPEGs.
 
         Args:
             path: MP4, MOV, AVI, WebM or another format of FFmpeg; or a folder with the frames as .jpg or .jpeg files.
             clips: number of clips of 4 frames, spread evenly; the liveness is their mean.
             keep_jpegs: keep the frames' bytes in the result, for a report.
+            at_keyframes: begin a video's clips at keyframes near their places, which takes less decoding.
 
         Raises:
             MediaError: the file or folder gives no clip.
             FrameError: a frame could not be scored, such as NoFaceError.
             ServerError: of the last attempt.
         """
-        return run_blocking(self._session.score(path, clips, keep_jpegs))
+        return run_blocking(self._session.score(path, clips, keep_jpegs, at_keyframes))
 
     def score_frames(self, jpegs: Sequence[bytes], *, name: str = "clip", keep_jpegs: bool = False) -> VideoResult:
         """Scores one clip of 4 JPEGs, every 3rd frame of their source.

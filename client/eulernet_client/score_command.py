@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     "--clips", type=click.IntRange(min=1), default=1, show_default=True, help="Clips of each source, spread evenly."
 )
 @click.option(
+    "--at-keyframes",
+    is_flag=True,
+    help="Begin a video's clips at keyframes near their places, which takes less decoding. Other frames, other scores.",
+)
+@click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write a table with one row a source: .parquet, .csv or .jsonl. An interrupted run continues.",
@@ -54,6 +59,7 @@ def score(
     as_json: bool,
     report: str | None,
     clips: int,
+    at_keyframes: bool,
     out: Path | None,
     jobs: int | None,
     concurrency: int | None,
@@ -78,7 +84,7 @@ def score(
     if out is not None:
         if report is not None:
             raise click.UsageError("--report holds every picture in memory; give --out or --report")
-        given = {"clips": clips, "jobs": jobs, "concurrency": concurrency}
+        given = {"clips": clips, "at_keyframes": at_keyframes, "jobs": jobs, "concurrency": concurrency}
         client = connect("AsyncClient", **server)
         from eulernet_client.batch.table_command import score_to_table
 
@@ -88,13 +94,13 @@ def score(
         raise click.UsageError("--jobs, --concurrency and --ray need --out")
     if report is not None and not Path(report).absolute().parent.is_dir():
         raise click.BadParameter(f"{report}: its folder does not exist; make it first", param_hint="--report")
-    _score_and_print(paths, as_json, report, clips, server)
+    _score_and_print(paths, as_json, report, {"clips": clips, "at_keyframes": at_keyframes}, server)
 
 
 def _score_and_print(
-    paths: Sequence[str], as_json: bool, report: str | None, clips: int, server: dict[str, Any]
+    paths: Sequence[str], as_json: bool, report: str | None, placing: dict[str, Any], server: dict[str, Any]
 ) -> None:
-    """The command without --out."""
+    """The command without --out. `placing`: of the clips, for `Client.score`."""
     from eulernet_client.source_search import passed_over_lines, search_sources
     from eulernet_client.terminal_output import output_errors, print_results, shown
 
@@ -106,7 +112,7 @@ def _score_and_print(
             from eulernet_client.html_report import Report
 
             drawn = Report(passed_over)
-        version, rows = _score_all(client, found.sources, clips, drawn)
+        version, rows = _score_all(client, found.sources, placing, drawn)
         weights = _weights(rows) or client.weights()
     # The report first: a terminal that goes away must not cost it.
     failure = None if drawn is None or report is None else _written(drawn, report, weights, version)
@@ -135,7 +141,7 @@ def _written(drawn: Report, report: str, weights: str, version: str) -> click.Cl
 
 
 def _score_all(
-    client: Client, sources: Sequence[Path], clips: int, report: Report | None
+    client: Client, sources: Sequence[Path], placing: dict[str, Any], report: Report | None
 ) -> tuple[str, list[tuple[str, VideoResult | EulerNetError]]]:
     """The server's version, and a result or an error for each source, in order."""
     from eulernet_client.errors import EulerNetError, ServerBusyError, ServerUnavailableError
@@ -143,7 +149,7 @@ def _score_all(
     version, down = _version(client)
     rows: list[tuple[str, VideoResult | EulerNetError]] = []
     for source in _progress(sources):
-        row = _score_one(client, source, clips, report is not None, down)
+        row = _score_one(client, source, placing, report is not None, down)
         if isinstance(row, ServerUnavailableError) and not isinstance(row, ServerBusyError):
             down = row  # it was retried for timeout_s; the remaining sources don't wait as long
         if report is not None:
@@ -165,14 +171,14 @@ def _version(client: Client) -> tuple[str, EulerNetError | None]:
 
 
 def _score_one(
-    client: Client, source: Path, clips: int, keep_jpegs: bool, down: EulerNetError | None
+    client: Client, source: Path, placing: dict[str, Any], keep_jpegs: bool, down: EulerNetError | None
 ) -> VideoResult | EulerNetError:
     from eulernet_client.errors import EulerNetError
     from eulernet_client.sources import iter_clips
 
     try:
         if down is None:
-            result: VideoResult = client.score(source, clips=clips, keep_jpegs=keep_jpegs)
+            result: VideoResult = client.score(source, **placing, keep_jpegs=keep_jpegs)
             return result
         next(iter_clips(source))  # an error of the file takes precedence, and needs no server
         return down

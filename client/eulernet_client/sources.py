@@ -54,7 +54,7 @@ class SourceClip:
         return [frame.jpeg for frame in self.frames]
 
 
-def iter_clips(path: str | Path, clips: int = 1, threads: int = 0) -> Iterator[SourceClip]:
+def iter_clips(path: str | Path, clips: int = 1, threads: int = 0, at_keyframes: bool = False) -> Iterator[SourceClip]:
     """Reads the clips of a video file or a folder of frames, one at a time.
 
     Args:
@@ -62,6 +62,8 @@ def iter_clips(path: str | Path, clips: int = 1, threads: int = 0) -> Iterator[S
             a video with 30 frames/s.
         clips: how many, spread evenly; a single clip is taken from the middle.
         threads: of a video's decoder, 0 for as many as FFmpeg likes.
+        at_keyframes: begin a video's clips at keyframes near their places, which takes less decoding; see
+            `eulernet_core.clip_geometry.timed_clips`.
 
     Raises:
         MediaError: says why the source gives no clip, and the remedy.
@@ -71,10 +73,10 @@ def iter_clips(path: str | Path, clips: int = 1, threads: int = 0) -> Iterator[S
 
     path = Path(path)
     with named_errors(path):
-        yield from _folder_clips(path, clips) if path.is_dir() else _video_clips(path, clips, threads)
+        yield from (_folder_clips(path, clips) if path.is_dir() else _video_clips(path, clips, threads, at_keyframes))
 
 
-def _video_clips(path: Path, clips: int, threads: int) -> Iterator[SourceClip]:
+def _video_clips(path: Path, clips: int, threads: int, at_keyframes: bool) -> Iterator[SourceClip]:
     from eulernet_client.picture_encoding import levels, same_levels
     from eulernet_core.jpeg import encode_jpeg
     from eulernet_core.video import read_clips, upright
@@ -87,7 +89,9 @@ def _video_clips(path: Path, clips: int, threads: int) -> Iterator[SourceClip]:
 
         found = animation_clips(path, clips, encoded)
     else:
-        found = read_clips(path, clips, lambda frame: encoded(upright(frame)), threads=threads)
+        found = read_clips(
+            path, clips, lambda frame: encoded(upright(frame)), threads=threads, at_keyframes=at_keyframes
+        )
     for clip in found:
         repeated = any(same_levels(a, b) for (_, a), (_, b) in pairwise(clip.items))
         frames = (SourceFrame(i, f"frame {i}", jpeg) for i, (jpeg, _) in zip(clip.indices, clip.items, strict=True))

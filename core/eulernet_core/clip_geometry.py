@@ -62,7 +62,11 @@ def clip_indices(start: int, frames: int = CLIP_FRAMES, interval: int = FRAME_IN
 
 
 def timed_clips(
-    times_s: Sequence[float], clips: int = 1, frames: int = CLIP_FRAMES, interval: int = FRAME_INTERVAL
+    times_s: Sequence[float],
+    clips: int = 1,
+    frames: int = CLIP_FRAMES,
+    interval: int = FRAME_INTERVAL,
+    keyframes: Sequence[int] = (),
 ) -> list[list[int]]:
     """Frame numbers of evenly placed clips, chosen by time; at 30 frames/s those of `clip_starts` and `clip_indices`.
 
@@ -74,12 +78,25 @@ def timed_clips(
         clips: how many, spread evenly; fewer if the video is too short for so many different ones.
         frames: of one clip.
         interval: time between a clip's frames, in frames of a video with NOMINAL_FPS.
+        keyframes: ascending numbers of frames; a clip begins at the one nearest to its place at which the whole clip
+            lies within its part of the source, so that no two clips share a frame. A part without one keeps its place.
     Raises:
         ValueError: `clips` is below 1.
     """
     last = _last_start(times_s, frames, interval)
-    starts = _placed(len(times_s), clips, timed_span(times_s, frames, interval), last)
+    span = timed_span(times_s, frames, interval)
+    starts = [
+        _moved(start, keyframes, len(times_s) / clips, span, last) for start in _placed(len(times_s), clips, span, last)
+    ]
     return [_nearest_frames(times_s, start, frames, interval / NOMINAL_FPS) for start in starts]
+
+
+def _moved(start: int, keyframes: Sequence[int], part: float, span: int, last: int) -> int:
+    """Where a clip that would begin at `start` begins, see `timed_clips`. `part`: source frames of a clip's part."""
+    number = int((start + span / 2) / part)
+    first = bisect_left(keyframes, number * part)
+    end = bisect_right(keyframes, min((number + 1) * part - span, last))
+    return min(keyframes[first:end], key=lambda frame: abs(frame - start), default=start)
 
 
 def timed_clip(times_s: Sequence[float], start: int) -> list[int]:

@@ -85,9 +85,11 @@ class _Layout:
     clips: int
     frames: int
     interval: int
+    at_keyframes: bool = False
 
-    def plan(self, times_s: Sequence[float]) -> list[list[int]]:
-        return timed_clips(times_s, self.clips, self.frames, self.interval)
+    def plan(self, times_s: Sequence[float], keyframes: Sequence[int] = ()) -> list[list[int]]:
+        chosen = keyframes if self.at_keyframes else ()
+        return timed_clips(times_s, self.clips, self.frames, self.interval, chosen)
 
     def gather(
         self, plan: list[list[int]], times_s: Sequence[float], items: Iterator[tuple[int, T]], first_number: int = 0
@@ -104,6 +106,7 @@ def read_clips(
     frames: int = CLIP_FRAMES,
     interval: int = FRAME_INTERVAL,
     threads: int = 0,
+    at_keyframes: bool = False,
 ) -> Iterator[Clip[T]]:
     """The clips of a video, one at a time; their frames are chosen by time, whatever the video's frame rate.
 
@@ -114,10 +117,12 @@ def read_clips(
         frames: of one clip.
         interval: time between a clip's frames, in frames of a video with NOMINAL_FPS.
         threads: of the decoder, 0 for as many as FFmpeg likes.
+        at_keyframes: begin the clips at keyframes near their places, which takes less decoding; see `timed_clips`. A
+            video that must be decoded from its beginning keeps the places.
     Raises:
         MediaError: the file can't be opened, holds no pictures, or fewer than a clip needs.
     """
-    layout = _Layout(clips, frames, interval)
+    layout = _Layout(clips, frames, interval, at_keyframes)
     done = 0
     with named_errors(path):
         try:
@@ -325,7 +330,7 @@ def _indexed_clips(path: Path, layout: _Layout, convert: Callable[[VideoFrame], 
     with _indexed(path, threads) as (container, stream, index):
         refuse_damage(stream)
         times = frame_times(stream, index.pts)
-        plan = layout.plan(times)
+        plan = layout.plan(times, index.key_numbers())
         if not plan:
             # The decoder has the last word on how many frames there are.
             raise IndexWrongError

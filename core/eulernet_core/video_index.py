@@ -63,6 +63,11 @@ class FrameIndex:
     keys: list[Key]
     keeps_order: bool
 
+    def key_numbers(self) -> list[int]:
+        """The numbers of the shown frames that are keyframes, ascending."""
+        stamps = {key.pts for key in self.keys}
+        return [number for number, pts in enumerate(self.pts) if pts in stamps]
+
     def key_before(self, place: int) -> Key:
         """The last keyframe from which the frame of a packet can be decoded.
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from benchmarks.archives import archive_videos
 from benchmarks.archives.__main__ import main
 from benchmarks.archives.archive_videos import Kind
-from benchmarks.archives.reading_rounds import BEFORE, NOW, ROOT, Reader, compared, open_readers, run_rounds
+from benchmarks.archives.reading_rounds import BEFORE, KEYFRAMES, NOW, ROOT, Reader, compared, open_readers, run_rounds
 from eulernet_client import Client
 
 SMALL = Kind("small", "avi", {"g": "10", "bf": "0"}, 160, 208, 30)
@@ -28,14 +28,15 @@ def test_every_way_reads_the_same_jpegs(archive: list[Path]) -> None:
     with ExitStack() as stack:
         readers, missing = open_readers(stack, 2, ROOT)
         turns = run_rounds(readers, archive, 2)
-    assert set(readers) | set(missing) == {NOW, BEFORE, "PyAV", "torchcodec"}
+    assert set(readers) | set(missing) == {NOW, KEYFRAMES, BEFORE, "PyAV", "torchcodec"}
     assert set(missing) <= {"torchcodec"}
-    for name in (NOW, BEFORE, "PyAV"):
+    for name in (NOW, KEYFRAMES, BEFORE, "PyAV"):
         assert [each["frames"] for each in turns[name]] == [8, 8]
         assert all(each["cpu_s"] > 0 and each["wall_s"] > 0 for each in turns[name])
     rows = {row["way"]: row for row in compared(turns)}
     assert rows[BEFORE]["same_jpegs"]
     assert rows["PyAV"]["same_jpegs"]
+    assert rows[KEYFRAMES]["same_jpegs"], "the clip has its place at a keyframe"
 
 
 def test_ratios_are_of_the_same_round() -> None:

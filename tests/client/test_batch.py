@@ -199,12 +199,31 @@ def test_killed_runs_continue_without_losing_or_repeating(server, archive, tmp_p
     assert clips_served() - before <= 60 + 2, "only clips in flight at a kill are scored again"
 
 
+def test_clips_at_keyframes_have_the_scores_of_single_calls(server, make, face_picture, tmp_path):
+    video = make.video(tmp_path / "keyed.mp4", 40, picture=face_picture, options={"g": "10", "sc_threshold": "0"})
+    out = tmp_path / "t.jsonl"
+    asyncio.run(batch(server.url, [video], out, at_keyframes=True))
+    with Client(server.url) as client:
+        plain, keyed = (client.score(video, at_keyframes=each) for each in (False, True))
+    assert [frame.name for frame in plain.frames] == ["frame 15", "frame 18", "frame 21", "frame 24"]
+    assert [frame.name for frame in keyed.frames] == ["frame 10", "frame 13", "frame 16", "frame 19"]
+    (row,) = rows_of(out)
+    assert row["liveness"] == pytest.approx(keyed.liveness, abs=1e-5)
+    command = [*EULERNET, "score", str(video), "--url", server.url]
+    done = subprocess.run([*command, "--json", "--at-keyframes"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["clips"][0]["liveness"] == pytest.approx(keyed.liveness, abs=1e-5)
+    assert plain.liveness != pytest.approx(keyed.liveness, abs=1e-5)
+    other = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True)
+    assert other.returncode == 1
+    assert "--at-keyframes" in other.stderr
+
+
 def test_sources_are_read_ahead_of_the_server_within_bounds(server, archive, tmp_path, monkeypatch):
     alive, most = [], 0
 
-    def counted(path, clips, threads):
+    def counted(path, clips, threads, at_keyframes):
         nonlocal most
-        for clip in read(path, clips, threads):
+        for clip in read(path, clips, threads, at_keyframes):
             alive.extend(weakref.ref(frame) for frame in clip.frames)
             most = max(most, sum(ref() is not None for ref in alive))
             yield clip

@@ -172,7 +172,7 @@ async def test_table_of_unknown_origin_is_not_replaced(tmp_path):
 def journal_at(path, **changes):
     model = {"weights": "untrained", "identity": "0123456789abcdef fp32"}
     model |= {name: changes.pop(name) for name in set(changes) & set(model)}
-    return Journal(path, ServedModel(**model), changes.get("clips", 1))
+    return Journal(path, ServedModel(**model), changes.get("clips", 1), changes.get("at_keyframes", False))
 
 
 def scored(path, final=True):
@@ -215,6 +215,7 @@ def test_journal_cuts_off_a_broken_end(tmp_path, torn):
         ({"weights": "other"}, OtherWeightsError, "j: .*'untrained'.*'other'.*--out"),
         ({"identity": "0123456789abcdef int8"}, OtherWeightsError, "j: .*abcdef fp32.*abcdef int8.*--out"),
         ({"clips": 3}, JournalError, "j: .*--clips 1.*--clips 3.*--out"),
+        ({"at_keyframes": True}, JournalError, "j: .*--clips 1, .*--clips 1 --at-keyframes; .*--out"),
     ],
 )
 def test_journal_of_other_settings_is_refused_and_untouched(tmp_path, changes, kind, fields):

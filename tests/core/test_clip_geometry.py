@@ -7,6 +7,7 @@ import itertools
 import random
 import weakref
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -198,3 +199,33 @@ def test_clips_end_with_the_items() -> None:
         (7, [0, 3, 6, 9], (0, 3, 6, 9)),
         (8, [5, 8, 11, 14], (5, 8, 11, 14)),
     ]
+
+
+def test_clips_move_to_the_nearest_keyframe_of_their_part() -> None:
+    def starts(keyframes: list[int], clips: int = 1, count: int = 90) -> list[int]:
+        return [indices[0] for indices in timed_clips(at_rate(count, 30), clips, keyframes=keyframes)]
+
+    assert starts([]) == [40]
+    assert starts([0, 30, 60]) == [30]
+    assert starts([0, 44, 88]) == [44], "behind its place, too"
+    assert starts([0, 81]) == [0], "at 81 the clip would not end within the video"
+    assert starts([80]) == [80]
+    assert starts([0, 30, 60], clips=3) == [0, 30, 60]
+    assert starts([0], clips=3) == [0, 40, 70], "parts without a keyframe keep their place"
+    assert starts([0, 25], clips=3) == [0, 40, 70], "a clip from 25 would reach into the next part"
+    assert starts([0, 5, 10], clips=40, count=20) == starts([], clips=40, count=20), "parts shorter than a clip"
+
+
+def test_moved_clips_keep_order_and_share_no_frame() -> None:
+    rng = random.Random(2)
+    for _ in range(300):
+        count, clips = rng.randrange(10, 400), rng.randrange(1, 9)
+        keyframes = sorted(rng.sample(range(count), rng.randrange(0, min(count, 12))))
+        times = at_rate(count, rng.choice([15, 25, 30, 60]))
+        places, moved = timed_clips(times, clips), timed_clips(times, clips, keyframes=keyframes)
+        assert len(moved) == len(places)
+        for (a, b), (c, d) in zip(pairwise(places), pairwise(moved), strict=True):
+            assert c[-1] < d[0] or a[-1] >= b[0], (count, clips, keyframes)
+        for place, clip in zip(places, moved, strict=True):
+            assert clip[0] in (place[0], *keyframes)
+            assert clip[-1] - clip[0] == place[-1] - place[0]

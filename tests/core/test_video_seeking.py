@@ -122,6 +122,22 @@ def equal(a: Pictures, b: Pictures) -> bool:
     return len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
+@pytest.mark.parametrize(("name", "starts"), [("hierarchy.mp4", [24]), ("one-keyframe.mp4", [0])])
+def test_clips_at_keyframes_begin_there(name: str, starts: list[int], make: Callable[[str], Path]) -> None:
+    path = make(name)
+    whole = full_decode(path)
+    found = list(read_clips(path, 1, upright, threads=1, at_keyframes=True))
+    assert [clip.indices[0] for clip in found] == starts
+    for clip in found:
+        assert equal(list(clip.items), [whole[number] for number in clip.indices])
+
+
+def test_a_file_without_a_good_index_keeps_the_places_of_its_clips(make: Callable[[str], Path]) -> None:
+    path = make("reordered.avi")
+    plain, at_keyframes = (list(read_clips(path, 2, upright, threads=1, at_keyframes=each)) for each in (False, True))
+    assert [clip.indices for clip in at_keyframes] == [clip.indices for clip in plain]
+
+
 @pytest.mark.parametrize("name", [name for name, (_, _, indexed) in KINDS.items() if indexed])
 def test_sought_frames_are_those_of_a_full_decode(name: str, make: Callable[[str], Path]) -> None:
     path = make(name)

@@ -154,7 +154,7 @@ async def score_batch(
     model = await served_model(client)
     scoring = engine(client, settings, model)
     by_key = {_key(source): source for source in sources}
-    with Journal(journal_path(out), model, settings.clips) as journal:
+    with Journal(journal_path(out), model, settings.clips, settings.at_keyframes) as journal:
         todo = [key for key, source in by_key.items() if not _done(journal, key, source)]
         guard = WeightsGuard(client, journal, model)
         batch = _Batch(client, journal, watcher, guard, Summary(str(out), model.weights, model.identity), len(todo))

@@ -59,6 +59,12 @@ def _size_and_time(found: os.stat_result) -> str:
     return f"{found.st_size} bytes, {found.st_mtime_ns} ns"
 
 
+def _options(head: dict[str, Any]) -> str:
+    """The options of a run that its scores depend on."""
+    # Journals of earlier versions do not name the second one, and begin clips at their places.
+    return f"--clips {head['clips']}" + (" --at-keyframes" if head.get("at_keyframes") else "")
+
+
 class Journal:
     """Opens or creates a journal, and locks it until it is closed. Use it in a `with` block.
 
@@ -66,6 +72,7 @@ class Journal:
         path: the file.
         model: label and identity of the served weights.
         clips: clips of each source.
+        at_keyframes: whether they begin at keyframes.
 
     Raises:
         OtherWeightsError: its scores are of other weights, or of another precision.
@@ -73,10 +80,10 @@ class Journal:
             damaged or was edited, or it can't be opened.
     """
 
-    def __init__(self, path: Path, model: ServedModel, clips: int) -> None:
+    def __init__(self, path: Path, model: ServedModel, clips: int, at_keyframes: bool = False) -> None:
         self.path, self.model = path, model
         self.entries: dict[str, Entry] = {}
-        self._head = {"eulernet_journal": FORMAT, **asdict(model), "clips": clips}
+        self._head = {"eulernet_journal": FORMAT, **asdict(model), "clips": clips, "at_keyframes": at_keyframes}
         self._synced = time.monotonic()
         self._sum = ""
         self._file = _opened(path)
@@ -177,7 +184,7 @@ class Journal:
     def _compare(self, first: bytes) -> None:
         try:
             head = json.loads(first)
-            version, clips = head["eulernet_journal"], head["clips"]
+            version, given = head["eulernet_journal"], _options(head)
             model = ServedModel(head["weights"], head["identity"]) if version == FORMAT else None
         except (ValueError, KeyError, TypeError) as error:
             raise JournalError(f"{self.path}: not a journal of scores; move it away or choose another --out") from error
@@ -191,10 +198,8 @@ class Journal:
                 f"{self.path}: its scores are of the weights {model.described}, the server has {self.model.described}; "
                 f"a table holds the scores of one model in one precision: {again}"
             )
-        if clips != self._head["clips"]:
-            raise JournalError(
-                f"{self.path}: its scores have --clips {clips}, this run has --clips {self._head['clips']}; {again}"
-            )
+        if given != _options(self._head):
+            raise JournalError(f"{self.path}: its scores have {given}, this run has {_options(self._head)}; {again}")
         self._sum = line_sum("", first[:-_TAIL])
         if first[-_TAIL:] != _tail(self._sum):
             raise JournalError(f"{self.path}: line 1 is damaged or was changed; {again}")

@@ -38,15 +38,23 @@ def cores() -> int:
 
 @dataclass(frozen=True)
 class Settings:
-    """`clips`: of each source, spread evenly; `jobs`: sources read at once; `concurrency`: clips in flight at once."""
+    """Of one run.
+
+    Attributes:
+        clips: of each source, spread evenly.
+        jobs: sources read at once.
+        concurrency: clips in flight at once.
+        at_keyframes: begin a video's clips at keyframes near their places, see `Client.score`.
+    """
 
     clips: int = 1
     jobs: int = field(default_factory=cores)
     concurrency: int = 8
+    at_keyframes: bool = False
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value < 1:
+        for name in ("clips", "jobs", "concurrency"):
+            if (value := getattr(self, name)) < 1:
                 raise ValueError(f"{name}={value}: must be at least 1")
 
     @property
@@ -108,7 +116,8 @@ class Pipeline:
 
     async def _read(self, source: _Source) -> None:
         source.mark = await self._in_thread(fingerprint, source.path)
-        clips = iter_clips(source.path, self._settings.clips, self._settings.decoder_threads)
+        settings = self._settings
+        clips = iter_clips(source.path, settings.clips, settings.decoder_threads, settings.at_keyframes)
         while True:
             begun = time.monotonic()
             clip = await self._in_thread(next, clips, None)

@@ -86,7 +86,8 @@ class RayEngine:
             cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
             actors = min(self._workers or cpus, len(todo))
             concurrency = max(1, self._job.settings.concurrency // actors)
-            job = replace(self._job, settings=OneCpu(self._job.settings.clips, 1, concurrency))
+            whole = self._job.settings
+            job = replace(self._job, settings=OneCpu(whole.clips, 1, concurrency, whole.at_keyframes))
             yield from ActorPool(ray, job, actors).answers(todo, stopped)
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -36,7 +37,7 @@ CONCURRENCY = 8  # clips in flight for each server
 def score_to_table(
     paths: Sequence[str],
     out: Path,
-    given: Mapping[str, int | None],
+    given: Mapping[str, Any],
     as_json: bool,
     client: AsyncClient,
     ray: tuple[str | None] | None = None,
