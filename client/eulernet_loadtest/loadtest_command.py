@@ -79,6 +79,10 @@ def loadtest(
 
     with command_errors():
         session = LoadSession("loadtest", paths, most_frames, **server)
+        if given["chunk_frames"] > 1 and (single := session.runner.single_frame_servers()):
+            raise click.UsageError(
+                f"--chunk-frames: {', '.join(single)} takes one frame of a stream in a request; leave it out"
+            )
         largest = ""
         if find_max_streams:
             found, runs = session.runner.find_max_streams(plans[0], p99_ms, MOST_STREAMS)

@@ -57,6 +57,15 @@ class Runner:
 
         return asyncio.run(ask())
 
+    def single_frame_servers(self) -> list[str]:
+        """The servers that take one frame of a stream in a request. Those that don't tell are among them."""
+
+        async def ask() -> list[str]:
+            async with self.connect() as client:
+                return [url for number, url in enumerate(client.urls) if not await client._session.takes_chunks(number)]
+
+        return asyncio.run(ask())
+
     def run(self, plans: Iterable[Plan]) -> list[Run]:
         """Runs the plans in order."""
         return [asyncio.run(self._run(plan)) for plan in plans]

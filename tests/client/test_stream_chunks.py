@@ -8,11 +8,13 @@ import re
 import shutil
 
 import pytest
+from click.testing import CliRunner
 
 from eulernet_client import AsyncClient, Client, Status
 from eulernet_client._session import Session
 from eulernet_client.errors import RequestRefusedError, ServerUnavailableError, StreamLostError, TooLargeError
 from eulernet_core.limits import MAX_CHUNK_FRAMES
+from eulernet_loadtest.loadtest_command import loadtest
 from eulernet_serving.embedded_server import EmbeddedServer, Ports
 from tests.client.stream_results import assert_equal, events
 from tests.client.tcp_relay import Relay
@@ -97,6 +99,27 @@ def test_a_server_of_single_frames_gets_single_frames(single_frame_server, frame
     with Client(single_frame_server.url) as client, client.stream() as stream:
         assert_equal(in_chunks(stream, frames, 4), undisturbed(frames))
     assert requests_of(single_frame_server) - before == len(frames)
+
+
+def test_a_load_test_of_chunks_refuses_a_server_of_single_frames(single_frame_server, frames, tmp_path):
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    for number, frame in enumerate(frames):
+        (folder / f"{number}.jpg").write_bytes(frame)
+    options = [
+        "--url",
+        single_frame_server.url,
+        "--chunk-frames",
+        "4",
+        "--duration-s",
+        "1",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    done = CliRunner().invoke(loadtest, [str(folder), *options])
+    assert done.exit_code == 2, done.output
+    assert f"{single_frame_server.url} takes one frame" in done.output
+    assert not (tmp_path / "o").exists()
 
 
 def test_a_server_that_came_to_refuse_chunks_gets_single_frames(single_frame_server, frames, undisturbed):

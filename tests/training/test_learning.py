@@ -207,6 +207,9 @@ def test_a_set_without_one_class_is_refused_before_training(settings, tmp_path, 
         ("[augmentation]\nwindow_px = 16", "window_px = 16"),
         ("[augmentation]\nwindow_px = 512", "window_px = 512.* 256"),
         ("[augmentation]\nwindows_per_clip = 0", "windows_per_clip = 0"),
+        ("[data]\ndraws = {print = -1}", "draws.print = -1"),
+        ("[data]\ndraws = {print = 'often'}", "draws.print = 'often'"),
+        ("[data]\ndraws = 3", "data.draws = 3.* dict"),
         ("optimizer = 3", r"optimizer: .*\[optimizer\]"),
         ("seed = ", "TOML"),
     ],
@@ -468,6 +471,36 @@ def test_learns_from_windows_and_sees_every_clip_as_often_as_asked(settings, tmp
     assert sorted(seen) == sorted(3 * list(range(22)))
     assert len(steps) == 9  # of 8, the last of 2
     assert not trainer.steps_left
+
+
+def test_clips_are_drawn_as_often_as_the_recipe_says(settings, tmp_path):
+    seen = []
+
+    class Counted(Flicker):
+        def __getitem__(self, index: int):
+            seen.append(index)
+            return super().__getitem__(index)
+
+        def video(self, index: int) -> Video:
+            kind = super().video(index)
+            return kind if kind.live else dataclasses.replace(kind, instrument=f"print{1 + index % 4 // 2}")
+
+    def drawn(draws, name):
+        seen.clear()
+        data = dataclasses.replace(settings.data, draws=draws)
+        optimizer = dataclasses.replace(settings.optimizer, epochs=1)
+        its = dataclasses.replace(settings, data=data, optimizer=optimizer)
+        Trainer(its, Counted(400, 1), Flicker(8, 2), tmp_path / name, "draws").run()
+        shares = [sum(each(i) for i in seen) for each in (lambda i: i % 2, lambda i: i % 4 == 0, lambda i: i % 4 == 2)]
+        return np.array(shares) / len(seen), list(seen)
+
+    shares, first = drawn({"bona_fide": 3, "print": 1, "print2": 0}, "a")
+    assert shares[2] == 0
+    assert shares[:2] == pytest.approx([6 / 7, 1 / 7], abs=0.05)
+    assert drawn({"bona_fide": 3, "print": 1, "print2": 0}, "b")[1] == first, "by the seed"
+    assert drawn({"replay": 0}, "c")[0] == pytest.approx([0.5, 0.25, 0.25], abs=0.1)
+    with pytest.raises(TrainingError, match="data.draws"):
+        drawn({"print": 0}, "d")
 
 
 def test_learning_rate_rises_and_falls():

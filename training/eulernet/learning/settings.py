@@ -2,6 +2,7 @@
 """The settings of a training run, read from one TOML file. Every value has a default; an unknown name is an error."""
 
 import dataclasses
+import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,12 +148,25 @@ class DataSettings:
     fold: int = 0  # fold of protocols 3 and 4, 1 to 6; 0: none
     label: str = "location"  # target of a live frame: location, mask or depth
     clips_per_video: int = 4  # clips of each video, spread evenly
+    draws: dict[str, float] = field(default_factory=dict)  # see `draw_weight`; empty: each clip alike
 
     def __post_init__(self) -> None:
         if self.label not in LABEL_KINDS:
             raise SettingsError(f"label = {self.label!r}: choose one of {', '.join(LABEL_KINDS)}")
         if self.protocol not in (1, 2, 3, 4) or not 0 <= self.fold <= 6:
             raise SettingsError(f"protocol = {self.protocol}, fold = {self.fold}: protocols are 1 to 4, folds 1 to 6")
+        for beginning, weight in self.draws.items():
+            if type(weight) not in (int, float) or not 0.0 <= weight < math.inf:
+                raise SettingsError(f"draws.{beginning} = {weight!r}: choose a number from 0 on")
+
+    def draw_weight(self, instrument: str) -> float:
+        """How often a training clip is drawn, relative to the others.
+
+        `draws` has a weight for the beginnings of instruments' names, as in {bona_fide = 2, replay = 1.3, print = 0.3};
+        the longest one that fits counts, and 1 where none does.
+        """
+        fitting = [beginning for beginning in self.draws if instrument.startswith(beginning)]
+        return float(self.draws[max(fitting, key=len)]) if fitting else 1.0
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from eulernet.device import compute_device
 from eulernet.learning.augmentation import epoch_generator
@@ -81,6 +82,7 @@ class Trainer:
         self.optimizers = self.system.optimizers()
         self._largest_rates = [[group["lr"] for group in each.param_groups] for each in self.optimizers]
         self._train_feed, self._dev_feed = (Feed(clips, self.device) for clips in (train_set, dev_set))
+        self._draw_weights = _draw_weights(settings, train_set)
         self._step: Step = lambda: None
         for optimizer, state in zip(self.optimizers, self.checkpoint.optimizer.get(STATES, ()), strict=False):
             optimizer.load_state_dict(state)
@@ -171,9 +173,8 @@ class Trainer:
         optimizer = self.settings.optimizer
         warmup_steps = max(1, round(optimizer.warmup_epochs * self.steps_per_epoch))
         steps = optimizer.epochs * self.steps_per_epoch
-        order = torch.randperm(self._windows, generator=epoch_generator(self.settings.seed, epoch, 0))
         total, frames = 0.0, 0
-        for number, indices in enumerate(torch.split(order % len(self.train_set), optimizer.batch_size)):
+        for number, indices in enumerate(torch.split(self._order(epoch), optimizer.batch_size)):
             step = epoch * self.steps_per_epoch + number
             self._set_rates(self.system.rate(step, steps, warmup_steps))
             generator = epoch_generator(self.settings.seed, epoch, number + 1)
@@ -188,6 +189,13 @@ class Trainer:
             total += value * len(indices)
             self._step()
         return total / self._windows, frames
+
+    def _order(self, epoch: int) -> Tensor:
+        """The numbers of an epoch's clips: int64 (windows,)."""
+        generator = epoch_generator(self.settings.seed, epoch, 0)
+        if self._draw_weights is None:
+            return torch.randperm(self._windows, generator=generator) % len(self.train_set)
+        return torch.multinomial(self._draw_weights, self._windows, replacement=True, generator=generator)
 
     def _set_rates(self, factor: float) -> None:
         for optimizer, rates in zip(self.optimizers, self._largest_rates, strict=True):
@@ -210,6 +218,17 @@ class Trainer:
         except MetricsError as error:
             raise TrainingError(f"dev scores of epoch {self.checkpoint.epoch + 1}: {error}") from error
         return losses / len(self.dev_set), eer
+
+
+def _draw_weights(settings: Settings, clips: Clips) -> Tensor | None:
+    """float (M,), or None if each clip is drawn alike. Raises: TrainingError if a class would never be drawn."""
+    if not settings.data.draws:
+        return None
+    weights = torch.tensor([settings.data.draw_weight(clips.video(i).instrument) for i in range(len(clips))])
+    live = torch.tensor([clips.video(i).live for i in range(len(clips))])
+    if not (weights[live].sum() > 0 and weights[~live].sum() > 0):
+        raise TrainingError("data.draws leaves out all bona fide clips or all attacks: give both a weight above 0")
+    return weights
 
 
 def _require_both_classes(name: str, clips: Clips) -> None:
