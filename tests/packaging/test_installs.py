@@ -60,7 +60,7 @@ def test_the_newest_client_scores_a_clip(
     assert done.returncode == 0, done.stderr
     (result,) = json.loads(done.stdout)["clips"]
     assert result["verdict"] == "live"
-    assert result["liveness"] == pytest.approx(0.991, abs=0.02)
+    assert result["liveness"] == pytest.approx(1.0, abs=0.02)
     assert len(result["frames"]) == 4
     assert all(frame["status"] == "OK" and len(frame["box"]) == 4 for frame in result["frames"])
     assert "data:image/jpeg;base64," in (binaries.parents[1] / "report.html").read_text()
@@ -89,4 +89,4 @@ def test_the_newest_server_runs_the_demo(
     binaries = install(needed(version), f"{wheel}[serve,client]")
     done = eulernet(binaries, "demo", "--face-models", cached_face_models / "eulernet" / "face_models")
     assert done.returncode == 0, done.stderr
-    assert "0.991" in done.stdout
+    assert "1.000" in done.stdout
