@@ -6,6 +6,7 @@ import contextlib
 import logging
 import re
 import shutil
+import time
 
 import pytest
 from click.testing import CliRunner
@@ -46,9 +47,14 @@ def single_frame_server(repository, tmp_path_factory):
 
 
 def requests_of(server: EmbeddedServer) -> int:
+    """Triton counts a request after its answer has left, so the count is read until it stays."""
+    counts = [-1]
     with Client(server.url) as client:
-        statistics = client._channels._client(0).get_inference_statistics("antispoof")
-    return int(statistics.model_stats[0].inference_stats.success.count)
+        while len(counts) < 3 or counts[-1] != counts[-2]:
+            time.sleep(0.2)
+            statistics = client._channels._client(0).get_inference_statistics("antispoof")
+            counts.append(int(statistics.model_stats[0].inference_stats.success.count))
+    return counts[-1]
 
 
 def in_chunks(stream, frames, size, last=True):
