@@ -88,8 +88,7 @@ class _Layout:
     at_keyframes: bool = False
 
     def plan(self, times_s: Sequence[float], keyframes: Sequence[int] = ()) -> list[list[int]]:
-        chosen = keyframes if self.at_keyframes else ()
-        return timed_clips(times_s, self.clips, self.frames, self.interval, chosen)
+        return timed_clips(times_s, self.clips, self.frames, self.interval, keyframes)
 
     def gather(
         self, plan: list[list[int]], times_s: Sequence[float], items: Iterator[tuple[int, T]], first_number: int = 0
@@ -117,8 +116,8 @@ def read_clips(
         frames: of one clip.
         interval: time between a clip's frames, in frames of a video with NOMINAL_FPS.
         threads: of the decoder, 0 for as many as FFmpeg likes.
-        at_keyframes: begin the clips at keyframes near their places, which takes less decoding; see `timed_clips`. A
-            video that must be decoded from its beginning keeps the places.
+        at_keyframes: begin the clips at keyframes near their places, which takes less decoding; see `timed_clips`.
+            Clips for which the video must be decoded from its beginning keep their places.
     Raises:
         MediaError: the file can't be opened, holds no pictures, or fewer than a clip needs.
     """
@@ -330,7 +329,7 @@ def _indexed_clips(path: Path, layout: _Layout, convert: Callable[[VideoFrame], 
     with _indexed(path, threads) as (container, stream, index):
         refuse_damage(stream)
         times = frame_times(stream, index.pts)
-        plan = layout.plan(times, index.key_numbers())
+        plan = layout.plan(times, index.key_numbers() if layout.at_keyframes else ())
         if not plan:
             # The decoder has the last word on how many frames there are.
             raise IndexWrongError

@@ -70,6 +70,18 @@ class Flicker:
         return Video(Path(str(index)), "live" if live else "attack", instrument, str(index), None, None, "train", "v")
 
 
+class Counted(Flicker):
+    """Remembers the numbers of the clips that were asked for."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        super().__init__(count, seed)
+        self.seen: list[int] = []
+
+    def __getitem__(self, index: int):
+        self.seen.append(index)
+        return super().__getitem__(index)
+
+
 @pytest.fixture
 def settings(tmp_path) -> Settings:
     path = tmp_path / "small.toml"
@@ -453,46 +465,34 @@ def test_flips_without_resampling_are_those_with(settings):
 
 
 def test_learns_from_windows_and_sees_every_clip_as_often_as_asked(settings, tmp_path):
-    seen = []
-
-    class Counted(Flicker):
-        def __getitem__(self, index: int):
-            seen.append(index)
-            return super().__getitem__(index)
-
+    clips = Counted(22, 1)
     settings = dataclasses.replace(
         settings,
         augmentation=dataclasses.replace(settings.augmentation, window_px=SIZE, windows_per_clip=3),
         optimizer=dataclasses.replace(settings.optimizer, epochs=1),
     )
     steps = []
-    trainer = Trainer(settings, Counted(22, 1), Flicker(8, 2), tmp_path, "windows")
+    trainer = Trainer(settings, clips, Flicker(8, 2), tmp_path, "windows")
     trainer.run(step=lambda: steps.append(1))
-    assert sorted(seen) == sorted(3 * list(range(22)))
+    assert sorted(clips.seen) == sorted(3 * list(range(22)))
     assert len(steps) == 9  # of 8, the last of 2
     assert not trainer.steps_left
 
 
 def test_clips_are_drawn_as_often_as_the_recipe_says(settings, tmp_path):
-    seen = []
-
-    class Counted(Flicker):
-        def __getitem__(self, index: int):
-            seen.append(index)
-            return super().__getitem__(index)
-
+    class TwoPrinters(Counted):
         def video(self, index: int) -> Video:
             kind = super().video(index)
             return kind if kind.live else dataclasses.replace(kind, instrument=f"print{1 + index % 4 // 2}")
 
     def drawn(draws, name):
-        seen.clear()
+        clips = TwoPrinters(400, 1)
         data = dataclasses.replace(settings.data, draws=draws)
         optimizer = dataclasses.replace(settings.optimizer, epochs=1)
         its = dataclasses.replace(settings, data=data, optimizer=optimizer)
-        Trainer(its, Counted(400, 1), Flicker(8, 2), tmp_path / name, "draws").run()
-        shares = [sum(each(i) for i in seen) for each in (lambda i: i % 2, lambda i: i % 4 == 0, lambda i: i % 4 == 2)]
-        return np.array(shares) / len(seen), list(seen)
+        Trainer(its, clips, Flicker(8, 2), tmp_path / name, "draws").run()
+        seen = np.array(clips.seen)
+        return np.array([(seen % 2 == 1).mean(), (seen % 4 == 0).mean(), (seen % 4 == 2).mean()]), clips.seen
 
     shares, first = drawn({"bona_fide": 3, "print": 1, "print2": 0}, "a")
     assert shares[2] == 0
