@@ -226,6 +226,25 @@ def test_still_clips_repeat_their_first_frame(run, runs: Path, oulu: Path, face_
     assert server.exit_code == 1
 
 
+def test_longer_clips_are_judged_by_their_last_frame(run, runs: Path, oulu: Path, face_models: Path, tmp_path) -> None:
+    done = run(runs / "p1/best.pt", oulu, tmp_path, "--frames", "5", "--stress")
+    assert done.exit_code == 0, done.output
+    assert "5, the last one's score" in (tmp_path / "metrics.md").read_text()
+    scores = liveness(tmp_path / "scores" / "protocol_1_test.csv")
+    network, finder = load(runs / "p1/best.pt").network, FaceFinder(face_models)
+    for clip in picture_clips(oulu / "Test_files" / "2_3_36_4.avi", 2, 5):
+        assert len(clip.items) == 5
+        face = finder.find(clip.items[0])
+        assert face is not None
+        crops = torch.stack([torch.from_numpy(crop(picture, face.box_px, 64)) for picture in clip.items])
+        with torch.inference_mode():
+            expected = float(network(crops[None]).liveness[0, -1])
+        assert scores["Test_files/2_3_36_4.avi", clip.indices[0]] == pytest.approx(expected, abs=1e-6)
+    graph = run(GRAPH, oulu, tmp_path / "other", "--frames", "5")
+    assert graph.exit_code == 1
+    assert "--frames" in graph.output
+
+
 @pytest.fixture(scope="module")
 def graph_scores(run, oulu: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The committed graph's test scores."""

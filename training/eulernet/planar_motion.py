@@ -20,6 +20,7 @@ _OF_MOTION = (0.35, 0.35, 1.0, 0.35, 0.35, 1.0, 0.12, 0.12)
 _OF_PLACE = (0.3, 0.3, 1.0, 0.3, 0.3, 1.0, 0.1, 0.1)
 _MOST_UNSTEADY = 1.5
 _ROUNDS = 3  # of scaling a motion to its speed, which is linear only for small motions
+_WALKED_FRAMES = 6  # of a motion; a longer one goes back and forth, as a hand does, and stays before the camera
 _FLATTEST = 0.2  # least depth of a point; a tilt beyond it would show the plane from behind
 
 
@@ -34,17 +35,17 @@ def moving(speeds_px: Tensor, frames: int, generator: torch.Generator) -> Tensor
     Returns:
         float (N, T, 3, 3); the first frame's is the identity.
     """
-    n, sizes = len(speeds_px), torch.tensor(_OF_MOTION)
+    n, sizes, walked = len(speeds_px), torch.tensor(_OF_MOTION), min(frames, _WALKED_FRAMES)
     sizes = sizes * torch.rand(n, 1, 8, generator=generator)  # some mostly shift, some mostly turn or tilt
     unsteady = _MOST_UNSTEADY * torch.rand(n, 1, 1, generator=generator)
     steady = torch.randn(n, 1, 8, generator=generator)
-    velocity = sizes * (steady + unsteady * torch.randn(n, frames - 1, 8, generator=generator))
+    velocity = sizes * (steady + unsteady * torch.randn(n, walked - 1, 8, generator=generator))
     way = torch.cat([torch.zeros(n, 1, 8), velocity.cumsum(1)], 1)
     way = way * (1e-2 / way.abs().amax((1, 2), keepdim=True).clamp_min(1e-9))
     for _ in range(_ROUNDS):
         found = steps_px(_matrices(way)).mean((1, 2)).clamp_min(1e-9)
         way = way * (speeds_px / found).view(n, 1, 1)
-    return _matrices(way)
+    return _matrices(way)[:, back_and_forth(torch.arange(frames), walked)]
 
 
 def placed(count: int, reach_px: float, generator: torch.Generator) -> Tensor:
@@ -130,6 +131,13 @@ def window_view(windows: Tensor) -> Tensor:
     view[:, 0, :2, :2] = torch.diag_embed((high - low) / 2.0)
     view[:, 0, :2, 2], view[:, 0, 2, 2] = (high + low) / 2.0, 1.0
     return view
+
+
+def back_and_forth(places: Tensor, length: int) -> Tensor:
+    """Places on an endless line, int64, to those of a line of `length` that is walked to and fro: 0, 1, 2, 1, 0, ..."""
+    period = max(2 * (length - 1), 1)
+    places = places % period
+    return torch.where(places < length, places, period - places)
 
 
 def _matrices(entries: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from eulernet.command_options import (
     jobs_option,
     resamples_option,
 )
+from eulernet_core.clip_geometry import CLIP_FRAMES
 
 PROTOCOLS = ("1", "2", "3", "4")
 ALL = "all"
@@ -41,6 +42,13 @@ ALL = "all"
 @click.option(
     "--clips", default=4, show_default=True, type=click.IntRange(1), help="Clips per video; its score is their mean."
 )
+@click.option(
+    "--frames",
+    default=CLIP_FRAMES,
+    show_default=True,
+    type=click.IntRange(CLIP_FRAMES),
+    help="Frames per clip; the last one's score counts. More show a checkpoint's errors in streams.",
+)
 @crops_option
 @face_models_option
 @jobs_option
@@ -65,6 +73,7 @@ def evaluate(
     protocols: tuple[str, ...],
     folds: tuple[int, ...],
     clips: int,
+    frames: int,
     crops: Path,
     face_models: Path,
     jobs: int,
@@ -106,7 +115,7 @@ def evaluate(
         raise click.UsageError("--still takes the motion out of every clip; leave out --stress and --widen-dev")
     try:
         todo = plan(model, data, chosen, folds) if folds else plan(model, data, chosen)
-        settings = Settings(clips, crops, face_models, jobs, still, stress, widen_dev)
+        settings = Settings(clips, crops, face_models, jobs, still, stress, widen_dev, frames)
         problems = score(todo, data, out / "scores", settings)
         if len(problems):
             click.echo(problems.summary(), err=True)

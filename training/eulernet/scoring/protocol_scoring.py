@@ -25,6 +25,7 @@ from eulernet.scoring.scorers import CropModel, ScorerError, open_checkpoint, op
 from eulernet.scoring.server import PREFIX, Server, open_server
 from eulernet.scoring.stress import ALL, WIDENING, score_stressed, tables_of
 from eulernet.simulation.origin import is_simulated
+from eulernet_core.clip_geometry import CLIP_FRAMES
 from eulernet_core.weights_label import LIVE_THRESHOLD, WEIGHTS_UNTRAINED
 
 SPLITS: tuple[Split, ...] = ("dev", "test")
@@ -42,9 +43,17 @@ _PLACEHOLDER = re.compile(r"\{(.*?)\}")
 
 @dataclass(frozen=True)
 class Settings:
-    """`clips`: per video; `crops`, `models`: folders of the cached crops and of the face models; `jobs`: processes;
-    `still`: repeat each clip's first frame; `stress`: also score stress instruments; `widen_dev`: add copies of the
-    bona fide dev clips to the dev scores."""
+    """How to score.
+
+    Attributes:
+        clips: per video.
+        crops, models: folders of the cached crops and of the face models.
+        jobs: processes.
+        still: repeat each clip's first frame.
+        stress: also score stress instruments.
+        widen_dev: add copies of the bona fide dev clips to the dev scores.
+        frames: per clip; the last one's score counts.
+    """
 
     clips: int
     crops: Path
@@ -53,6 +62,7 @@ class Settings:
     still: bool = False
     stress: bool = False
     widen_dev: bool = False
+    frames: int = CLIP_FRAMES
 
 
 @dataclass(frozen=True)
@@ -111,7 +121,7 @@ def score(jobs: Sequence[Job], data: Path, out: Path, settings: Settings) -> Pro
     try:
         tables.clear(out)
         for model in dict.fromkeys(job.model for job in jobs):
-            scorer = _stilled(open_model(model), model) if settings.still else open_model(model)
+            scorer = _opened(model, settings)
             parts = [job.part for job in jobs if job.model == model]
             its = {key: videos[key] for key in product(parts, SPLITS)}
             scores = _score({video.path: video for each in its.values() for video in each}, scorer, settings, problems)
@@ -122,6 +132,8 @@ def score(jobs: Sequence[Job], data: Path, out: Path, settings: Settings) -> Pro
             notes += _doubts(model, scorer, parts)
         models = list(dict.fromkeys(job.model for job in jobs))
         facts = _facts(models, labels) | {"data": data.resolve().name, "clips a video": str(settings.clips)}
+        if settings.frames != CLIP_FRAMES:
+            facts["frames a clip"] = f"{settings.frames}, the last one's score"
         one_per_folder = {video.path.parent: video.path for each in videos.values() for video in each}
         simulated = any(map(is_simulated, one_per_folder.values()))
         threshold = LIVE_THRESHOLD if without_threshold else None
@@ -140,10 +152,13 @@ def open_model(model: str) -> CropModel | Server:
     return (open_graph if model.endswith(".onnx") else open_checkpoint)(Path(model))
 
 
-def _stilled(scorer: CropModel | Server, model: str) -> CropModel:
-    if isinstance(scorer, Server):
+def _opened(model: str, settings: Settings) -> CropModel | Server:
+    if settings.frames != CLIP_FRAMES and not model.endswith(".pt"):
+        raise ScorerError(f"{model}: takes {CLIP_FRAMES} frames; give a checkpoint (.pt) with --frames")
+    scorer = open_model(model)
+    if settings.still and isinstance(scorer, Server):
         raise ScorerError(f"{model}: --still needs a file; give a .pt or an .onnx")
-    return without_time(scorer)
+    return without_time(scorer) if settings.still and isinstance(scorer, CropModel) else scorer
 
 
 def _filled(model: str, part: Part) -> str:
@@ -172,7 +187,7 @@ def _score(videos: Mapping[Path, Video], scorer: CropModel | Server, settings: S
         # The same crop settings as in `eulernet train`, so that its cache is used.
         size = scorer.size_px
         face = FaceSettings(box_scale=scorer.box_scale)
-        cut = CropSettings(settings.clips, size_px=size, label_side=size // 8, face=face)
+        cut = CropSettings(settings.clips, settings.frames, size_px=size, label_side=size // 8, face=face)
         cache = build_crop_cache(videos.values(), settings.crops, settings.models, cut, processes=settings.jobs)
         problems.extend(cache.problems)
         dataset = ClipDataset(cache, labelled=False)
@@ -207,7 +222,8 @@ def _copies(
     for split, names in wanted.items():
         lives = {video.path: video for key, its in videos.items() if key[1] == split for video in its if video.live}
         if names and lives:
-            found = score_stressed(scorer, lives.values(), names, settings.clips, settings.models, problems)
+            shape = settings.clips, settings.frames
+            found = score_stressed(scorer, lives.values(), names, shape, settings.models, problems)
             total = len(lives) * settings.clips * len(names)
             shown = _shown(found, total, "scoring stress instruments" if split == "test" else "scoring dev copies")
             rows[split] = tables_of(shown, lives.values(), names, root)

@@ -69,13 +69,14 @@ def score_stressed(
     scorer: CropModel | Server,
     videos: Collection[Video],
     names: Sequence[str],
-    clips_per_video: int,
+    clips: tuple[int, int],
     models: Path,
     problems: Problems,
 ) -> Iterator[tuple[str, Score]]:
     """The names and scores of instruments made from bona fide videos. The scores' videos are the originals.
 
-    A clip without a face has no scores; a video that can't be read is added to `problems` if it is not there yet.
+    `clips`: number for each video, and frames of each. A clip without a face has no scores; a video that can't be read
+    is added to `problems` if it is not there yet.
 
     Raises:
         FaceModelsError: the face models are missing.
@@ -85,7 +86,7 @@ def score_stressed(
     known = {problem.where for problem in problems}
     for video in videos:
         try:
-            for clip in picture_clips(video.path, clips_per_video):
+            for clip in picture_clips(video.path, *clips):
                 face = finder.find(clip.items[0])
                 if face is not None and len({picture.shape for picture in clip.items}) == 1:
                     seed = f"{video.name} {clip.indices[0]}"
