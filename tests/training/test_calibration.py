@@ -10,7 +10,7 @@ import torch
 from eulernet.datasets.records import Video
 from eulernet.learning.calibration import STEEPEST_LOGIT, fit, map_means, publish
 from eulernet.learning.checkpoint import Checkpoint, load, save
-from eulernet.network import NetworkConfig, create
+from eulernet.network import SCORE_OFFSET, NetworkConfig, create
 
 SMALL = NetworkConfig(widths=(8, 8, 8, 8), pyramid_width=8, image_size=32)
 
@@ -71,8 +71,10 @@ def test_published_weights_decide_at_one_half(tmp_path):
     assert np.array_equal(again, means)
     clips = torch.stack([Faces()[i][0] for i in range(16)])
     scores = published.network(clips).liveness[:, -1].detach().numpy()
-    threshold, slope = fit(means, lives)
-    assert np.allclose(scores, liveness(means, threshold, slope), atol=1e-5)
+    values = np.log(means + SCORE_OFFSET)
+    threshold, slope = fit(values, lives)
+    assert np.allclose(scores, liveness(values, threshold, slope), atol=1e-5)
+    assert float(published.network.threshold) == pytest.approx(np.exp(threshold) - SCORE_OFFSET, rel=1e-5)
     # Calibration changes nothing else.
     before, after = network.state_dict(), published.network.state_dict()
     assert {name for name in before if not torch.equal(before[name], after[name])} == {"scale", "threshold"}

@@ -303,8 +303,17 @@ def test_normalise_is_minus_one_to_one_and_keeps_pixels_in_place(network: EulerN
 
 def test_liveness_is_read_off_the_map(network: EulerNet) -> None:
     maps = torch.stack([torch.zeros(8, 8), torch.full((8, 8), 0.15), torch.full((8, 8), 0.3)])[None]
-    expected = torch.sigmoid(torch.tensor([[-3.0, 0.0, 3.0]]))
-    torch.testing.assert_close(network.liveness(maps), expected)
+    values = torch.log(torch.tensor([[0.001, 0.151, 0.301]]))
+    torch.testing.assert_close(network.liveness(maps), torch.sigmoid(4.3 * (values - values[:, 1:2])))
+    linear = create(config=dataclasses.replace(network.config, score="linear"))
+    torch.testing.assert_close(linear.liveness(maps), torch.sigmoid(torch.tensor([[-3.0, 0.0, 3.0]])))
+
+
+def test_scores_of_sure_attacks_are_low_and_keep_their_order(network: EulerNet) -> None:
+    means = torch.tensor([1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.3])
+    scores = network.liveness(means[None, :, None, None].expand(1, 6, 8, 8))[0]
+    assert (scores.diff() > 0).all()
+    assert scores[3] < 0.01
 
 
 @pytest.mark.parametrize("config", [PLAIN, LEAN, *ABLATED[5:]])

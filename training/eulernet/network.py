@@ -39,10 +39,13 @@ DIFFERENCE_CHANNELS: dict[Difference, slice] = {"none": slice(0), "green": slice
 PIXEL_MEAN = (0.5, 0.5, 0.5)
 PIXEL_STD = (0.5, 0.5, 0.5)
 
-# Before calibration on a development set: half of the mean of a face's relief over its crop, and a slope that gives
-# an all-zero map the score 0.05 and a whole face 0.95.
+# Before calibration on a development set: half of the mean of a face's relief over its crop, and slopes that give a
+# whole face 0.95.
 DEFAULT_THRESHOLD = 0.15
-DEFAULT_SCALE = 20.0
+ScoreKind = Literal["log", "linear"]
+DEFAULT_SCALES: dict[ScoreKind, float] = {"log": 4.3, "linear": 20.0}
+# Added to a map's mean before its logarithm. Sure attacks have means below it, living faces ten to a hundred times it.
+SCORE_OFFSET = 1e-3
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,15 @@ class NetworkConfig:
     global_context: bool = True  # every place of the map also sees the whole picture's mean and maximum
     change_maps: bool = False  # the pyramid also sees the filters' magnitudes
     box_scale: float = BOX_SCALE  # side of the crop to the detector's box; the service cuts the default
+    score: ScoreKind = "log"  # of the map's mean: log, or linear as in files that don't state it
 
     def __post_init__(self) -> None:
-        for name, kind in (("stem", StemKind), ("block", BlockKind), ("frame_difference", Difference)):
+        for name, kind in (
+            ("stem", StemKind),
+            ("block", BlockKind),
+            ("frame_difference", Difference),
+            ("score", ScoreKind),
+        ):
             kinds = get_args(kind)
             if getattr(self, name) not in kinds:
                 raise ValueError(f"{name} {getattr(self, name)!r}: choose one of {', '.join(kinds)}")
@@ -132,7 +141,7 @@ class EulerNet(nn.Module):
         fused = [c + changes for c in levels]
         self.neck = neck(fused, config.pyramid_width, config.light_pyramid, config.global_context)
         self.head = nn.Conv2d(config.pyramid_width, 1, kernel_size=1)
-        self.register_buffer("scale", torch.tensor(DEFAULT_SCALE))
+        self.register_buffer("scale", torch.tensor(DEFAULT_SCALES[config.score]))
         self.register_buffer("threshold", torch.tensor(DEFAULT_THRESHOLD))
         # Equal values for all channels: with scalars OpenVINO moves the arithmetic before the transpose, where the last
         # dimension is 3 and vector units are poorly used. That took 0.7 ms per frame, this takes 0.03 ms.
@@ -169,15 +178,16 @@ class EulerNet(nn.Module):
             state.append(torch.zeros(n, channels, *sides, dtype=torch.uint8, device=device))
         return *state, torch.zeros(n, 1, dtype=torch.int32, device=device)
 
-    def logits(self, pictures: Tensor) -> Tensor:
+    def logits(self, pictures: Tensor, before: int = 0) -> Tensor:
         """For training: the location map before its sigmoid, with every frame usable, from the start of a sequence.
 
         Args:
             pictures: float (N, T, 3, H, H), RGB, normalised as in `normalise`; H is any multiple of 16, because
                 training also uses windows of crops.
+            before: the first frames, fewer than T, that only enter the state, without a map and a gradient.
 
         Returns:
-            float (N, T, S, S).
+            float (N, T - before, S, S).
         """
         n, t = pictures.shape[:2]
         state = self.initial_state(n, pictures.shape[-1])
@@ -186,8 +196,14 @@ class EulerNet(nn.Module):
             change = DIFFERENCE_GAIN * (seen[:, 1:] - seen[:, :-1])
             change = torch.cat([torch.zeros_like(seen[:, :1]), change], dim=1)
             pictures = torch.cat([pictures, change], dim=2)
-        logits, _ = self._run(pictures.flatten(0, 1), state, None, None)
-        return logits.reshape(n, t, *logits.shape[1:])
+        if before:
+            with torch.no_grad():
+                _, state = self._levels(pictures[:, :before].flatten(0, 1), state, None, None)
+            going_on = torch.ones(n, t - before, dtype=torch.bool, device=pictures.device)
+            logits, _ = self._run(pictures[:, before:].flatten(0, 1), state, going_on, ~going_on)
+        else:
+            logits, _ = self._run(pictures.flatten(0, 1), state, None, None)
+        return logits.reshape(n, t - before, *logits.shape[1:])
 
     def forward(self, clip: Tensor, status: Tensor | None = None) -> Prediction:
         """Score a clip from its start, layer by layer over all its frames; only the filters run frame by frame.
@@ -221,8 +237,17 @@ class EulerNet(nn.Module):
         return prediction._replace(location_map=prediction.location_map[:, 0]), state
 
     def liveness(self, location_map: Tensor) -> Tensor:
-        """float (N, T, S, S) to (N, T): sigmoid(scale * (mean - threshold)), a declared choice, calibrated later."""
-        return torch.sigmoid(self.scale * (location_map.mean(dim=(2, 3)) - self.threshold))
+        """float (N, T, S, S) to (N, T): sigmoid(scale * (v(mean) - v(threshold))), a declared choice, calibrated later.
+
+        v is the logarithm of `score_value`: the means of attacks' maps span several powers of ten below the threshold,
+        and a sigmoid of the mean itself would give all of them much the same score.
+        """
+        mean = location_map.mean(dim=(2, 3))
+        return torch.sigmoid(self.scale * (self.score_value(mean) - self.score_value(self.threshold)))
+
+    def score_value(self, mean: Tensor) -> Tensor:
+        """v of a map's mean: log(mean + SCORE_OFFSET), or the mean itself for a linear score."""
+        return torch.log(mean + SCORE_OFFSET) if self.config.score == "log" else mean
 
     def _score(self, faces: Tensor, status: Tensor, state: State) -> tuple[Prediction, State]:
         """faces: uint8 (N, T, H, W, 3), or (N, H, W, 3) where T is 1; status: int32 (N, T)."""
@@ -262,6 +287,14 @@ class EulerNet(nn.Module):
         self, pictures: Tensor, state: Sequence[Tensor], usable: Tensor | None, start: Tensor | None
     ) -> tuple[Tensor, State]:
         """The stem's input, float (N * T, C, H, W), and a state to map logits (N * T, S, S) and new filter states."""
+        levels, states = self._levels(pictures, state, usable, start)
+        logits: Tensor = self.head(self.neck(levels))
+        return logits.squeeze(1), states
+
+    def _levels(
+        self, pictures: Tensor, state: Sequence[Tensor], usable: Tensor | None, start: Tensor | None
+    ) -> tuple[list[Tensor], State]:
+        """What the pyramid fuses, and the new filter states."""
         x = self.stem(pictures)
         levels: list[Tensor] = []
         states: list[Tensor] = []
@@ -273,8 +306,7 @@ class EulerNet(nn.Module):
                 states += new
                 seen = torch.cat([x, y.abs().to(x.dtype)], dim=1) if self.config.change_maps else x
             levels.append(seen)
-        logits: Tensor = self.head(self.neck(levels))
-        return logits.squeeze(1), tuple(states)
+        return levels, tuple(states)
 
 
 def sequence_starts(status: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:

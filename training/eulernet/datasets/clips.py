@@ -18,7 +18,7 @@ MOST_OPEN = 256  # memory maps at a time; each needs a file descriptor, and 1,02
 
 
 class ClipDataset(Dataset[tuple[Tensor, Tensor, Tensor, int]]):
-    """Clips of a cache, memory-mapped, so that only the requested clips are read.
+    """Clips of a cache, memory-mapped, so that only the used frames are read.
 
     Item i: clip uint8 (T, H, W, 3) RGB; label map fp32 (S, S) of the clip's first frame, 0 for attacks; live fp32 (),
     1 or 0; i.
@@ -55,11 +55,11 @@ class ClipDataset(Dataset[tuple[Tensor, Tensor, Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, int]:
         number, clip = self._where[index]
-        record = self._clips(number)[clip]
+        records = self._clips(number)
         live = self._entries[number].video.live
-        label = np.array(record["labels"][self._kind])
+        label = np.array(records["labels"][clip, self._kind])
         return (
-            torch.from_numpy(np.array(record["crops"])),
+            torch.from_numpy(records["crops"][clip]),
             torch.from_numpy(label if live else np.zeros_like(label)),
             torch.tensor(float(live)),
             index,
@@ -85,5 +85,5 @@ class ClipDataset(Dataset[tuple[Tensor, Tensor, Tensor, int]]):
                 raise IndexError(f"entry {number} has no clips")
             if len(self._open) >= MOST_OPEN:
                 del self._open[next(iter(self._open))]
-            self._open[number] = np.load(file, mmap_mode="r")
+            self._open[number] = np.load(file, mmap_mode="c")  # torch has no tensors that can't be written
         return self._open[number]

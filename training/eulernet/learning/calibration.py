@@ -5,6 +5,7 @@ The slope is Platt's ("Probabilistic outputs for support vector machines", 1999)
 for separable classes. Both classes have the same weight, because the share of attacks in a data set is arbitrary.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from eulernet.learning.checkpoint import AnyCheckpoint, load_any, save
 from eulernet.learning.epoch_choice import clip_sample
 from eulernet.learning.feed import Clips, batches, gather
 from eulernet.learning.trainer import BEST
-from eulernet.network import EulerNet
+from eulernet.network import SCORE_OFFSET, EulerNet
 from eulernet.peers.peer_network import PeerNetwork
 from eulernet_core.attack_detection_metrics import eer_threshold
 
@@ -56,15 +57,15 @@ def clip_values(network: PeerNetwork, clips: Clips, batch_size: int = 4) -> tupl
     return np.concatenate(values), np.concatenate(lives)
 
 
-def fit(means: Values, live: NDArray[np.bool_]) -> tuple[float, float]:
-    """Threshold of the mean and slope of the score: liveness = sigmoid(slope * (mean - threshold)).
+def fit(values: Values, live: NDArray[np.bool_]) -> tuple[float, float]:
+    """Threshold and slope of the score: liveness = sigmoid(slope * (value - threshold)).
 
     Args:
-        means: float64 (M,) of a development set.
+        values: float64 (M,) of a development set, such as `EulerNet.score_value` of the maps' means.
         live: bool (M,), with both classes.
     """
-    threshold = eer_threshold(clip_sample(means, live))
-    offset = means - threshold
+    threshold = eer_threshold(clip_sample(values, live))
+    offset = values - threshold
     counts = np.where(live, live.sum(), (~live).sum())
     target = np.where(live, (counts + 1) / (counts + 2), 1 / (counts + 2))
 
@@ -76,14 +77,27 @@ def fit(means: Values, live: NDArray[np.bool_]) -> tuple[float, float]:
     return threshold, float(minimize_scalar(loss, bounds=(0.0, steepest), method="bounded").x)
 
 
+def calibrate(network: EulerNet, means: Values, live: NDArray[np.bool_]) -> None:
+    """Sets threshold and slope of the network's score from means of a development set's maps, as `map_means`."""
+    value, slope = fit(network.score_value(torch.from_numpy(means)).numpy(), live)
+    inverse = math.exp(value) - SCORE_OFFSET if network.config.score == "log" else value
+    set_score(network, inverse, slope)
+
+
+@torch.no_grad()
+def set_score(network: EulerNet | PeerNetwork, threshold: float, slope: float) -> None:
+    """Sets the buffers of the score."""
+    network.threshold.fill_(threshold)
+    network.scale.fill_(slope)
+
+
 def publish(out: Path, dev_set: Clips) -> Path:
     """Writes OUT/weights.pt: the best epoch of the run in OUT, calibrated, without the optimizer's state."""
     best = load_any(out / BEST)
     network = best.network.to(compute_device())
-    found = map_means(network, dev_set) if isinstance(network, EulerNet) else clip_values(network, dev_set)
-    threshold, slope = fit(*found)
-    with torch.no_grad():
-        best.network.threshold.fill_(threshold)
-        best.network.scale.fill_(slope)
+    if isinstance(network, EulerNet):
+        calibrate(network, *map_means(network, dev_set))
+    else:
+        set_score(network, *fit(*clip_values(network, dev_set)))
     save(out / WEIGHTS, AnyCheckpoint(best.network, best.epoch, best.label, best.history, best.settings))
     return out / WEIGHTS

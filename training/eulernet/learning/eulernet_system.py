@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """EulerNet as a system of the trainer: windows and twins of clips, the losses of the location map, AdamW."""
 
+import dataclasses
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -13,10 +15,11 @@ from eulernet.learning.settings import Settings
 from eulernet.learning.system import Batch, Judgement, System, descend
 from eulernet.learning.twins import with_twins
 from eulernet.network import EulerNet
+from eulernet_core.clip_geometry import CLIP_FRAMES
 
 
 class EulerNetSystem(System):
-    """Learns from windows of clips; on a GPU, through CUDA graphs."""
+    """Learns from windows of clips, and of what a clip has seen before; on a GPU, through CUDA graphs."""
 
     network: EulerNet
 
@@ -43,7 +46,9 @@ class EulerNetSystem(System):
 
     def learn(self, batch: Batch, optimizers: list[Optimizer], generator: torch.Generator, done: float) -> Tensor:
         clips, targets = augment(to_float(batch.clips), batch.targets, self.settings.augmentation, generator)
-        loss = clip_loss(self._train_logits(to_network(clips)), targets, self.settings.loss)
+        past = clips.shape[1] - CLIP_FRAMES
+        loss_settings = dataclasses.replace(self.settings.loss, first_frame=0) if past else self.settings.loss
+        loss = clip_loss(self._train_logits(to_network(clips), past), targets, loss_settings)
         (optimizer,) = optimizers
         return descend(loss, optimizer, self.network.parameters(), self.settings.optimizer.gradient_norm)
 

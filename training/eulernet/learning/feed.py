@@ -40,13 +40,14 @@ class Feed:
             if len(clips) * clips[0][0].nbytes < SHARE_OF_FREE_MEMORY * free:
                 self._held = _held(clips, device)
 
-    def batch(self, indices: Sequence[int]) -> Batch:
-        """The samples with these indices, on the GPU if it keeps them."""
+    def batch(self, indices: Sequence[int], frames: Tensor | None = None) -> Batch:
+        """The samples with these indices, on the GPU if it keeps them; `frames` as in `gather`."""
         if self._held is None:
-            return gather(self.clips, indices)
+            return gather(self.clips, indices, frames)
         clips, maps, live = self._held
         chosen = torch.tensor(indices, device=clips.device)
-        return clips[chosen], maps[chosen], live[chosen]
+        of_clips = clips[chosen] if frames is None else clips[chosen[:, None], frames.to(clips.device)]
+        return of_clips, maps[chosen], live[chosen]
 
 
 def batches(count: int, size: int) -> Iterator[list[int]]:
@@ -55,11 +56,12 @@ def batches(count: int, size: int) -> Iterator[list[int]]:
         yield list(range(first, min(count, first + size)))
 
 
-def gather(clips: Clips, indices: Sequence[int]) -> Batch:
-    """Samples as a batch in the host's memory."""
+def gather(clips: Clips, indices: Sequence[int], frames: Tensor | None = None) -> Batch:
+    """Samples as a batch in the host's memory. `frames`: int64 (N, T), the frames of each; None for all."""
     samples = [clips[i] for i in indices]
+    chosen = [slice(None)] * len(samples) if frames is None else list(frames)
     return (
-        torch.stack([sample[0] for sample in samples]),
+        torch.stack([sample[0][wanted] for sample, wanted in zip(samples, chosen, strict=True)]),
         torch.stack([sample[1] for sample in samples]),
         torch.tensor([float(sample[2]) for sample in samples]),
     )

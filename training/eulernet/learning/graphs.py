@@ -14,15 +14,17 @@ class Logits(nn.Module):
         super().__init__()
         self.network, self.dtype = network, dtype
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, pictures: Tensor, before: int = 0) -> Tensor:
         # Each weight is used once, so a cache of casts would save nothing, and it would outlive the CUDA graph.
         on, dtype = self.dtype is not None, self.dtype or torch.bfloat16
         with torch.autocast(pictures.device.type, dtype, enabled=on, cache_enabled=False):
-            return self.network.logits(pictures)
+            return self.network.logits(pictures, before)
 
 
 class GraphedLogits:
     """`Logits` for training on a GPU, captured at the first call; batches of another shape run without a graph.
+
+    So do batches with frames before.
 
     On an H100, launching the kernels of a step on windows of 96 px takes several times as long as running them: a step
     of 28 windows takes 6.7 ms with a graph and 22.2 without, one of 56 windows 10.1 and 21.0 (torch 2.11, all cores
@@ -34,8 +36,11 @@ class GraphedLogits:
         self._graphed: Logits | None = None
         self._shape: torch.Size | None = None
 
-    def __call__(self, pictures: Tensor) -> Tensor:
-        """pictures: float (N, T, 3, H, W) on the GPU, normalised, to the logits float (N, T, S, S)."""
+    def __call__(self, pictures: Tensor, before: int = 0) -> Tensor:
+        """As `EulerNet.logits`; pictures on the GPU."""
+        if before:
+            unseen: Tensor = self._plain(pictures, before)
+            return unseen
         if self._graphed is None:
             self._shape, self._graphed = pictures.shape, self._capture(pictures)
         chosen = self._graphed if pictures.shape == self._shape else self._plain

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from eulernet.labels import LABEL_KINDS
 from eulernet.network import NetworkConfig
 from eulernet_core import shipped
-from eulernet_core.clip_geometry import CLIP_FRAMES
+from eulernet_core.clip_geometry import CLIP_FRAMES, CLIP_SPAN
 from eulernet_core.face_box import BOX_SCALE
 
 if sys.version_info >= (3, 11):
@@ -149,6 +149,9 @@ class DataSettings:
     label: str = "location"  # target of a live frame: location, mask or depth
     clips_per_video: int = 4  # clips of each video, spread evenly
     draws: dict[str, float] = field(default_factory=dict)  # see `draw_weight`; empty: each clip alike
+    stretch_frames: int = 0  # of the video; from them a training clip is cut anew in each use. 0: the same clips
+    longest_past: int = 0  # clip frames that a training clip can have seen before, for streams; needs stretch_frames
+    uneven: float = 0.0  # probability that a training clip's frames are early or late by one; needs stretch_frames
 
     def __post_init__(self) -> None:
         if self.label not in LABEL_KINDS:
@@ -158,6 +161,14 @@ class DataSettings:
         for beginning, weight in self.draws.items():
             if type(weight) not in (int, float) or not 0.0 <= weight < math.inf:
                 raise SettingsError(f"draws.{beginning} = {weight!r}: choose a number from 0 on")
+        if self.stretch_frames and self.stretch_frames < CLIP_SPAN:
+            raise SettingsError(f"stretch_frames = {self.stretch_frames}: choose at least {CLIP_SPAN}, or 0")
+        if self.longest_past < 0 or not 0.0 <= self.uneven <= 1.0:
+            raise SettingsError(
+                f"longest_past = {self.longest_past}, uneven = {self.uneven}: choose a number from 0 on, and 0 to 1"
+            )
+        if not self.stretch_frames and (self.longest_past or self.uneven):
+            raise SettingsError("longest_past and uneven have no effect without stretch_frames: set that as well")
 
     def draw_weight(self, instrument: str) -> float:
         """How often a training clip is drawn, relative to the others.
@@ -197,6 +208,8 @@ class Settings:
         for section, default in unused.items():
             if getattr(self, section) != default:
                 raise SettingsError(f"[{section}] has no effect on the system {self.system}: remove the section")
+        if self.data.longest_past and self.system != EULERNET:
+            raise SettingsError(f"longest_past: the system {self.system} has no state between clips; remove the value")
         if self.augmentation.window_px > self.network.image_size:
             raise SettingsError(
                 f"window_px = {self.augmentation.window_px}: more than image_size {self.network.image_size}"

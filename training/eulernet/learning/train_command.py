@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`eulernet train`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,6 +95,8 @@ def _clips(settings: "Settings", data: Path, split: str, crops: Path, models: Pa
     network = settings.network
     face = FaceSettings(box_scale=settings.box_scale)
     cut = CropSettings(wanted.clips_per_video, size_px=network.image_size, label_side=network.map_size, face=face)
+    if split == "train" and wanted.stretch_frames:
+        cut = replace(cut, frames=wanted.stretch_frames, interval=1)
     cache = build_crop_cache(reading.require(), crops, models, cut, processes=jobs)
     for problems in (reading.problems, cache.problems):
         if len(problems):

@@ -15,13 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eulernet.device import compute_device
+from eulernet.device import compute_device, keep_freed_memory
 from eulernet.learning.augmentation import epoch_generator
 from eulernet.learning.checkpoint import AnyCheckpoint, CheckpointError, load, load_any, save, system_name
 from eulernet.learning.epoch_choice import EpochRow, best_epoch, clip_eer
 from eulernet.learning.eulernet_system import EulerNetSystem
 from eulernet.learning.feed import Clips, Feed, batches
 from eulernet.learning.settings import EULERNET, Settings
+from eulernet.learning.stretches import drawn_frames
 from eulernet.learning.system import Batch, System
 from eulernet.learning.widened_clips import widened
 from eulernet.network import EulerNet, create
@@ -132,6 +133,7 @@ class Trainer:
             The checkpoint after the last epoch.
         """
         self._step = step
+        keep_freed_memory()
         from torch.utils.tensorboard import SummaryWriter
 
         with SummaryWriter(str(self.out / "tensorboard"), purge_step=self.checkpoint.epoch) as board:
@@ -178,7 +180,9 @@ class Trainer:
             step = epoch * self.steps_per_epoch + number
             self._set_rates(self.system.rate(step, steps, warmup_steps))
             generator = epoch_generator(self.settings.seed, epoch, number + 1)
-            batch = Batch(*self._train_feed.batch(indices.tolist()))
+            data = self.settings.data
+            chosen = drawn_frames(len(indices), data, generator) if data.stretch_frames else None
+            batch = Batch(*self._train_feed.batch(indices.tolist(), chosen))
             batch = self.system.select(batch, generator, step / steps).to(self.device)
             frames += batch.clips.shape[0] * batch.clips.shape[1]
             loss = self.system.learn(batch, self.optimizers, generator, step / steps)
@@ -261,11 +265,21 @@ def _start(settings: Settings, path: Path) -> Network:
     section = "network" if settings.system == EULERNET else "peer"
     if system_name(network) != settings.system:
         raise TrainingError(f"{path} has the system {system_name(network)}, not {settings.system}: name another file")
+    if isinstance(network, EulerNet):
+        _reset_score(network, settings)
     wanted, found = (dataclasses.asdict(each) for each in (getattr(settings, section), network.config))
     differing = [f"{name} = {found[name]}, wanted {wanted[name]}" for name in wanted if wanted[name] != found[name]]
     if differing:
         raise TrainingError(f"{path} is another network ({'; '.join(differing)}): set these values in [{section}]")
     return network
+
+
+def _reset_score(network: EulerNet, settings: Settings) -> None:
+    """Gives the score the recipe's kind: it is calibrated after training, and no weights depend on it."""
+    network.config = dataclasses.replace(network.config, score=settings.network.score)
+    fresh = create(settings.seed, settings.network)
+    network.threshold.copy_(fresh.threshold)
+    network.scale.copy_(fresh.scale)
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:
