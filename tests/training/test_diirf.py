@@ -22,7 +22,7 @@ def random_filter(channels: int, seed: int, dtype: torch.dtype) -> DIIRF:
 
 
 def with_parameters(poles: list[tuple[float, float]]) -> DIIRF:
-    layer = DIIRF(len(poles))
+    layer = DIIRF(len(poles), pole_radius=1.0)
     with torch.no_grad():
         layer.p.copy_(torch.tensor(poles))
         layer.b.fill_(1.0)
@@ -163,6 +163,40 @@ def test_starts_passing_its_centres_unchanged() -> None:
     ):
         _, gain = scipy.signal.freqz([b0, b1, b2], [1.0, a1, a2], worN=[centre], fs=diirf.CLIP_RATE_HZ)
         assert gain[0] == pytest.approx(1.0, abs=1e-5)
+
+
+def radii(layer: DIIRF) -> list[float]:
+    return [float(np.abs(np.roots([1.0, *row])).max()) for row in layer.coefficients()[:, 3:].detach().double().numpy()]
+
+
+@pytest.mark.parametrize("radius", [0.5, 0.9, 1.0])
+def test_no_pole_is_beyond_the_largest_radius(radius: float) -> None:
+    layer = DIIRF(400, pole_radius=max(radius, 0.9))
+    with torch.no_grad():
+        layer.p.copy_(5.0 * torch.randn(layer.p.shape, generator=torch.Generator().manual_seed(0)))
+    layer.limit_poles(radius)
+    assert 0.9 * radius < max(radii(layer)) < radius
+
+
+def test_limiting_moves_only_the_poles_beyond_and_keeps_their_frequency() -> None:
+    layer = DIIRF(3, differential=True, pole_radius=1.0)
+    pairs = [(0.97, 0.97), (0.95, -0.4), (0.6, 0.6)]
+    angles = [0.16, 0.0, 1.0]
+    turned = [np.exp(1j * angle) if angle else 1.0 for angle in angles]
+    denominators = [np.poly([a * t, b * np.conj(t)]).real[1:] for (a, b), t in zip(pairs, turned, strict=True)]
+    with torch.no_grad():
+        layer.p.copy_(torch.tensor([diirf.poles_to_parameters(list(row), 1.0) for row in denominators]))
+    layer.limit_poles(0.9)
+    expected = [np.poly([0.882 * turned[0], 0.882 * np.conj(turned[0])]).real[1:], np.poly([0.882, -0.4])[1:]]
+    np.testing.assert_allclose(layer.coefficients()[:, 3:].detach().numpy(), [*expected, denominators[2]], atol=2e-6)
+
+
+def test_a_pulse_is_forgotten_after_what_training_shows() -> None:
+    layer = DIIRF(8)
+    with torch.no_grad():
+        layer.p.copy_(5.0 * torch.randn(8, 2, generator=torch.Generator().manual_seed(3)))
+    response = impulse_response(layer, 60).abs()
+    assert (response[40:].amax(0) < 0.1 * response[:20].amax(0)).all()
 
 
 def test_no_channels_are_refused() -> None:

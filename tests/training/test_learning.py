@@ -247,6 +247,7 @@ def test_a_checkpoint_of_the_first_network_states_less_and_loads(tmp_path):
         global_context=False,
         image_size=32,
         box_scale=1.6,
+        pole_radius=1.0,
         score="linear",
     )
     save(tmp_path / "now.pt", AnyCheckpoint(create(config=config), label="first"))

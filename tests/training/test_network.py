@@ -336,7 +336,7 @@ def digest(network: EulerNet) -> str:
 
 def test_seed_0_is_the_same_bits_everywhere() -> None:
     torch.manual_seed(12345)
-    assert digest(create(0)) == "46df34262ffe29d4f4fbd78dc96282f2d8d37f5c2b211595e5b16b16359bd684"
+    assert digest(create(0)) == "4ba2a8b0580bb7539f9321c56fd851b711d771c9794694ce4abe64e6e346deed"
 
 
 def test_seeds_differ() -> None:

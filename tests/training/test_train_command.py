@@ -89,15 +89,20 @@ def test_starts_from_a_checkpoint(command, manifest, tmp_path):
     assert str(tmp_path / "second") in "".join(drawn.output.split())
 
 
-def test_cuts_training_clips_from_stretches_and_takes_weights_with_another_score(command, manifest, tmp_path):
-    linear = RECIPE.replace("[network]", '[network]\nscore = "linear"').replace("epochs = 2", "epochs = 1")
+def test_cuts_training_clips_from_stretches_and_adapts_earlier_weights(command, manifest, tmp_path):
+    earlier = '[network]\nscore = "linear"\npole_radius = 1.0'
+    linear = RECIPE.replace("[network]", earlier).replace("epochs = 2", "epochs = 1")
     assert command(linear, manifest).exit_code == 0
     assert load(tmp_path / "run" / "weights.pt").network.config.score == "linear"
     longer = RECIPE.replace("clips_per_video = 2", "clips_per_video = 1\nstretch_frames = 12\nlongest_past = 4")
     done = command(longer, manifest, "longer", "--start-from", str(tmp_path / "run" / "weights.pt"))
     assert done.exit_code == 0, done.output
     assert "2 training clips, 2 development clips" in done.stdout
-    assert load(tmp_path / "longer" / "weights.pt").network.config.score == "log"
+    found = load(tmp_path / "longer" / "weights.pt").network.config
+    assert (found.score, found.pole_radius) == ("log", 0.9)
+    too_long = command(longer.replace("= 12", "= 15"), manifest, "too_long")
+    assert too_long.exit_code == 1
+    assert "stretch_frames = 15: no train video" in " ".join(too_long.output.split())
 
 
 def test_start_that_does_not_fit(command, manifest, tmp_path):

@@ -4,6 +4,7 @@
 The recursion is the slides'; the stable parametrisation and the band-pass start are this project's declared choices.
 """
 
+import cmath
 import math
 from collections.abc import Sequence
 
@@ -20,6 +21,12 @@ PLUGIN_ATTRIBUTES = {"plugin_namespace": "eulernet", "plugin_version": "1"}
 # tanh is exactly 1.0 in float32 from about 9.1 on, which would put a pole on the unit circle. With a margin of 1 % the
 # worst pole is at 1 - 5e-5, about 800 float32 roundings inside.
 STABILITY_MARGIN = 1e-2
+
+# A pole of radius r rings on as r^n after n frames. Training sees 20 frames of a sequence at most, and 0.9^20 is 0.12.
+# Filters that remember more than training shows them drifted in streams.
+POLE_RADIUS = 0.9
+_INSIDE = 0.98  # of the limit, for a pole that is moved inside
+_STEEP = 0.999  # the largest tanh of a parameter that is set: beyond it, the parameter would hardly learn
 
 CLIP_RATE_HZ = 30.0 / FRAME_INTERVAL  # of video with 30 frames/s
 BAND_HZ = (0.5, 3.0)  # from a slow blink or nod to the pulse of an excited person
@@ -91,11 +98,11 @@ def biquad(x: Tensor, h1: Tensor, h2: Tensor, coefficients: Tensor) -> tuple[Ten
 
 
 class DIIRF(nn.Module):
-    """A trained biquad per channel, stable for any value of its parameters.
+    """A trained biquad per channel, stable for any value of its parameters, with a limited memory.
 
     A biquad is stable inside the triangle |a2| < 1, |a1| < 1 + a2. The trained parameters p1, p2 stay inside it, with
     a2 = (1 - e) tanh(p2) and a1 = (1 - e)(1 + a2) tanh(p1); the slides train a and b directly, without a guarantee of
-    stability.
+    stability. Then a1 is multiplied by R and a2 by R^2, which multiplies both poles by R, the largest radius.
 
     A differential filter has b(z) = g (1 - z^-1)(1 - r z^-1) with trained g and r: its response to a still picture is
     zero for any value of its parameters. It starts from the steady state of the first frame, so that its output for a
@@ -108,6 +115,7 @@ class DIIRF(nn.Module):
         rate_hz: float = CLIP_RATE_HZ,
         band_hz: tuple[float, float] = BAND_HZ,
         differential: bool = False,
+        pole_radius: float = POLE_RADIUS,
     ) -> None:
         """The initial filters are band-passes over `band_hz`, with zero response to a still picture, as in Eulerian
         magnification."""
@@ -115,22 +123,30 @@ class DIIRF(nn.Module):
         if channels < 1:
             raise ValueError(f"DIIRF over {channels} channels: at least 1 is needed")
         rows = [peak_coefficients(f, rate_hz, QUALITY) for f in log_spaced(*band_hz, channels)]
-        self.differential = differential
+        self.differential, self.pole_radius = differential, pole_radius
         if differential:
             # The band-passes have the numerator g (1 - z^-2).
             self.g = nn.Parameter(torch.tensor([row[0] for row in rows]))
             self.r = nn.Parameter(torch.full((channels,), -1.0))
         else:
             self.b = nn.Parameter(torch.tensor([row[:3] for row in rows]))
-        self.p = nn.Parameter(torch.tensor([poles_to_parameters(row[3:]) for row in rows]))
+        self.p = nn.Parameter(torch.tensor([poles_to_parameters(row[3:], pole_radius) for row in rows]))
 
     def coefficients(self) -> Tensor:
         """float (K, 5): b0, b1, b2, a1, a2 of each channel."""
         p1, p2 = self.p.unbind(dim=1)
         a2 = (1.0 - STABILITY_MARGIN) * torch.tanh(p2)
         a1 = (1.0 - STABILITY_MARGIN) * (1.0 + a2) * torch.tanh(p1)
+        a1, a2 = self.pole_radius * a1, self.pole_radius**2 * a2
         b = torch.stack([self.g, -self.g * (1.0 + self.r), self.g * self.r], dim=1) if self.differential else self.b
         return torch.cat([b, a1[:, None], a2[:, None]], dim=1)
+
+    @torch.no_grad()
+    def limit_poles(self, radius: float) -> None:
+        """Gives the filters another largest radius; a pole beyond it moves inside, at the same frequency."""
+        rows = [_inside(row, radius) for row in self.coefficients()[:, 3:].double().tolist()]
+        self.pole_radius = radius
+        self.p.copy_(torch.tensor([poles_to_parameters(row, radius) for row in rows]))
 
     def start(self) -> Tensor:
         """float (K, 2): s1 and s2, with which a sequence starts from h1 = s1 x and h2 = s2 x, x its first frame.
@@ -153,8 +169,22 @@ def started(x: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
     return s1 * x, s2 * x
 
 
-def poles_to_parameters(a: Sequence[float]) -> tuple[float, float]:
-    """p1, p2 for the denominator 1 + a1 z^-1 + a2 z^-2; the inverse of `DIIRF.coefficients`."""
+def _inside(a: Sequence[float], radius: float) -> tuple[float, float]:
+    """The denominator 1 + a1 z^-1 + a2 z^-2 with its poles within a radius."""
     a1, a2 = a
+    root = cmath.sqrt(a1 * a1 - 4.0 * a2)
+    poles = [(-a1 + sign * root) / 2.0 for sign in (1, -1)]
+    first, second = (pole * min(1.0, _INSIDE * radius / max(abs(pole), 1e-9)) for pole in poles)
+    return -(first + second).real, (first * second).real
+
+
+def poles_to_parameters(a: Sequence[float], radius: float) -> tuple[float, float]:
+    """p1, p2 for the denominator 1 + a1 z^-1 + a2 z^-2, or for the nearest one that they reach.
+
+    The inverse of `DIIRF.coefficients`.
+    """
+    a1, a2 = a[0] / radius, a[1] / radius**2
     limit = 1.0 - STABILITY_MARGIN
-    return math.atanh(a1 / (limit * (1.0 + a2))), math.atanh(a2 / limit)
+    shares = a1 / (limit * (1.0 + a2)), a2 / limit
+    first, second = (math.atanh(min(max(share, -_STEEP), _STEEP)) for share in shares)
+    return first, second

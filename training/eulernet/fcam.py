@@ -4,7 +4,7 @@
 import torch
 from torch import Tensor, nn
 
-from eulernet.diirf import DIIRF, started
+from eulernet.diirf import DIIRF, POLE_RADIUS, started
 
 
 class FCAM(nn.Module):
@@ -16,7 +16,7 @@ class FCAM(nn.Module):
     all of it in one pass over memory.
     """
 
-    def __init__(self, channels: int, maps: int, differential: bool = False) -> None:
+    def __init__(self, channels: int, maps: int, differential: bool = False, pole_radius: float = POLE_RADIUS) -> None:
         super().__init__()
         if channels % maps:
             raise ValueError(
@@ -25,7 +25,7 @@ class FCAM(nn.Module):
         self.channels = channels
         self.maps = maps
         self.compress = nn.Conv2d(channels, maps, kernel_size=1, bias=False)
-        self.filter = DIIRF(maps, differential=differential)
+        self.filter = DIIRF(maps, differential=differential, pole_radius=pole_radius)
 
     def forward(
         self, x: Tensor, h1: Tensor, h2: Tensor, usable: Tensor | None = None, start: Tensor | None = None

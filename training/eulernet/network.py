@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from eulernet.blocks import BlockKind, StemKind, make_stage, make_stem
+from eulernet.diirf import POLE_RADIUS
 from eulernet.fcam import FCAM
 from eulernet.residual_pyramid import DeepestLevel, ResidualPyramid
 from eulernet_core.face_box import BOX_SCALE
@@ -66,6 +67,7 @@ class NetworkConfig:
     global_context: bool = True  # every place of the map also sees the whole picture's mean and maximum
     change_maps: bool = False  # the pyramid also sees the filters' magnitudes
     box_scale: float = BOX_SCALE  # side of the crop to the detector's box; the service cuts the default
+    pole_radius: float = POLE_RADIUS  # largest of the filters' poles; 1 in files that don't state it
     score: ScoreKind = "log"  # of the map's mean: log, or linear as in files that don't state it
 
     def __post_init__(self) -> None:
@@ -80,6 +82,8 @@ class NetworkConfig:
                 raise ValueError(f"{name} {getattr(self, name)!r}: choose one of {', '.join(kinds)}")
         if self.stem == "patch" and self.widths[0] != self.widths[1]:
             raise ValueError(f"widths {self.widths}: a patch stem is the first level, so both have the same width")
+        if not 0.0 < self.pole_radius <= 1.0:
+            raise ValueError(f"pole_radius {self.pole_radius}: choose one above 0, up to 1")
         if self.image_size < 16 or self.image_size % 16:
             raise ValueError(f"image_size {self.image_size}: the network halves it four times, use a multiple of 16")
         if not 1.0 <= self.box_scale <= 8.0:
@@ -135,7 +139,9 @@ class EulerNet(nn.Module):
             for before, after, stride in zip(config.widths, levels, strides, strict=False)
         )
         maps = config.compressed_channels
-        self.fcams = nn.ModuleList(FCAM(c, maps, config.differential) for c in levels if config.fcam)
+        self.fcams = nn.ModuleList(
+            FCAM(c, maps, config.differential, config.pole_radius) for c in levels if config.fcam
+        )
         neck = ResidualPyramid if config.pyramid else DeepestLevel
         changes = maps if config.fcam and config.change_maps else 0
         fused = [c + changes for c in levels]

@@ -138,7 +138,7 @@ class Bench:
     def _score(self, run: Run, device: torch.device) -> list[list[Score]]:
         """Writes and returns the dev and test scores of the best epoch: the mean of each clip's last map, 0 to 1.
 
-        The score is not the liveness: its sigmoid is steepest near a location map's mean and flattens the larger means
+        The score is not the liveness, which is not calibrated before training ends: a sigmoid flattens the large means
         of masks, so that in a video's score, the mean over its clips, the weight of a clip would depend on the label's
         kind. Means of different size are comparable, because the threshold is set on the dev scores.
         """

@@ -26,6 +26,7 @@ _FIRST_NETWORK: dict[str, Any] = {
     "global_context": False,
     "change_maps": False,
     "box_scale": UNSTATED_BOX_SCALE,
+    "pole_radius": 1.0,
     "score": "linear",
 }
 

@@ -86,6 +86,8 @@ def _clips(settings: "Settings", data: Path, split: str, crops: Path, models: Pa
     from eulernet.datasets.clips import ClipDataset
     from eulernet.datasets.crops import CropSettings, build_crop_cache
     from eulernet.faces import FaceSettings
+    from eulernet.learning.settings import SettingsError
+    from eulernet_core.clip_geometry import CLIP_FRAMES
 
     wanted = settings.data
     if data.is_file():
@@ -105,4 +107,7 @@ def _clips(settings: "Settings", data: Path, split: str, crops: Path, models: Pa
     without = ", ".join(sorted({entry.video.instrument for entry in cache.entries} - usable))
     if without:
         click.echo(f"{split} set: not complete, no clip of {without} can be used; see the problems above", err=True)
-    return ClipDataset(cache, wanted.label)  # type: ignore[arg-type]
+    clips = ClipDataset(cache, wanted.label)  # type: ignore[arg-type]
+    if cut.frames != CLIP_FRAMES and not len(clips):
+        raise SettingsError(f"stretch_frames = {cut.frames}: no {split} video has a face and so many frames; lower it")
+    return clips

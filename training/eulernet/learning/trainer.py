@@ -266,7 +266,7 @@ def _start(settings: Settings, path: Path) -> Network:
     if system_name(network) != settings.system:
         raise TrainingError(f"{path} has the system {system_name(network)}, not {settings.system}: name another file")
     if isinstance(network, EulerNet):
-        _reset_score(network, settings)
+        _adapt(network, settings)
     wanted, found = (dataclasses.asdict(each) for each in (getattr(settings, section), network.config))
     differing = [f"{name} = {found[name]}, wanted {wanted[name]}" for name in wanted if wanted[name] != found[name]]
     if differing:
@@ -274,9 +274,13 @@ def _start(settings: Settings, path: Path) -> Network:
     return network
 
 
-def _reset_score(network: EulerNet, settings: Settings) -> None:
-    """Gives the score the recipe's kind: it is calibrated after training, and no weights depend on it."""
-    network.config = dataclasses.replace(network.config, score=settings.network.score)
+def _adapt(network: EulerNet, settings: Settings) -> None:
+    """Gives the filters the recipe's largest pole radius and the score its kind; it is calibrated after training."""
+    wanted = settings.network
+    if network.config.pole_radius != wanted.pole_radius:
+        for fcam in network.fcams:
+            fcam.filter.limit_poles(wanted.pole_radius)  # type: ignore[operator, union-attr]
+    network.config = dataclasses.replace(network.config, score=wanted.score, pole_radius=wanted.pole_radius)
     fresh = create(settings.seed, settings.network)
     network.threshold.copy_(fresh.threshold)
     network.scale.copy_(fresh.scale)
