@@ -8,6 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from eulernet.learning.average_command import average
 from eulernet.learning.checkpoint import load
 from eulernet.learning.settings import SettingsError, find_recipe, read_settings
 from eulernet.learning.train_command import train
@@ -103,6 +104,33 @@ def test_cuts_training_clips_from_stretches_and_adapts_earlier_weights(command, 
     too_long = command(longer.replace("= 12", "= 15"), manifest, "too_long")
     assert too_long.exit_code == 1
     assert "stretch_frames = 15: no train video" in " ".join(too_long.output.split())
+
+
+def test_the_mean_of_two_runs_is_normalised_anew_and_calibrated(command, manifest, face_models, tmp_path):
+    assert command(RECIPE, manifest).exit_code == 0
+    assert command("seed = 5\n" + RECIPE, manifest, "other").exit_code == 0
+    runs = [tmp_path / name / "last.pt" for name in ("run", "other")]
+
+    def averaged(*more: str):
+        arguments = [str(tmp_path / "recipe.toml"), *map(str, runs), "--data", str(manifest), "--jobs", "1"]
+        arguments += ["--crops", str(tmp_path / "crops"), "--face-models", str(face_models), "--label", "mean"]
+        return CliRunner().invoke(average, [*arguments, "--out", str(tmp_path / "mean.pt"), "--batches", "3", *more])
+
+    done = averaged("--share", "3", "--share", "1")
+    assert done.exit_code == 0, done.output
+    found = load(tmp_path / "mean.pt")
+    assert (found.label, found.optimizer) == ("mean", {})
+    first, second = (load(path).network.state_dict() for path in runs)
+    for name, value in found.network.named_parameters():
+        torch.testing.assert_close(value.detach(), 0.75 * first[name] + 0.25 * second[name])
+    measured = found.network.state_dict()
+    name = next(name for name in measured if name.endswith("running_mean"))
+    assert (measured[name] - 0.75 * first[name] - 0.25 * second[name]).abs().max() > 1e-4
+    assert int(measured[name.replace("running_mean", "num_batches_tracked")]) == 3
+    assert float(found.network.threshold) != float(first["threshold"])
+    wrong = averaged("--share", "1")
+    assert wrong.exit_code == 2
+    assert "give a positive one for each" in " ".join(wrong.output.split())
 
 
 def test_start_that_does_not_fit(command, manifest, tmp_path):

@@ -64,7 +64,7 @@ def train(
 
     try:
         settings = read_settings(find_recipe(config))
-        train_set, dev_set = (_clips(settings, data, split, crops, face_models, jobs) for split in ("train", "dev"))
+        train_set, dev_set = (clips_of(settings, data, split, crops, face_models, jobs) for split in ("train", "dev"))
         trainer = Trainer(settings, train_set, dev_set, out, label, start_from)
         click.echo(f"{len(train_set)} training clips, {len(dev_set)} development clips; {trainer.device}")
         console = Console(stderr=True)
@@ -81,7 +81,7 @@ def train(
     click.echo(f"{weights}: epoch {best['epoch']:.0f}, dev EER {100 * best['dev_eer']:.2f} %")
 
 
-def _clips(settings: "Settings", data: Path, split: str, crops: Path, models: Path, jobs: int) -> "ClipDataset":
+def clips_of(settings: "Settings", data: Path, split: str, crops: Path, models: Path, jobs: int) -> "ClipDataset":
     from eulernet.datasets import read_manifest, read_oulu
     from eulernet.datasets.clips import ClipDataset
     from eulernet.datasets.crops import CropSettings, build_crop_cache

@@ -71,7 +71,7 @@ class Trainer:
         dev_set = widened(dev_set, settings.twins)
         self.settings, self.train_set, self.dev_set, self.out = settings, train_set, dev_set, out
         self.device = compute_device()
-        network = create_network(settings) if start_from is None else _start(settings, start_from)
+        network = create_network(settings) if start_from is None else start_network(settings, start_from)
         made_of = dataclasses.asdict(settings) | {"clips": _digest(train_set, dev_set)}
         if start_from is not None:
             made_of["start_from"] = sha256_of(start_from)
@@ -83,7 +83,7 @@ class Trainer:
         self.optimizers = self.system.optimizers()
         self._largest_rates = [[group["lr"] for group in each.param_groups] for each in self.optimizers]
         self._train_feed, self._dev_feed = (Feed(clips, self.device) for clips in (train_set, dev_set))
-        self._draw_weights = _draw_weights(settings, train_set)
+        self._draw_weights = draw_weights(settings, train_set)
         self._step: Step = lambda: None
         for optimizer, state in zip(self.optimizers, self.checkpoint.optimizer.get(STATES, ()), strict=False):
             optimizer.load_state_dict(state)
@@ -224,7 +224,7 @@ class Trainer:
         return losses / len(self.dev_set), eer
 
 
-def _draw_weights(settings: Settings, clips: Clips) -> Tensor | None:
+def draw_weights(settings: Settings, clips: Clips) -> Tensor | None:
     """float (M,), or None if each clip is drawn alike. Raises: TrainingError if a class would never be drawn."""
     if not settings.data.draws:
         return None
@@ -257,7 +257,8 @@ def _system(network: Network, settings: Settings, device: torch.device) -> Syste
     return peer_system(network, settings, device)
 
 
-def _start(settings: Settings, path: Path) -> Network:
+def start_network(settings: Settings, path: Path) -> Network:
+    """The network of a checkpoint, adapted to a recipe. Raises: TrainingError if it is of another kind."""
     try:
         network = load_any(path).network
     except CheckpointError as error:

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The mean of several runs' weights, where each run continued from the same ones.
+
+Between weights and their continuation on another task lie weights that are good at both (Wortsman et al., "Robust
+fine-tuning of zero-shot models", 2022). The normalisations' statistics are no mean of the runs' and are measured anew
+(Izmailov et al., "Averaging weights leads to wider optima and better generalization", 2018).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from eulernet.learning.augmentation import augment, to_float, to_network
+from eulernet.learning.feed import Clips, gather
+from eulernet.learning.settings import Settings
+from eulernet.learning.stretches import drawn_frames
+from eulernet.learning.trainer import draw_weights
+from eulernet.learning.twins import with_twins
+from eulernet.network import EulerNet
+
+
+def average(networks: Sequence[EulerNet], shares: Sequence[float]) -> EulerNet:
+    """The mean of networks of one structure, in the first one. `shares`: a positive number for each.
+
+    Raises:
+        ValueError: no share for each network, or one that is not positive.
+    """
+    if len(shares) != len(networks) or not all(share > 0 for share in shares):
+        raise ValueError(f"{len(networks)} networks and the shares {list(shares)}: give a positive one for each")
+    states = [network.state_dict() for network in networks]
+    parts = [share / sum(shares) for share in shares]
+    mean = {
+        name: sum(part * state[name] for part, state in zip(parts, states, strict=True))
+        for name, value in states[0].items()
+        if value.is_floating_point()
+    }
+    networks[0].load_state_dict(states[0] | mean)
+    return networks[0]
+
+
+@torch.no_grad()
+def renormalise(network: EulerNet, settings: Settings, clips: Clips, batches: int) -> None:
+    """Sets the normalisations' statistics to their mean over batches of training clips, drawn by the recipe's seed."""
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # the mean of all batches
+    data, size = replace(settings.data, longest_past=0), settings.optimizer.batch_size
+    weights = draw_weights(settings, clips)
+    weights = torch.ones(len(clips)) if weights is None else weights
+    generator = torch.Generator().manual_seed(settings.seed)
+    network.train()
+    for _ in range(batches):
+        chosen = torch.multinomial(weights, size, replacement=True, generator=generator)
+        frames = drawn_frames(size, data, generator) if data.stretch_frames else None
+        batch = gather(clips, chosen.tolist(), frames)
+        windows, targets = with_twins(*batch, settings.twins, settings.augmentation, generator)
+        seen, _ = augment(to_float(windows), targets, settings.augmentation, generator)
+        network.logits(to_network(seen))
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    network.eval()
