@@ -245,8 +245,8 @@ class EulerNet(nn.Module):
     def liveness(self, location_map: Tensor) -> Tensor:
         """float (N, T, S, S) to (N, T): sigmoid(scale * (v(mean) - v(threshold))), a declared choice, calibrated later.
 
-        v is the logarithm of `score_value`: the means of attacks' maps span several powers of ten below the threshold,
-        and a sigmoid of the mean itself would give all of them much the same score.
+        v is `score_value`, a logarithm: the means of attacks' maps span several powers of ten below the threshold, and
+        a sigmoid of the mean itself would give all of them much the same score.
         """
         mean = location_map.mean(dim=(2, 3))
         return torch.sigmoid(self.scale * (self.score_value(mean) - self.score_value(self.threshold)))
