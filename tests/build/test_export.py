@@ -50,6 +50,7 @@ def trained_looking(seed: int) -> EulerNet:
             if tensor.is_floating_point():
                 noise = torch.rand(tensor.shape, generator=generator) - 0.5
                 tensor.add_(noise * (0.5 if "running_var" in name or tensor.dim() < 4 else 0.02))
+        network.threshold.abs_()  # of a mean, which is not negative
     return network
 
 

@@ -160,7 +160,7 @@ def test_runtime_in_bf16_stays_near_the_golden_answers(graph):
     np.testing.assert_array_equal(results["FRAME_COUNT"], golden["FRAME_COUNT"])
 
 
-@pytest.mark.parametrize(("runtime", "atol"), [("openvino", 1e-4), ("openvino-bf16", 5e-3)])
+@pytest.mark.parametrize(("runtime", "atol"), [("openvino", 1e-4), ("openvino-bf16", 2e-2)])
 def test_runtime_gives_step_by_step_what_the_clip_gives(runtime, atol):
     step, clip = (runtime_of(graph, runtime) for graph in GRAPHS)
     golden = np.load(REPOSITORY / "eulernet_clip" / "1" / "golden.npz")

@@ -84,7 +84,7 @@ def test_gates_are_those_of_the_weights_and_scipys_filter(crops: Pixels) -> None
         filtered = np.empty_like(compressed)
         for k in range(SMALL.compressed_channels):
             a2 = 0.99 * np.tanh(p[k, 1])
-            a = [1.0, 0.99 * (1 + a2) * np.tanh(p[k, 0]), a2]
+            a = [1.0, 0.9 * 0.99 * (1 + a2) * np.tanh(p[k, 0]), 0.81 * a2]
             filtered[:, k] = signal.lfilter(b[k], a, compressed[:, k], axis=0)
         gates = 1 / (1 + np.exp(-filtered))
         np.testing.assert_allclose(attention.filtered[level], filtered, atol=1e-4)

@@ -46,7 +46,7 @@ class EulerNetSystem(System):
 
     def learn(self, batch: Batch, optimizers: list[Optimizer], generator: torch.Generator, done: float) -> Tensor:
         clips, targets = augment(to_float(batch.clips), batch.targets, self.settings.augmentation, generator)
-        past = clips.shape[1] - CLIP_FRAMES
+        past = max(clips.shape[1] - CLIP_FRAMES, 0)
         loss_settings = dataclasses.replace(self.settings.loss, first_frame=0) if past else self.settings.loss
         loss = clip_loss(self._train_logits(to_network(clips), past), targets, loss_settings)
         (optimizer,) = optimizers
