@@ -6,14 +6,16 @@ fine-tuning of zero-shot models", 2022). The normalisations' statistics are no m
 (Izmailov et al., "Averaging weights leads to wider optima and better generalization", 2018).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor
+from torch.optim.swa_utils import update_bn
 
 from eulernet.learning.augmentation import augment, to_float, to_network
 from eulernet.learning.feed import Clips, gather
+from eulernet.learning.graphs import Logits
 from eulernet.learning.settings import Settings
 from eulernet.learning.stretches import drawn_frames
 from eulernet.learning.trainer import draw_weights
@@ -40,26 +42,22 @@ def average(networks: Sequence[EulerNet], shares: Sequence[float]) -> EulerNet:
     return networks[0]
 
 
-@torch.no_grad()
 def renormalise(network: EulerNet, settings: Settings, clips: Clips, batches: int) -> None:
     """Sets the normalisations' statistics to their mean over batches of training clips, drawn by the recipe's seed."""
-    layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # the mean of all batches
+    update_bn(_pictures(settings, clips, batches), Logits(network, None))
+    network.eval()
+
+
+def _pictures(settings: Settings, clips: Clips, batches: int) -> Iterator[Tensor]:
+    """Batches as in training, without a past: float (K, T, 3, H, H), normalised."""
     data, size = replace(settings.data, longest_past=0), settings.optimizer.batch_size
     weights = draw_weights(settings, clips)
     weights = torch.ones(len(clips)) if weights is None else weights
     generator = torch.Generator().manual_seed(settings.seed)
-    network.train()
     for _ in range(batches):
         chosen = torch.multinomial(weights, size, replacement=True, generator=generator)
         frames = drawn_frames(size, data, generator) if data.stretch_frames else None
         batch = gather(clips, chosen.tolist(), frames)
         windows, targets = with_twins(*batch, settings.twins, settings.augmentation, generator)
         seen, _ = augment(to_float(windows), targets, settings.augmentation, generator)
-        network.logits(to_network(seen))
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
-    network.eval()
+        yield to_network(seen)
