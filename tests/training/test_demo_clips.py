@@ -4,6 +4,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
+from eulernet.datasets.mp4 import write_mp4
 from eulernet.simulation import demo_clips as demo_clips_module
 from eulernet.simulation.demo_clips import CLIPS, FRAMES, MOVED_STILL, SEED
 from eulernet.simulation.simulate_command import simulate
@@ -63,6 +65,19 @@ def test_frames_depend_on_the_seed_only(tmp_path: Path, monkeypatch: pytest.Monk
     for name in NAMES:
         assert (again / f"{name}.mp4").read_bytes() == (one / f"{name}.mp4").read_bytes()
         assert (other / f"{name}.mp4").read_bytes() != (one / f"{name}.mp4").read_bytes()
+
+
+def test_the_same_pictures_give_the_same_file_whatever_was_in_memory_before(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    blocks = random.integers(0, 256, (4, 30, 22, 3), np.uint8)  # x264 with AVX-512 read beyond rows of 22 blocks
+    pictures = blocks.repeat(16, axis=1).repeat(16, axis=2)
+    files = set()
+    for _ in range(30):
+        leftovers = [np.full(random.integers(1000, 4_000_000), random.integers(256), np.uint8) for _ in range(6)]
+        del leftovers
+        write_mp4(tmp_path / "pictures.mp4", pictures, Fraction(30))
+        files.add((tmp_path / "pictures.mp4").read_bytes())
+    assert len(files) == 1
 
 
 def test_the_seed_is_not_the_training_data_s() -> None:

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from eulernet_core.whole_files import replacing
 
 Picture = NDArray[np.uint8]
-# One thread, so that the same frames give the same stream on every machine.
-_X264 = {"crf": "16", "preset": "veryfast", "threads": "1"}
+# One thread, and no instructions whose results differ, so that the same frames give the same stream on every machine:
+# with AVX-512 some even differ from call to call.
+SAME_EVERYWHERE = {"threads": "1", "x264-params": "cpu-independent=1"}
+_X264 = {"crf": "16", "preset": "veryfast", **SAME_EVERYWHERE}
 
 
 def write_mp4(path: Path, frames: Iterable[Picture], rate_fps: Fraction) -> int:

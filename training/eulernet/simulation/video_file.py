@@ -14,6 +14,7 @@ import av.codec.context
 import numpy as np
 from av.video.reformatter import Colorspace
 
+from eulernet.datasets.mp4 import SAME_EVERYWHERE
 from eulernet.simulation.randomness import Floats, Pixels
 from eulernet.simulation.recording import Encoding
 from eulernet_core.whole_files import write_whole_text
@@ -46,7 +47,7 @@ def _motion_jpeg(container: Any, rate: Fraction, quantiser: int) -> Any:
 
 def _h264(container: Any, rate: Fraction, crf: int) -> Any:
     # AVI has no time stamps of display, so frames must be stored in their order.
-    options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "bf": "0", "g": str(_KEY_FRAMES)}
+    options = {"crf": str(crf), "preset": "veryfast", "bf": "0", "g": str(_KEY_FRAMES), **SAME_EVERYWHERE}
     stream = container.add_stream("libx264", rate=rate, options=options)
     stream.pix_fmt = "yuv420p"
     return stream
