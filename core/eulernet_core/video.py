@@ -13,7 +13,7 @@ import stat
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -67,8 +67,10 @@ T = TypeVar("T")
 _LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 _WHAT_TO_GIVE = "give an MP4, MOV, AVI or WebM video, or a folder of JPEGs"
 _COVER, _THUMBNAILS, _DEFAULT = Disposition.attached_pic, Disposition.timed_thumbnails, Disposition.default
-# Without these, FFmpeg reads 20 frames to guess the frame rate of a file that announces it.
-_NO_GUESSES = {"fpsprobesize": "0"}
+# FFmpeg's reading of a file's head alone. Otherwise it decodes a frame to learn what the decoder will tell anyway, and
+# up to 20 to guess the frame rate of a file that announces it.
+_HEAD_ALONE = {"fpsprobesize": "0", "probesize": "20000", "skip_frame": "all"}
+_HEAD_BYTES = 12
 _WIDEST_PIXEL = 4  # sample aspect ratios beyond it, or below its inverse, are mistakes of the file
 _SPECIAL_FILES: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISFIFO, "a pipe, and a video is read twice; save it to a file and name the file"),
@@ -340,12 +342,14 @@ def _indexed_clips(path: Path, layout: _Layout, convert: Callable[[VideoFrame], 
 @contextmanager
 def _indexed(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStream, FrameIndex]]:
     """Opens a video with its index. Raises: IndexWrongError, and what `open_video` raises."""
-    if _is_avi(path):
-        # AVI has no times of display. FFmpeg guesses them by decoding some frames, and need not where a codec stores
-        # frames in the order of display.
-        with open_video(path, threads, _NO_GUESSES) as (container, stream):
-            index = read_index(container, stream)
-            if index.keeps_order and stamped_times(stream, index.pts):
+    head = _head(path)
+    if _is_mp4(head) or _is_avi(head):
+        with open_video(path, threads, _HEAD_ALONE) as (container, stream):
+            index = None
+            with suppress(IndexWrongError):
+                index = read_index(container, stream)
+            # AVI has no times of display: FFmpeg needs no guess where a codec stores frames in that order.
+            if index and (index.keeps_order or _is_mp4(head)) and stamped_times(stream, index.pts):
                 yield container, stream, index
                 return
     with open_video(path, threads) as (container, stream):
@@ -357,13 +361,21 @@ def _decoded_times(path: Path, threads: int) -> list[float]:
         return frame_times(stream, [frame.pts for frame in decoded_frames(container, stream)])
 
 
-def _is_avi(path: Path) -> bool:
-    """By the first bytes, as FFmpeg sees it. A file that is no regular one is not read."""
+def _head(path: Path) -> bytes:
+    """The first bytes, by which FFmpeg knows a format; none of a file that is no regular one, which is not read."""
     if not path.is_file():
-        return False
+        return b""
     with path.open("rb") as file:
-        head = file.read(12)
+        return file.read(_HEAD_BYTES)
+
+
+def _is_avi(head: bytes) -> bool:
     return head[:4] == b"RIFF" and head[8:] == b"AVI "
+
+
+def _is_mp4(head: bytes) -> bool:
+    """Also MOV (ISO/IEC 14496-12)."""
+    return head[4:8] == b"ftyp"
 
 
 def _lacks_moov(path: Path) -> bool:
