@@ -17,7 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 from eulernet_client import Client, FrameResult
 from eulernet_client._result import PROBLEMS
 from eulernet_client.console.live_stream import MAP_LEVELS
-from eulernet_client.console.status_words import verdict, words
+from eulernet_client.console.status_words import HeldVerdict, verdict, words
 from eulernet_core.status import NOT_SCORED, Status
 from eulernet_core.weights_label import weights_warning
 from eulernet_serving.embedded_server import EmbeddedServer
@@ -161,3 +161,18 @@ def test_a_verdict_needs_a_clips_frames() -> None:
     assert verdict(frame(0.5, 4)) == "live"
     assert verdict(frame(0.49, 4)) == "attack"
     assert verdict(frame(0.0, 4, Status.NO_FACE)) == "unscored"
+    held = HeldVerdict()
+    seen = [(0.9, 3), (0.9, 4), (0.2, 1), (0.2, 2), (0.2, 4), (0.9, 1), (0.9, 1, Status.RELOCATED), (0.9, 2), (0.9, 4)]
+    assert [held.of(frame(*each)) for each in seen] == [
+        ("gathering", False),
+        ("live", False),
+        ("live", True),
+        ("live", True),
+        ("attack", False),
+        ("attack", True),
+        ("gathering", False),
+        ("gathering", False),
+        ("live", False),
+    ]
+    assert held.of(frame(0.0, 4, Status.NO_FACE)) == ("unscored", False)
+    assert held.of(frame(0.9, 1)) == ("gathering", False)

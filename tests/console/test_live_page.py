@@ -12,7 +12,7 @@ import pytest
 import simplejpeg
 
 from eulernet_client import Client, FrameResult
-from eulernet_client.console.status_words import verdict
+from eulernet_client.console.status_words import HeldVerdict
 from eulernet_serving.embedded_server import EmbeddedServer
 from tests.console.conftest import CAMERAS, Console, Open, Watched, there_and_back
 from tests.numbered_media import write_video
@@ -66,9 +66,10 @@ def test_a_camera_is_scored_live(
     word, state = shown_verdict(watched)
     assert (word, state) in [(TEXTS[answer["verdict"]], answer["verdict"]) for answer in watched.scored()[-3:]]
     expected = replayed(server, watched)
+    verdicts = HeldVerdict()
     for answer, frame in zip(watched.scored(), expected, strict=True):
         assert answer["liveness"] == pytest.approx(frame.liveness, abs=1e-4)
-        assert answer["verdict"] == verdict(frame)
+        assert (answer["verdict"], answer["held"]) == verdicts.of(frame)
     label = watched.page.inner_text("#weights")
     assert label.startswith(f"weights: {console.json('/api/server')['weights']}")
 
@@ -93,7 +94,8 @@ def test_the_verdict_is_the_client_librarys(
     watched.start_camera(frames=8)
     shown = shown_verdict(watched)
     assert_box_is_drawn(watched)
-    expected = [verdict(frame) for frame in replayed(server, watched)]
+    verdicts = HeldVerdict()
+    expected = [verdicts.of(frame)[0] for frame in replayed(server, watched)]
     assert [answer["verdict"] for answer in watched.scored()] == expected
     assert shown in [(TEXTS[each], each) for each in expected[3:]]
     if name != "replay":  # the weights take a display for a face in some frames of a stream: see their model card

@@ -220,6 +220,7 @@ def test_a_set_without_one_class_is_refused_before_training(settings, tmp_path, 
         ("[augmentation]\nwindow_px = 512", "window_px = 512.* 256"),
         ("[augmentation]\nwindows_per_clip = 0", "windows_per_clip = 0"),
         ("[data]\ndraws = {print = -1}", "draws.print = -1"),
+        ("[data]\nstretch_frames = 30\nlongest_past = 5", "longest_past = 5.*longest_sequence = 8.*at most 4"),
         ("[data]\ndraws = {print = 'often'}", "draws.print = 'often'"),
         ("[data]\ndraws = 3", "data.draws = 3.* dict"),
         ("optimizer = 3", r"optimizer: .*\[optimizer\]"),
@@ -249,6 +250,7 @@ def test_a_checkpoint_of_the_first_network_states_less_and_loads(tmp_path):
         box_scale=1.6,
         pole_radius=1.0,
         score="linear",
+        longest_sequence=0,
     )
     save(tmp_path / "now.pt", AnyCheckpoint(create(config=config), label="first"))
     content = torch.load(tmp_path / "now.pt", weights_only=True)

@@ -208,6 +208,31 @@ def test_a_restart_is_a_new_sequence(network: EulerNet, make_clip: MakeClip) -> 
     assert (again.location_map[:, 2:] - carried.location_map[:, 2:]).abs().max() > 1e-4
 
 
+def test_a_long_stream_is_one_short_sequence_after_another(network: EulerNet, make_clip: MakeClip) -> None:
+    status = [[0, 4, 1, 0, 0, 4, 0, 0, 2, 0, 0, 0, 0, 0, 8, 0, 0, 0, 10, 0], [0] * 20]
+    clip = make_clip(2, 20)
+    short = create(config=dataclasses.replace(network.config, longest_sequence=5))
+    with torch.no_grad():
+        whole, (steps, _) = short(clip, int32(status)), play(short, clip, int32(status))
+        plain, second = short(clip[1:]), short(clip[1:, 5:10])
+        endless = create(config=dataclasses.replace(network.config, longest_sequence=0))(clip[1:])
+    assert_same(steps, whole)
+    assert whole.frame_count.tolist() == [
+        [1, 1, 2, 3, 4, 4, 5, 1, 1, 2, 3, 4, 5, 1, 1, 2, 3, 4, 0, 1],
+        [1, 2, 3, 4, 5] * 4,
+    ]
+    assert_same(plain, Prediction(*(each[1:] for each in whole)))
+    torch.testing.assert_close(plain.liveness[:, 5:10], second.liveness)
+    assert endless.frame_count[0, -1] == 20
+    assert (endless.location_map[:, 5:] - plain.location_map[:, 5:]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("length", [-1, 1, CLIP_FRAMES - 1])
+def test_a_sequence_has_room_for_a_clip(length: int) -> None:
+    with pytest.raises(ValueError, match=f"longest_sequence {length}"):
+        NetworkConfig(longest_sequence=length)
+
+
 def test_the_past_counts_and_the_future_does_not(network: EulerNet, make_clip: MakeClip) -> None:
     clip, other = make_clip(1, seed=0), make_clip(1, seed=1)
     for t in range(CLIP_FRAMES):

@@ -91,7 +91,7 @@ def test_starts_from_a_checkpoint(command, manifest, tmp_path):
 
 
 def test_cuts_training_clips_from_stretches_and_adapts_earlier_weights(command, manifest, tmp_path):
-    earlier = '[network]\nscore = "linear"\npole_radius = 1.0'
+    earlier = '[network]\nscore = "linear"\npole_radius = 1.0\nlongest_sequence = 0'
     linear = RECIPE.replace("[network]", earlier).replace("epochs = 2", "epochs = 1")
     assert command(linear, manifest).exit_code == 0
     assert load(tmp_path / "run" / "weights.pt").network.config.score == "linear"
@@ -100,7 +100,7 @@ def test_cuts_training_clips_from_stretches_and_adapts_earlier_weights(command, 
     assert done.exit_code == 0, done.output
     assert "2 training clips, 2 development clips" in done.stdout
     found = load(tmp_path / "longer" / "weights.pt").network.config
-    assert (found.score, found.pole_radius) == ("log", 0.9)
+    assert (found.score, found.pole_radius, found.longest_sequence) == ("log", 0.9, 8)
     too_long = command(longer.replace("= 12", "= 15"), manifest, "too_long")
     assert too_long.exit_code == 1
     assert "stretch_frames = 15: no train video" in " ".join(too_long.output.split())

@@ -19,6 +19,7 @@ from eulernet.blocks import BlockKind, StemKind, make_stage, make_stem
 from eulernet.diirf import POLE_RADIUS
 from eulernet.fcam import FCAM
 from eulernet.residual_pyramid import DeepestLevel, ResidualPyramid
+from eulernet_core.clip_geometry import CLIP_FRAMES
 from eulernet_core.face_box import BOX_SCALE
 from eulernet_core.status import Status
 from eulernet_core.tensors import FACE_SIDE_PX
@@ -39,6 +40,10 @@ DIFFERENCE_CHANNELS: dict[Difference, slice] = {"none": slice(0), "green": slice
 # Red, green, blue, for pixels from 0 to 1; normalised values are between -1 and 1.
 PIXEL_MEAN = (0.5, 0.5, 0.5)
 PIXEL_STD = (0.5, 0.5, 0.5)
+
+# A stream's filters start anew after so many frames. Clips show the filters the beginnings of sequences alone, and what
+# they remember from further back made scores worse, also after a training with longer sequences.
+LONGEST_SEQUENCE = 8
 
 # Before calibration on a development set: half of the mean of a face's relief over its crop, and slopes that give a
 # whole face 0.95.
@@ -69,6 +74,7 @@ class NetworkConfig:
     box_scale: float = BOX_SCALE  # side of the crop to the detector's box; the service cuts the default
     pole_radius: float = POLE_RADIUS  # largest of the filters' poles; 1 in files that don't state it
     score: ScoreKind = "log"  # of the map's mean: log, or linear as in files that don't state it
+    longest_sequence: int = LONGEST_SEQUENCE  # usable frames until the filters start anew; 0: never
 
     def __post_init__(self) -> None:
         for name, kind in (
@@ -88,6 +94,8 @@ class NetworkConfig:
             raise ValueError(f"image_size {self.image_size}: the network halves it four times, use a multiple of 16")
         if not 1.0 <= self.box_scale <= 8.0:
             raise ValueError(f"box_scale {self.box_scale}: choose one from 1 to 8")
+        if self.longest_sequence and self.longest_sequence < CLIP_FRAMES:
+            raise ValueError(f"longest_sequence {self.longest_sequence}: choose at least {CLIP_FRAMES}, or 0: no end")
 
     @property
     def differences(self) -> int:
@@ -187,6 +195,8 @@ class EulerNet(nn.Module):
     def logits(self, pictures: Tensor, before: int = 0) -> Tensor:
         """For training: the location map before its sigmoid, with every frame usable, from the start of a sequence.
 
+        The filters don't start anew, however many frames there are.
+
         Args:
             pictures: float (N, T, 3, H, H), RGB, normalised as in `normalise`; H is any multiple of 16, because
                 training also uses windows of crops.
@@ -217,15 +227,19 @@ class EulerNet(nn.Module):
         Args:
             clip: uint8 (N, T, H, W, 3), RGB.
             status: int32 (N, T), flags of `eulernet_core.status`. An unusable frame has the score 0 and does not enter
-                state and count; after a frame with RELOCATED, usable or not, the sequence starts anew. None: all are
-                usable.
+                state and count; after a frame with RELOCATED, usable or not, the sequence starts anew, and so it does
+                at the usable frame after `longest_sequence` of them. None: all are usable.
         """
+        longest = self.config.longest_sequence
+        ends = 0 < longest < clip.shape[1]
+        if status is None and ends:
+            status = torch.zeros(clip.shape[:2], dtype=torch.int32, device=clip.device)
         if status is None:
             pictures = self.normalise(self.pixels(clip)).reshape(*clip.shape[:2], 3, *clip.shape[2:4])
             location_map = torch.sigmoid(self.logits(pictures))
             count = torch.arange(1, clip.shape[1] + 1, dtype=torch.int32, device=clip.device)
             return Prediction(self.liveness(location_map), location_map, count.expand(clip.shape[0], -1))
-        prediction, _ = self._score(clip, status, self.initial_state(clip.shape[0]))
+        prediction, _ = self._score(clip, status, self.initial_state(clip.shape[0]), longest if ends else 0)
         return prediction
 
     def step(self, face: Tensor, status: Tensor, state: State) -> tuple[Prediction, State]:
@@ -239,7 +253,7 @@ class EulerNet(nn.Module):
         Returns:
             liveness (N, 1), location_map (N, S, S) and frame_count (N, 1); and the new state.
         """
-        prediction, state = self._score(face, status, state)
+        prediction, state = self._score(face, status, state, self.config.longest_sequence)
         return prediction._replace(location_map=prediction.location_map[:, 0]), state
 
     def liveness(self, location_map: Tensor) -> Tensor:
@@ -255,9 +269,9 @@ class EulerNet(nn.Module):
         """v of a map's mean: log(mean + SCORE_OFFSET), or the mean itself for a linear score."""
         return torch.log(mean + SCORE_OFFSET) if self.config.score == "log" else mean
 
-    def _score(self, faces: Tensor, status: Tensor, state: State) -> tuple[Prediction, State]:
-        """faces: uint8 (N, T, H, W, 3), or (N, H, W, 3) where T is 1; status: int32 (N, T)."""
-        filter_status, counts = sequence_starts(status, state[-1])
+    def _score(self, faces: Tensor, status: Tensor, state: State, longest: int) -> tuple[Prediction, State]:
+        """faces: uint8 (N, T, H, W, 3), or (N, H, W, 3) where T is 1; status: int32 (N, T); longest: sequence, or 0."""
+        filter_status, counts = sequence_starts(status, state[-1], longest)
         usable, start = filter_status % USE_PERIOD < UNUSABLE, filter_status % RESTART_PERIOD >= RELOCATED
         pixels = self.pixels(faces)
         pictures = self.normalise(pixels)
@@ -315,14 +329,16 @@ class EulerNet(nn.Module):
         return levels, tuple(states)
 
 
-def sequence_starts(status: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+def sequence_starts(status: Tensor, count: Tensor, longest: int = 0) -> tuple[Tensor, Tensor]:
     """Where a sequence starts, and its frame counts.
 
-    A sequence starts at its first usable frame, and at the first usable frame from one with RELOCATED on.
+    A sequence starts at its first usable frame, at the first usable frame from one with RELOCATED on, and at the usable
+    frame after `longest` of them.
 
     Args:
         status: int32 (N, T), flags of `eulernet_core.status`.
         count: int32 (N, 1), usable frames before the first frame since the sequence's start.
+        longest: number of usable frames in a sequence; 0 for no end.
 
     Returns:
         int32 (N, T): RELOCATED at starts, NO_FACE at unusable frames, 0 at all others; and int32 (N, T), usable frames
@@ -332,6 +348,8 @@ def sequence_starts(status: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     before, after = [], []
     for t in range(status.shape[1]):
         count = torch.where(restart[:, t : t + 1], 0, count)
+        if longest:
+            count = torch.where(usable[:, t : t + 1], torch.where(count < longest, count, 0), count)
         before.append(count)
         count = torch.where(usable[:, t : t + 1], count + 1, count)
         after.append(count)

@@ -20,7 +20,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from eulernet_client._result import FrameResult
 from eulernet_client.aio import AsyncClient
 from eulernet_client.console.recent_samples import RecentSamples
-from eulernet_client.console.status_words import verdict, words
+from eulernet_client.console.status_words import HeldVerdict, words
 from eulernet_client.errors import EulerNetError, StreamLostError
 
 REPLAY_MB = 16.0  # of a stream's frames; a longer replay would cost a live picture more than starting again
@@ -52,6 +52,7 @@ class LiveStream:
     def __init__(self, socket: WebSocket, client: AsyncClient, samples: RecentSamples) -> None:
         self._socket, self._client, self._samples = socket, client, samples
         self._stream = client.stream(replay_mb=REPLAY_MB)
+        self._verdict = HeldVerdict()
         self._scoring: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -93,23 +94,25 @@ class LiveStream:
         except StreamLostError as error:
             await self._stream.close()
             self._stream = self._client.stream(replay_mb=REPLAY_MB)
+            self._verdict = HeldVerdict()
             return {"type": "lost", "error": error.to_dict()}
         except EulerNetError as error:
             return {"type": "failed", "error": error.to_dict()}
         latency_s = time.monotonic() - begun
         self._samples.add(latency_s, frame.status)
-        return frame_message(frame, latency_s, sum(replayed))
+        return frame_message(frame, *self._verdict.of(frame), latency_s, sum(replayed))
 
     async def _send(self, message: dict[str, Any]) -> None:
         with suppress(RuntimeError, WebSocketDisconnect):  # the page has closed the socket meanwhile
             await self._socket.send_json(message)
 
 
-def frame_message(frame: FrameResult, latency_s: float, replayed: int = 0) -> dict[str, Any]:
+def frame_message(frame: FrameResult, verdict: str, held: bool, latency_s: float, replayed: int = 0) -> dict[str, Any]:
     """The answer to one frame, for the page.
 
     Args:
         frame: the client library's result.
+        verdict, held: of `HeldVerdict`.
         latency_s: from the console to the server and back, retries included.
         replayed: number of earlier frames that were sent again before this one.
     """
@@ -118,7 +121,8 @@ def frame_message(frame: FrameResult, latency_s: float, replayed: int = 0) -> di
         "type": "frame",
         "index": frame.index,
         "liveness": frame.liveness,
-        "verdict": verdict(frame),
+        "verdict": verdict,
+        "held": held,
         "frame_count": frame.frame_count,
         "status": frame.status.label,
         "words": words(frame.status),

@@ -26,6 +26,21 @@ def verdict(frame: FrameResult) -> str:
     return LIVE if frame.liveness >= LIVE_THRESHOLD else ATTACK
 
 
+class HeldVerdict:
+    """The verdict of a stream, frame by frame. The filters start anew after some frames; the verdict stays then."""
+
+    def __init__(self) -> None:
+        self._settled = GATHERING
+
+    def of(self, frame: FrameResult) -> tuple[str, bool]:
+        """The verdict as of the next frame, and whether it is that of an earlier frame."""
+        found = verdict(frame)
+        if found == GATHERING and not (frame.started_anew or frame.status.restarted):
+            return self._settled, self._settled != GATHERING
+        self._settled = found if found in (LIVE, ATTACK) else GATHERING
+        return found, False
+
+
 def words(status: Status) -> list[dict[str, str]]:
     """The flags of a STATUS: `flag`, its name; `kind`, "problem" or "warning"; `text`; `advice`."""
     found = []

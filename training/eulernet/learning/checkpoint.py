@@ -28,6 +28,7 @@ _FIRST_NETWORK: dict[str, Any] = {
     "box_scale": UNSTATED_BOX_SCALE,
     "pole_radius": 1.0,
     "score": "linear",
+    "longest_sequence": 0,
 }
 
 

@@ -150,7 +150,7 @@ class DataSettings:
     clips_per_video: int = 4  # clips of each video, spread evenly
     draws: dict[str, float] = field(default_factory=dict)  # see `draw_weight`; empty: each clip alike
     stretch_frames: int = 0  # of the video; from them a training clip is cut anew in each use. 0: the same clips
-    longest_past: int = 0  # clip frames that a training clip can have seen before, for streams; needs stretch_frames
+    longest_past: int = 0  # clip frames that a training clip can have seen before, as in a stream; needs stretch_frames
     uneven: float = 0.0  # probability that a training clip's frames are early or late by one; needs stretch_frames
 
     def __post_init__(self) -> None:
@@ -210,6 +210,12 @@ class Settings:
                 raise SettingsError(f"[{section}] has no effect on the system {self.system}: remove the section")
         if self.data.longest_past and self.system != EULERNET:
             raise SettingsError(f"longest_past: the system {self.system} has no state between clips; remove the value")
+        longest = self.network.longest_sequence
+        if longest and self.data.longest_past > longest - CLIP_FRAMES:
+            raise SettingsError(
+                f"longest_past = {self.data.longest_past}: the filters start anew after longest_sequence = {longest} "
+                f"frames, and a clip has {CLIP_FRAMES}: choose at most {longest - CLIP_FRAMES}"
+            )
         if self.augmentation.window_px > self.network.image_size:
             raise SettingsError(
                 f"window_px = {self.augmentation.window_px}: more than image_size {self.network.image_size}"

@@ -276,12 +276,17 @@ def start_network(settings: Settings, path: Path) -> Network:
 
 
 def _adapt(network: EulerNet, settings: Settings) -> None:
-    """Gives the filters the recipe's largest pole radius and the score its kind; it is calibrated after training."""
+    """Gives a network the recipe's largest pole radius, longest sequence and score; it is calibrated after training."""
     wanted = settings.network
     if network.config.pole_radius != wanted.pole_radius:
         for fcam in network.fcams:
             fcam.filter.limit_poles(wanted.pole_radius)  # type: ignore[operator, union-attr]
-    network.config = dataclasses.replace(network.config, score=wanted.score, pole_radius=wanted.pole_radius)
+    network.config = dataclasses.replace(
+        network.config,
+        score=wanted.score,
+        pole_radius=wanted.pole_radius,
+        longest_sequence=wanted.longest_sequence,
+    )
     fresh = create(settings.seed, settings.network)
     network.threshold.copy_(fresh.threshold)
     network.scale.copy_(fresh.scale)

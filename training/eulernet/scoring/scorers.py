@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eulernet.evaluation.scores import Score
+from eulernet_core.clip_geometry import CLIP_FRAMES
 from eulernet_core.face_box import BOX_SCALE, BOX_SCALE_PARAMETER, UNSTATED_BOX_SCALE
 from eulernet_core.tensors import FACE, FACE_SIDE_PX, LIVENESS, NETWORK_INPUTS, usable_clips
 from eulernet_core.weights_label import WEIGHTS_PARAMETER, WEIGHTS_UNKNOWN
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from eulernet.datasets.clips import ClipDataset
+    from eulernet.network import Prediction
     from eulernet.peers.systems import Network
 
 BATCH_SIZE = 8
@@ -84,13 +86,19 @@ def _scoring(network: "Network") -> "tuple[Callable[[Tensor], Tensor], int, floa
     from eulernet.network import EulerNet
 
     if isinstance(network, EulerNet):
-        return lambda clips: network(clips).liveness[:, -1], network.config.image_size, network.config.box_scale
+        return lambda clips: _final(network(clips)), network.config.image_size, network.config.box_scale
     # One by one, because some systems need more than a GB for a clip.
     return (
         lambda clips: torch.cat([network(clip) for clip in clips.split(1)]),
         FACE_SIDE_PX,
         network.config.box_scale,
     )
+
+
+def _final(prediction: "Prediction") -> "Tensor":
+    """The liveness of clips, (N,): at the last frame at which their filters had seen a clip's frames."""
+    settled = (prediction.frame_count[0] >= CLIP_FRAMES).nonzero()
+    return prediction.liveness[:, int(settled[-1])]
 
 
 def open_graph(path: Path) -> CropModel:

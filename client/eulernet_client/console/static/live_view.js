@@ -30,6 +30,7 @@ export class LiveView {
     this._waits = false;
     this._lost = false; // the stream, since the last answered frame
     this._last = ""; // verdict of the last frame in words
+    this._liveness = null; // that the verdict is of
     this._map = new MapView(element("map-view"), facts);
     this._magnified = new MagnifiedView(element("magnified-view"), facts.frame_spacing_s);
     this._curve = new TimeChart(element("curve"), {
@@ -98,6 +99,7 @@ export class LiveView {
     this._answeredAt = [];
     this._lost = false;
     this._last = "";
+    this._liveness = null;
     this._socket = new LiveSocket((message, ms) => this._answered(message, ms), (state) => this._connection(state));
     this._show("idle", "Looking…", "The first frames are on their way.");
   }
@@ -213,7 +215,8 @@ export class LiveView {
     else if (this._lost) this._say("The stream was lost and started again.");
     else if (this._waits) this._say(now < this._noticeUntil ? this._said : "The server answers again.");
     this._waits = this._lost = false;
-    this._curve.add(now / 1000, [answer.scored ? answer.liveness : null]);
+    if (!answer.held) this._liveness = answer.scored ? answer.liveness : null;
+    this._curve.add(now / 1000, [this._liveness]);
     this._answeredAt = [...this._answeredAt.filter((time) => now - time < 1000 * RATE_S), now];
     this._verdict(answer);
     const found = answer.box[2] > answer.box[0];
@@ -238,8 +241,9 @@ export class LiveView {
       unscored: problem ? `${problem.text}: ${problem.advice}` : answer.status,
     };
     this._show(answer.verdict, VERDICTS[answer.verdict], texts[answer.verdict]);
-    element("liveness").textContent = answer.scored ? answer.liveness.toFixed(3) : "–";
-    this._last = `${VERDICTS[answer.verdict]}${answer.scored ? `, liveness ${answer.liveness.toFixed(3)}` : ""}`;
+    const liveness = this._liveness === null ? "" : this._liveness.toFixed(3);
+    element("liveness").textContent = liveness || "–";
+    this._last = `${VERDICTS[answer.verdict]}${liveness && `, liveness ${liveness}`}`;
     const warnings = answer.words.filter((each) => each.kind === "warning");
     const list = element("warnings");
     const key = warnings.map((each) => each.flag).join();
