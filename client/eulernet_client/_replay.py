@@ -26,9 +26,10 @@ class KeptFrame:
 
 
 class KeptFrames:
-    """The frames since the filter's last start: the stream's START, or a scored frame with RELOCATED.
+    """The frames since the stream's START, or since the last scored frame with RELOCATED.
 
-    A relocated face starts the filter and the face lock anew, as START does, so no earlier frame affects a score.
+    A relocated face starts the filter and the face lock anew, as START does, so no earlier frame affects a score. The
+    filter's starts between them leave the face lock as it is.
 
     Args:
         limit_bytes: with more than this nothing is kept until the next start of the filter; 0 keeps nothing.

@@ -181,11 +181,12 @@ class Stream(StreamBase):
     """A live stream: JPEGs in order, all to one server. Use it in a `with` block.
 
     The first frame carries START. `last=True` carries END; without it, leaving the block sends END. A frame that cannot
-    be scored is returned with its STATUS and raises nothing: the stream continues.
+    be scored is returned with its STATUS and raises nothing: the stream continues. A score counts where `frame_count`
+    is 4 or more; the filter starts anew after every eight scored frames.
 
-    When the server fails, or has dropped the stream, the frames since the last start of the filter are sent to another
-    server, or to the same one again, and the scores continue as if nothing had happened. If these frames take more than
-    `replay_mb`, the filter starts anew, and the frame's result has `started_anew`.
+    When the server fails, or has dropped the stream, its frames are sent to another server, or to the same one again,
+    from the first one or the last one with RELOCATED, and the scores continue as if nothing had happened. If these
+    frames take more than `replay_mb`, the filter starts anew, and the frame's result has `started_anew`.
     """
 
     def __init__(

@@ -83,7 +83,7 @@ LIVENESS = MetricSpec(
     Kind.HISTOGRAM,
     Source.STAGES,
     ("model",),
-    "Liveness of each scored clip (at its last frame) and of each scored frame of a stream.",
+    "Liveness of each scored clip (at its last frame) and of each scored frame of a stream with FRAME_COUNT 4 or more.",
     "a change of its shape: drift",
 )
 FRAMES = MetricSpec(

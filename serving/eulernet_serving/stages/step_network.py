@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from eulernet_core.clip_geometry import CLIP_FRAMES
 from eulernet_core.status import NOT_SCORED
 from eulernet_core.tensors import (
     FRAME_COUNT,
@@ -28,7 +29,7 @@ from eulernet_serving.stages.frame_chunks import cropped_frames, joined, side_by
 from eulernet_serving.stages.frame_metrics import FrameMetrics, LivenessMetrics, is_counted
 from eulernet_serving.stages.stage import Answer, SequenceParameters, SequenceStage, asked, graph_path, respond
 
-COUNTED = (STATUS_OUT, LIVENESS)  # what `count_frames` reads
+COUNTED = (STATUS_OUT, FRAME_COUNT, LIVENESS)  # what `count_frames` reads
 FilterState = Mapping[str, NDArray[Any]]  # by the names of the graph's state inputs
 
 
@@ -121,11 +122,14 @@ class StepRuntime:
 def count_frames(
     request: Any, results: Mapping[str, NDArray[Any]], frames: FrameMetrics, liveness: LivenessMetrics
 ) -> None:
-    """Counts the frames of a request and their scores, given as COUNTED, unless it is a health probe's."""
+    """Counts the frames of a request and their scores, given as COUNTED, unless it is a health probe's.
+
+    A score counts once the filters have seen a clip's frames.
+    """
     if not is_counted(request):
         return
-    statuses = results[STATUS_OUT].reshape(-1).tolist()
+    statuses, counts, scores = (results[name].reshape(-1).tolist() for name in COUNTED)
     frames.add(statuses)
-    for status, score in zip(statuses, results[LIVENESS].reshape(-1).tolist(), strict=True):
-        if not status & NOT_SCORED:
+    for status, count, score in zip(statuses, counts, scores, strict=True):
+        if not status & NOT_SCORED and count >= CLIP_FRAMES:
             liveness.add(score)
