@@ -73,6 +73,43 @@ def test_from_videos_to_a_checkpoint(command, manifest, tmp_path):
     assert "epoch 2/2" not in again.stdout  # nothing left to train
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--protocol", "4"], "protocol 4, fold None: give a fold"),
+        (["--protocol", "2", "--fold", "1"], "only protocols 3 and 4 have folds"),
+        (["--fold", "1"], "only protocols 3 and 4 have folds"),
+        (["--protocol", "5"], "5 is not in the range"),
+    ],
+)
+def test_a_protocol_without_its_fold_is_refused(command, tmp_path, options, message):
+    done = command(RECIPE, tmp_path, "run", *options)
+    assert done.exit_code == 2
+    assert message in " ".join(done.output.replace("│", " ").split())
+
+
+def test_a_manifest_has_no_protocols(command, manifest):
+    done = command(RECIPE, manifest, "run", "--protocol", "3", "--fold", "2")
+    assert done.exit_code == 2
+    assert "a manifest has no protocols" in done.output
+
+
+def test_trains_a_fold_of_a_data_set_in_the_layout(command, manifest, tmp_path):
+    """Phone 2 is the test phone of fold 2, so its videos are not read."""
+    for split, user in (("Train", 1), ("Dev", 21)):
+        folder = tmp_path / "oulu" / f"{split}_files"
+        folder.mkdir(parents=True)
+        for phone in (1, 2):
+            for file, label in ((1, "live"), (2, "attack")):
+                source = manifest.parent / f"{split.lower()}_{label}.mp4"
+                (folder / f"{phone}_1_{user:02}_{file}.avi").write_bytes(source.read_bytes())
+    done = command(RECIPE, tmp_path / "oulu", "run", "--protocol", "3", "--fold", "2")
+    assert done.exit_code == 0, done.output
+    assert "4 training clips, 4 development clips" in done.stdout
+    stored = load(tmp_path / "run" / "weights.pt").settings["data"]
+    assert (stored["protocol"], stored["fold"]) == (3, 2)
+
+
 @pytest.mark.slow
 def test_starts_from_a_checkpoint(command, manifest, tmp_path):
     assert command(RECIPE, manifest).exit_code == 0

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 @click.argument("config")
 @data_option
 @click.option("--out", required=True, type=FOLDER, help="Folder of the run; an unfinished run in it is resumed.")
+@click.option("--protocol", type=click.IntRange(1, 4), help="Protocol of OULU-NPU.  [the recipe's]")
+@click.option("--fold", type=click.IntRange(1, 6), help="Fold of protocols 3 and 4, the unseen phone.  [the recipe's]")
 @click.option("--label", default="trained", show_default=True, help="Name of the weights, sent with every verdict.")
 @click.option(
     "--start-from",
@@ -38,6 +40,8 @@ def train(
     config: str,
     data: Path,
     out: Path,
+    protocol: int | None,
+    fold: int | None,
     label: str,
     start_from: Path | None,
     crops: Path,
@@ -63,7 +67,7 @@ def train(
     from eulernet.learning.trainer import Trainer, TrainingError
 
     try:
-        settings = read_settings(find_recipe(config))
+        settings = _of_protocol(read_settings(find_recipe(config)), data, protocol, fold)
         train_set, dev_set = (clips_of(settings, data, split, crops, face_models, jobs) for split in ("train", "dev"))
         trainer = Trainer(settings, train_set, dev_set, out, label, start_from)
         click.echo(f"{len(train_set)} training clips, {len(dev_set)} development clips; {trainer.device}")
@@ -79,6 +83,22 @@ def train(
         raise click.ClickException(str(error)) from error
     draw_curves({out.name: checkpoint.history}, out / "eer.png", f"{label}: dev EER by epoch")
     click.echo(f"{weights}: epoch {best['epoch']:.0f}, dev EER {100 * best['dev_eer']:.2f} %")
+
+
+def _of_protocol(settings: "Settings", data: Path, protocol: int | None, fold: int | None) -> "Settings":
+    """The settings with another protocol and fold. Raises: click.UsageError."""
+    from eulernet.datasets.oulu import check_protocol
+
+    if protocol is None and fold is None:
+        return settings
+    if data.is_file():
+        raise click.UsageError(f"{data}: a manifest has no protocols; leave out --protocol and --fold")
+    chosen = protocol or settings.data.protocol
+    try:
+        check_protocol(chosen, fold)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    return replace(settings, data=replace(settings.data, protocol=chosen, fold=fold or 0))
 
 
 def clips_of(settings: "Settings", data: Path, split: str, crops: Path, models: Path, jobs: int) -> "ClipDataset":
