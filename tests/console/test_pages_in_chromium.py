@@ -46,6 +46,7 @@ def test_files_are_scored_into_a_report(console: Console, open_page: Open, demo_
 
 def test_files_may_be_dropped(console: Console, open_page: Open, demo_clips: Path) -> None:
     page = open_page(console, at="files").page
+    page.wait_for_selector("#files")  # is shown once it listens
     page.evaluate(
         """(bytes) => {
           const data = new DataTransfer();
