@@ -5,6 +5,7 @@ One network gives the same bytes on every machine and in every folder.
 """
 
 import copy
+import dataclasses
 import hashlib
 import logging
 import warnings
@@ -140,8 +141,13 @@ def frozen(network: EulerNet) -> EulerNet:
 
 
 def parameters_sha256(network: EulerNet) -> str:
-    """Identifies the weights: SHA-256 of every tensor's name, type, shape and bytes."""
+    """Identifies the weights: SHA-256 of the network's configuration and of every tensor's name, type, shape and bytes.
+
+    With the same tensors, another score or another length of a sequence gives other scores.
+    """
     digest = hashlib.sha256()
+    for name, value in sorted(dataclasses.asdict(network.config).items()):
+        digest.update(f"{name} {value}\n".encode())
     for name, tensor in network.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The exported graphs: their contents, their outputs in every runtime, and their bytes."""
 
+import dataclasses
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -353,4 +355,12 @@ def test_one_changed_bit_changes_the_digest() -> None:
     before = parameters_sha256(network)
     with torch.no_grad():
         network.head.weight[0, 0, 0, 0] = torch.nextafter(network.head.weight[0, 0, 0, 0], torch.tensor(9.0))
+    assert parameters_sha256(network) != before
+
+
+@pytest.mark.parametrize("changed", [{"score": "linear"}, {"longest_sequence": 0}, {"pole_radius": 0.8}])
+def test_the_same_tensors_in_another_configuration_have_another_digest(changed: dict[str, Any]) -> None:
+    network = create(0, SMALL)
+    before = parameters_sha256(network)
+    network.config = dataclasses.replace(network.config, **changed)
     assert parameters_sha256(network) != before

@@ -223,7 +223,7 @@ export class LiveView {
     this._box = found ? answer.box.map((edge, i) => edge / (i % 2 ? frame.height : frame.width)) : null;
     const colour = getComputedStyle(element("verdict-card")).getPropertyValue("--box");
     drawBox(element("overlay"), frame.width, frame.height, answer.box, colour);
-    this._map.draw(frame, answer.box, mapValues(answer.map), answer.scored);
+    if (!answer.held) this._map.draw(frame, answer.box, mapValues(answer.map), answer.scored);
     element("frames-used").textContent = String(answer.frame_count);
     element("status-label").textContent = answer.status;
     element("latency").textContent = milliseconds(latencyMs);
