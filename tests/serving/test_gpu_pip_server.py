@@ -28,7 +28,7 @@ DEVICE = CUDA if ON_GPU else CPU
 READY_TIMEOUT_S = 300.0  # every stage imports torch
 INSTANCES = {"eulernet": 2, "eulernet_clip": 1, "face_locate": 2, "clip_locate": 1}
 # Crops by DALI and by OpenCV differ by a grey level or two, and so do the scores.
-LIVENESS, MAPS, MEAN_OF_MAPS = 0.02, 0.15, 0.01
+LIVENESS, MAPS, MEAN_OF_MAPS = 0.03, 0.15, 0.01
 Frames = Callable[[int, int], list[bytes]]
 
 
