@@ -32,7 +32,7 @@ class KeptFrames:
     filter's starts between them leave the face lock as it is.
 
     Args:
-        limit_bytes: with more than this nothing is kept until the next start of the filter; 0 keeps nothing.
+        limit_bytes: with more than this nothing is kept until such a frame comes again; 0 keeps nothing.
     """
 
     def __init__(self, limit_bytes: float) -> None:

@@ -57,7 +57,10 @@ def test_files_may_be_dropped(console: Console, open_page: Open, demo_clips: Pat
         }""",
         base64.b64encode((demo_clips / "print.mp4").read_bytes()).decode(),
     )
-    page.wait_for_function("() => document.querySelectorAll('#uploads li[data-state=attack]').length === 2")
+    page.wait_for_function("() => document.querySelectorAll('#uploads progress').length === 0")
+    rows = page.locator("#uploads li")
+    assert rows.locator(".name").all_inner_texts() == ["one.mp4", "two.mp4"]
+    assert [rows.nth(i).get_attribute("data-state") for i in range(2)] == ["attack", "attack"]
 
 
 def test_the_server_page_follows_the_metrics(

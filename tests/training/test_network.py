@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from eulernet.network import EulerNet, NetworkConfig, Prediction, State, create
+from eulernet.scoring.scorers import _final
 from eulernet.summary import measure
 from eulernet_core.clip_geometry import CLIP_FRAMES
 from eulernet_core.status import Status
@@ -214,7 +215,7 @@ def test_a_long_stream_is_one_short_sequence_after_another(network: EulerNet, ma
     short = create(config=dataclasses.replace(network.config, longest_sequence=5))
     with torch.no_grad():
         whole, (steps, _) = short(clip, int32(status)), play(short, clip, int32(status))
-        plain, second = short(clip[1:]), short(clip[1:, 5:10])
+        plain, second, ending = short(clip[1:]), short(clip[1:, 5:10]), short(clip[1:, :7])
         endless = create(config=dataclasses.replace(network.config, longest_sequence=0))(clip[1:])
     assert_same(steps, whole)
     assert whole.frame_count.tolist() == [
@@ -224,6 +225,8 @@ def test_a_long_stream_is_one_short_sequence_after_another(network: EulerNet, ma
     assert_same(plain, Prediction(*(each[1:] for each in whole)))
     torch.testing.assert_close(plain.liveness[:, 5:10], second.liveness)
     assert endless.frame_count[0, -1] == 20
+    torch.testing.assert_close(_final(plain), plain.liveness[:, 19])
+    torch.testing.assert_close(_final(ending), ending.liveness[:, 4])  # frames 6 and 7 begin another sequence
     assert (endless.location_map[:, 5:] - plain.location_map[:, 5:]).abs().max() > 1e-4
 
 

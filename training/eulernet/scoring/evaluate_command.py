@@ -47,7 +47,7 @@ ALL = "all"
     default=CLIP_FRAMES,
     show_default=True,
     type=click.IntRange(CLIP_FRAMES),
-    help="Frames per clip; the last one's score counts. More show a checkpoint's errors in streams.",
+    help="Frames per clip; the last score that counts is the clip's. More show a checkpoint's errors in streams.",
 )
 @crops_option
 @face_models_option
