@@ -13,12 +13,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
+# Which APCER equals BPCER at a threshold of equal errors: of the attacks pooled, or the highest of the instruments.
+EqualErrors = Literal["pooled", "highest"]
+
+FEW_PRESENTATIONS = 20  # of an instrument: with fewer, one of them moves its APCER by more than 5 points
 
 # APCER limits of the operating points BPCER10, BPCER20 and BPCER100.
 APCER_LIMITS = {"bpcer10": 0.10, "bpcer20": 0.05, "bpcer100": 0.01}
@@ -132,21 +136,27 @@ def eer(sample: Sample) -> float:
     return float(points.apcer[before] + part * (points.apcer[after] - points.apcer[before]))
 
 
-def eer_threshold(sample: Sample) -> float:
-    """Threshold at the equal error rate, attacks pooled.
+def eer_threshold(sample: Sample, equal: EqualErrors = "pooled") -> float:
+    """Threshold at which APCER and BPCER are equal.
 
     The operating point with the smallest |APCER - BPCER|; of two with the same, the one with the smaller sum, and of
     two with the same sum the higher threshold, which accepts fewer attacks. All thresholds between two neighbouring
     scores decide alike, so the middle of that gap is returned. At the ends there is no gap: the lowest score accepts
     everything, the next number above the highest score refuses everything.
+
+    Args:
+        equal: `pooled` for the APCER of the attacks pooled, as in most papers; easy instruments then hide a hard one.
+            `highest` for the highest APCER of the instruments with at least FEW_PRESENTATIONS and of the attacks
+            pooled, the APCER of ISO/IEC 30107-3 and of ACER.
     """
     points = curve(sample)
-    # In whole numbers, so that a tie is one: APCER and BPCER times both counts.
-    n_attacks, n_live = len(sample.pooled), len(sample.bona_fide)
-    wrong_attacks = np.rint(points.apcer * n_attacks).astype(np.int64) * n_live
-    wrong_live = np.rint(points.bpcer * n_live).astype(np.int64) * n_attacks
-    # Thresholds fall along the curve, so the first of equals is the highest threshold.
-    best = int(np.lexsort((wrong_attacks + wrong_live, np.abs(wrong_attacks - wrong_live)))[0])
+    accepted = points.apcer
+    if equal == "highest":
+        enough = [scores for scores in sample.attacks.values() if len(scores) >= FEW_PRESENTATIONS]
+        accepted = np.max([accepted, *(_accepted(scores, points.threshold) for scores in enough)], axis=0)
+    # Rounded, so that a tie is one. Thresholds fall along the curve: the first of equals is the highest threshold.
+    difference, total = np.abs(accepted - points.bpcer).round(12), (accepted + points.bpcer).round(12)
+    best = int(np.lexsort((total, difference))[0])
     if best == 0:
         return math.nextafter(float(points.threshold[1]), math.inf)
     upper = float(points.threshold[best])

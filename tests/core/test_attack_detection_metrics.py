@@ -78,6 +78,30 @@ def test_eer_threshold_is_the_best_of_all(live: list[float], attack: list[float]
     assert rates(found) == rates(best)
 
 
+def test_the_highest_apcer_can_set_the_threshold() -> None:
+    """An easy instrument does not hide a hard one; one of few presentations counts among the pooled attacks alone."""
+    live = np.linspace(0.3, 1.0, 100)
+    hard, easy = np.linspace(0.0, 0.6, 50), np.zeros(500)
+    sample = Sample(live, {"print1": easy, "replay1": hard})
+    pooled, highest = metrics.eer_threshold(sample), metrics.eer_threshold(sample, "highest")
+    assert pooled < 0.35 < highest
+    assert metrics.apcer(hard, highest) == pytest.approx(metrics.bpcer(live, highest), abs=0.02)
+    assert metrics.eer_threshold(Sample(live, {"replay1": hard}), "highest") == highest
+    few = Sample(live, {"print1": easy, "replay1": hard, "mask1": np.full(metrics.FEW_PRESENTATIONS - 1, 0.99)})
+    enough = Sample(live, {"print1": easy, "replay1": hard, "mask1": np.full(metrics.FEW_PRESENTATIONS, 0.99)})
+    assert metrics.eer_threshold(few, "highest") == highest
+    assert metrics.eer_threshold(enough, "highest") > 0.95
+
+
+@settings(deadline=None)
+@given(live=SCORES, one=SCORES, other=SCORES)
+def test_the_highest_apcer_of_small_instruments_is_the_pooled_one(
+    live: list[float], one: list[float], other: list[float]
+) -> None:
+    sample = sample_of(live, one, other)
+    assert metrics.eer_threshold(sample, "highest") == metrics.eer_threshold(sample)
+
+
 def test_threshold_is_the_middle_of_the_gap() -> None:
     assert metrics.eer_threshold(sample_of([0.75, 1.0], [0.0, 0.25])) == 0.5
     assert metrics.eer_threshold(sample_of([0.5], [0.5])) > 0.5  # no gap: refusing everything comes first

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calibration: 0.5 is the threshold of equal error rates on the development set, and scores keep their order."""
+"""Calibration: 0.5 is the threshold of equal errors on the development set, and scores keep their order."""
 
 from pathlib import Path
 
@@ -32,6 +32,16 @@ class Faces:
         return Video(Path(str(index)), label, instrument, str(index), None, None, "dev", "v")
 
 
+def clips_of(live, attacks: dict[str, int], clips: int = 1) -> list[Video]:
+    """Videos with so many clips each: bona fide, then the attacks of each instrument."""
+    names = ["bona_fide"] * live + [name for name, count in attacks.items() for _ in range(count)]
+    videos = [
+        Video(Path(str(i)), "live" if name == "bona_fide" else "attack", name, str(i), None, None, "dev", str(i))
+        for i, name in enumerate(names)
+    ]
+    return [video for video in videos for _ in range(clips)]
+
+
 def liveness(means, threshold, slope):
     return 1 / (1 + np.exp(-slope * (means - threshold)))
 
@@ -40,7 +50,7 @@ def test_overlapping_classes_are_cut_where_errors_are_equal():
     random = np.random.default_rng(0)
     live, attack = random.normal(0.30, 0.05, 400), random.normal(0.20, 0.05, 1600)
     means, lives = np.concatenate([live, attack]), np.arange(2000) < 400
-    threshold, slope = fit(means, lives)
+    threshold, slope = fit(means, clips_of(400, {"print": 1600}))
     scores = liveness(means, threshold, slope)
     refused, accepted = (scores[lives] < 0.5).mean(), (scores[~lives] >= 0.5).mean()
     assert abs(refused - accepted) < 0.005
@@ -49,10 +59,25 @@ def test_overlapping_classes_are_cut_where_errors_are_equal():
     assert np.array_equal(np.argsort(scores, kind="stable"), np.argsort(means, kind="stable"))
 
 
+def test_the_hardest_instrument_sets_the_threshold():
+    """Many prints that are known at once would otherwise hide the displays that pass."""
+    random = np.random.default_rng(1)
+    means = np.concatenate([random.normal(0.3, 0.05, 400), np.zeros(2000), random.normal(0.2, 0.05, 400)])
+    threshold, _ = fit(means, clips_of(400, {"print": 2000, "replay": 400}))
+    refused, accepted = (means[:400] < threshold).mean(), (means[-400:] >= threshold).mean()
+    assert accepted == pytest.approx(refused, abs=0.005)
+
+
+def test_a_video_counts_with_the_mean_of_its_clips():
+    # Clips of 0.1 and 0.9, of 0.5 and 0.7; attacks of 0.0 and 0.7, of 0.1 and 0.2: only the means are apart.
+    means = np.array([0.1, 0.9, 0.5, 0.7, 0.0, 0.7, 0.1, 0.2])
+    threshold, _ = fit(means, clips_of(2, {"print": 2}, clips=2))
+    assert 0.35 < threshold <= 0.5
+
+
 def test_classes_that_are_apart_get_a_finite_slope():
-    means = np.array([0.01, 0.02, 0.03, 0.31, 0.33])
-    lives = np.array([False, False, False, True, True])
-    threshold, slope = fit(means, lives)
+    means = np.array([0.31, 0.33, 0.01, 0.02, 0.03])
+    threshold, slope = fit(means, clips_of(2, {"print": 3}))
     assert 0.03 < threshold < 0.31
     assert 0 < slope <= STEEPEST_LOGIT / np.abs(means - threshold).max()
     scores = liveness(means, threshold, slope).astype(np.float32)
@@ -72,7 +97,7 @@ def test_published_weights_decide_at_one_half(tmp_path):
     clips = torch.stack([Faces()[i][0] for i in range(16)])
     scores = published.network(clips).liveness[:, -1].detach().numpy()
     values = np.log(means + SCORE_OFFSET)
-    threshold, slope = fit(values, lives)
+    threshold, slope = fit(values, [Faces().video(i) for i in range(16)])
     assert np.allclose(scores, liveness(values, threshold, slope), atol=1e-5)
     assert float(published.network.threshold) == pytest.approx(np.exp(threshold) - SCORE_OFFSET, rel=1e-5)
     # Calibration changes nothing else.

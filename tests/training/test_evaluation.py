@@ -264,6 +264,28 @@ def test_folder_has_its_protocols_and_folds(folder: Path) -> None:
     assert found.protocols[0].summary == direct.summary
 
 
+def test_the_hardest_instrument_can_set_the_threshold_of_a_folder(folder: Path) -> None:
+    """As said in about.json, unless the caller says otherwise; prints and displays differ in the dev scores."""
+    for path in folder.glob("protocol_3*"):
+        path.unlink()
+    random = np.random.default_rng(0)
+    rates = {"bona_fide": random.uniform(0.4, 1, 60), "print1": random.uniform(0, 0.2, 60)}
+    dev = presentations({**rates, "replay1": random.uniform(0.2, 0.7, 60)}, "d", split="dev")
+    write_scores(folder / Part(1).file("dev"), dev)
+    write_about(folder, About("mine", equal_errors="highest"))
+    highest, pooled = (evaluate_folder(folder, resamples=1, equal=equal) for equal in (None, "pooled"))
+    sample = Table.of(dev).sample()
+    for found, equal in ((highest, "highest"), (pooled, "pooled")):
+        assert found.protocols[0].folds[0].threshold == eer_threshold(sample, equal)
+        assert found.about.equal_errors == equal
+    assert highest.protocols[0].folds[0].threshold > pooled.protocols[0].folds[0].threshold + 0.01
+    assert "highest APCER" in highest.about.facts["equal errors"]
+    assert "equal errors" not in pooled.about.facts
+    (folder / "about.json").write_text('{"system": "mine", "equal_errors": "lowest"}')
+    with pytest.raises(ScoresError, match="about.json: .*'lowest'"):
+        read_about(folder)
+
+
 def test_folder_says_what_is_missing(folder: Path, tmp_path: Path) -> None:
     (folder / "protocol_3_fold_2_dev.csv").unlink()
     with pytest.raises(ScoresError, match="protocol_3_fold_2_dev.csv: missing"):

@@ -234,6 +234,7 @@ def test_a_development_set_is_widened_by_stills_and_resampled_clips(make_clip: C
         assert not target.any()
         assert not live
         assert (wide.video(index).live, wide.video(index).instrument) == (False, FROZEN)
+    assert len({wide.video(index).path for index in range(len(wide))}) == len(wide)  # no copy counts to its video
     for index, source in ((9, 1), (11, 5)):
         clip, target, live, number = wide[index]
         assert live

@@ -11,7 +11,7 @@ import json
 import re
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from eulernet.datasets.records import Split
 from eulernet.evaluation.bootstrap import RESAMPLES
@@ -20,6 +20,7 @@ from eulernet.evaluation.report import About, Evaluation
 from eulernet.evaluation.scores import ScoresError, read_scores
 from eulernet.evaluation.stress_figures import BPCER, StressResult
 from eulernet.evaluation.table import Per, Table
+from eulernet_core.attack_detection_metrics import EqualErrors
 from eulernet_core.whole_files import write_whole_text
 
 ABOUT = "about.json"
@@ -89,6 +90,8 @@ def read_about(folder: Path) -> About:
         about = About(**content)
         if about.threshold is not None and not 0.0 <= about.threshold <= 1.0:
             raise ValueError(f"threshold {about.threshold}")
+        if about.equal_errors not in get_args(EqualErrors):
+            raise ValueError(f"equal_errors {about.equal_errors!r}")
         return replace(about, notes=tuple(about.notes), facts=dict(about.facts))
     except (OSError, ValueError, TypeError) as error:
         raise ScoresError(
@@ -97,7 +100,12 @@ def read_about(folder: Path) -> About:
 
 
 def evaluate_folder(
-    folder: Path, per: Per = "video", resamples: int = RESAMPLES, seed: int = 0, threshold: float | None = None
+    folder: Path,
+    per: Per = "video",
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    threshold: float | None = None,
+    equal: EqualErrors | None = None,
 ) -> Evaluation:
     """All figures of all protocols in the folder.
 
@@ -105,12 +113,14 @@ def evaluate_folder(
         per: the presentation, a video or a clip.
         resamples, seed: for the intervals.
         threshold: lowest liveness with the verdict live; None for about.json's, or from the dev scores.
+        equal: where the dev scores set the threshold, see `eer_threshold`; None for about.json's.
     Raises:
         ScoresError, MetricsError: a table can't be used.
     """
     by_protocol: dict[int | None, list[Fold]] = {}
     stressed: dict[int | None, list[Fold]] = {}
     about = read_about(folder)
+    equal = equal or about.equal_errors
     given = about.threshold if threshold is None else threshold
     for part in parts(folder, with_dev=given is None):
         dev = _table(folder, part, "dev", per) if (folder / part.file("dev")).is_file() else None
@@ -119,20 +129,22 @@ def evaluate_folder(
         if (folder / part.file("stress")).is_file():
             stressed.setdefault(part.protocol, []).append(replace(fold, test=_table(folder, part, "stress", per)))
     results = tuple(
-        evaluate_protocol(folds, protocol, resamples, seed, given) for protocol, folds in by_protocol.items()
+        evaluate_protocol(folds, protocol, resamples, seed, given, equal) for protocol, folds in by_protocol.items()
     )
     stress = (
-        _stress(result, stressed[result.protocol], given)
+        _stress(result, stressed[result.protocol], given, equal)
         for result in results
         if len(stressed.get(result.protocol, ())) == len(result.folds)
     )
-    presentation = {"a presentation is": "a video, with the mean of its clips" if per == "video" else "a clip"}
-    return Evaluation(replace(about, facts={**about.facts, **presentation}), results, tuple(stress))
+    facts = {**about.facts, "a presentation is": "a video, with the mean of its clips" if per == "video" else "a clip"}
+    if given is None and equal == "highest":
+        facts["equal errors"] = "BPCER and the highest APCER of the instruments"
+    return Evaluation(replace(about, facts=facts, equal_errors=equal), results, tuple(stress))
 
 
-def _stress(plain: ProtocolResult, folds: list[Fold], given: float | None) -> StressResult:
+def _stress(plain: ProtocolResult, folds: list[Fold], given: float | None, equal: EqualErrors) -> StressResult:
     # Without a number, because the rules and the slides' rows of a protocol are not for these instruments.
-    result = evaluate_protocol(folds, None, plain.resamples, plain.seed, given)
+    result = evaluate_protocol(folds, None, plain.resamples, plain.seed, given, equal)
     return StressResult(replace(result, protocol=plain.protocol), plain.summary[BPCER])
 
 

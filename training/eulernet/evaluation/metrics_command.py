@@ -46,6 +46,13 @@ def metrics() -> None:
     type=click.FloatRange(0, 1),
     help="Lowest liveness with the verdict live; dev tables are then not needed.  [about.json's, or from dev scores]",
 )
+@click.option(
+    "--equal-errors",
+    "equal",
+    type=click.Choice(["pooled", "highest"]),
+    help="At the threshold, BPCER of the dev scores equals the APCER of the attacks pooled, or the highest of the "
+    "instruments.  [about.json's, or pooled]",
+)
 def report(
     scores: Path,
     out: Path,
@@ -55,11 +62,12 @@ def report(
     resamples: int,
     seed: int,
     threshold: float | None,
+    equal: Literal["pooled", "highest"] | None,
 ) -> None:
     """Compute APCER, BPCER, ACER, HTER, EER and their intervals from the tables in the folder SCORES.
 
     SCORES has dev.csv and test.csv; or, for OULU-NPU's protocols, protocol_1_dev.csv and protocol_1_test.csv,
-    protocol_3_fold_1_dev.csv and so on. The threshold is at equal error rates of the dev scores, or --threshold.
+    protocol_3_fold_1_dev.csv and so on. The threshold is at equal errors of the dev scores, or --threshold.
 
     \b
     Exit status: 0 report written, 1 a table can't be used, 2 wrong usage.
@@ -71,7 +79,7 @@ def report(
     from eulernet_core.attack_detection_metrics import MetricsError
 
     try:
-        evaluation = evaluate_folder(scores, per, resamples, seed, threshold)
+        evaluation = evaluate_folder(scores, per, resamples, seed, threshold, equal)
     except (ScoresError, MetricsError) as error:
         raise click.ClickException(str(error)) from error
     about = evaluation.about

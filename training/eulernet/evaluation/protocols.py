@@ -19,6 +19,7 @@ from eulernet.evaluation.completeness import Key, Silent, missing_from, together
 from eulernet.evaluation.table import WHOLE, IntArray, Table, known, shared_subjects
 from eulernet_core.attack_detection_metrics import (
     Curve,
+    EqualErrors,
     FloatArray,
     MetricsError,
     Sample,
@@ -79,7 +80,7 @@ class Counts:
 class FoldResult:
     """
     Attributes:
-        threshold: of equal error rates of the dev scores, or given; live iff score >= threshold.
+        threshold: of equal errors of the dev scores, or given; live iff score >= threshold.
         given: whether the threshold was given.
         dev: `eer`, `apcer_pooled` and `bpcer` of the dev scores, the latter two at the threshold; empty if the dev
             scores are missing or lack a class.
@@ -163,6 +164,7 @@ def evaluate_protocol(
     resamples: int = RESAMPLES,
     seed: int = 0,
     threshold: float | None = None,
+    equal: EqualErrors = "pooled",
 ) -> ProtocolResult:
     """The results of all folds and their means.
 
@@ -170,7 +172,8 @@ def evaluate_protocol(
     resampled, with the same draws for all folds.
 
     Args:
-        threshold: of every fold; None for each fold's threshold of equal error rates of the dev scores.
+        threshold: of every fold; None for each fold's threshold of equal errors of the dev scores.
+        equal: which errors, see `eer_threshold`.
     Raises:
         MetricsError: `folds` is empty, two folds have one name, or a fold has no scored bona fide or no scored attacks
             in test, or in dev without a given threshold.
@@ -178,7 +181,7 @@ def evaluate_protocol(
     names = [fold.name for fold in folds]
     if not names or len(set(names)) < len(names):
         raise MetricsError(f"folds {', '.join(names) or '(none)'}: at least one is needed, with distinct names")
-    thresholds = [_dev_threshold(fold) if threshold is None else threshold for fold in folds]
+    thresholds = [_dev_threshold(fold, equal) if threshold is None else threshold for fold in folds]
     for fold in folds:
         _sample(fold.test, f"fold {fold.name}, test")
     draws = resample([f.test for f in folds], [partial(measure, threshold=t) for t in thresholds], resamples, seed)
@@ -212,10 +215,10 @@ def _fold_result(fold: Fold, threshold: float, given: bool, draws: Draws, dev_dr
     )
 
 
-def _dev_threshold(fold: Fold) -> float:
+def _dev_threshold(fold: Fold, equal: EqualErrors) -> float:
     if fold.dev is None:
         raise MetricsError(f"fold {fold.name}: no dev scores to set the threshold on; add them or give a threshold")
-    return eer_threshold(_sample(fold.dev, f"fold {fold.name}, dev"))
+    return eer_threshold(_sample(fold.dev, f"fold {fold.name}, dev"), equal)
 
 
 def _sample(table: Table, where: str) -> Sample:

@@ -21,7 +21,7 @@ from eulernet.evaluation.protocols import Estimate, FoldResult, ProtocolResult
 from eulernet.evaluation.published import SOURCE, published
 from eulernet.evaluation.report_tables import RULES, SIMULATED, Grid, grids, marked, overview
 from eulernet.evaluation.stress_figures import StressResult
-from eulernet_core.attack_detection_metrics import FIGURES, FloatArray
+from eulernet_core.attack_detection_metrics import FIGURES, EqualErrors, FloatArray
 from eulernet_core.whole_files import write_whole
 
 FORMAT = "eulernet-evaluation/1"
@@ -46,6 +46,7 @@ class About:
         facts: other facts for the top of the report, by name.
         notes: limits of the figures, listed with the warnings.
         threshold: for data without dev scores to set it on; None if dev scores set it.
+        equal_errors: where the dev scores set it, see `eer_threshold`.
     """
 
     system: str
@@ -53,6 +54,7 @@ class About:
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     threshold: float | None = None
+    equal_errors: EqualErrors = "pooled"
 
 
 @dataclass(frozen=True)

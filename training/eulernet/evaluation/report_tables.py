@@ -10,15 +10,16 @@ from eulernet.datasets.records import BONA_FIDE
 from eulernet.evaluation.completeness import INCOMPLETE, Key, silent_values
 from eulernet.evaluation.protocols import Counts, Estimate, ProtocolResult
 from eulernet.evaluation.published import OURS, SOURCE, Rate, published
-from eulernet_core.attack_detection_metrics import FIGURES
+from eulernet_core.attack_detection_metrics import FEW_PRESENTATIONS, FIGURES
 
 SIMULATED = "simulated"
 ABSENT = "–"
 RULES = (
     "Liveness is higher for bona fide. The verdict is live if the liveness is at least the threshold.",
-    "Threshold: the dev scores' operating point with the smallest |APCER − BPCER|, attacks pooled; of equal ones the "
-    "one with the smaller sum, then the higher threshold. It is the middle between two neighbouring dev scores. A "
-    "threshold that was given instead is called so.",
+    "Threshold: the dev scores' operating point with the smallest |APCER − BPCER|; of equal ones the one with the "
+    "smaller sum, then the higher threshold. This APCER is that of the attacks pooled, as in most papers; where the "
+    f"facts name equal errors, it is the highest of the instruments with at least {FEW_PRESENTATIONS} presentations. "
+    "The threshold is the middle between two neighbouring dev scores. A threshold that was given instead is called so.",
     "APCER: share of an instrument's attacks that are accepted. Highest: of the instruments (ISO/IEC 30107-3), or of "
     "the kinds: print1 and print2 are one kind, print, as in the classes of OULU-NPU's lists.",
     "ACER: mean of the highest APCER and BPCER. HTER: mean of the pooled APCER and BPCER. Papers compare these two; "

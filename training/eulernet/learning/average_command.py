@@ -53,7 +53,7 @@ def average(
     from eulernet.faces import FaceModelsError
     from eulernet.learning.averaging import average as mean
     from eulernet.learning.averaging import renormalise
-    from eulernet.learning.calibration import calibrate, map_means
+    from eulernet.learning.calibration import calibrate, map_means, videos_of
     from eulernet.learning.checkpoint import AnyCheckpoint, load_any, save
     from eulernet.learning.settings import SettingsError, find_recipe, read_settings
     from eulernet.learning.train_command import clips_of
@@ -70,8 +70,8 @@ def average(
         network = mean(of_method, shares or [1.0] * len(networks))
         train_set, dev_set = (clips_of(settings, data, split, crops, face_models, jobs) for split in ("train", "dev"))
         renormalise(network, settings, train_set, batches)
-        means, live = map_means(network, widened(dev_set, settings.twins))
-        calibrate(network, means, live)
+        dev_clips = widened(dev_set, settings.twins)
+        calibrate(network, map_means(network, dev_clips)[0], videos_of(dev_clips))
     except (SettingsError, DatasetError, FaceModelsError, TrainingError) as error:
         raise click.ClickException(str(error)) from error
     except ValueError as error:  # the shares

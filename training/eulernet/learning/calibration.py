@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calibration of the score on a development set: LIVENESS 0.5 becomes the threshold of equal error rates.
+"""Calibration of the score on a development set: LIVENESS 0.5 becomes the threshold of equal errors, where BPCER equals
+the highest APCER of the instruments, and a video's score is the mean of its clips.
 
 The slope is Platt's ("Probabilistic outputs for support vector machines", 1999) with his targets, which keep it finite
 for separable classes. Both classes have the same weight, because the share of attacks in a data set is arbitrary.
 """
 
 import math
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +16,15 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from eulernet.datasets.records import BONA_FIDE, Video
 from eulernet.device import compute_device
 from eulernet.learning.augmentation import to_float
 from eulernet.learning.checkpoint import AnyCheckpoint, load_any, save
-from eulernet.learning.epoch_choice import clip_sample
 from eulernet.learning.feed import Clips, batches, gather
 from eulernet.learning.trainer import BEST
 from eulernet.network import SCORE_OFFSET, EulerNet
 from eulernet.peers.peer_network import PeerNetwork
-from eulernet_core.attack_detection_metrics import eer_threshold
+from eulernet_core.attack_detection_metrics import Sample, eer_threshold
 
 WEIGHTS = "weights.pt"
 # sigmoid(12) differs from 1 in float32 by a hundred roundings, so that scores keep their order.
@@ -45,26 +48,34 @@ def map_means(network: EulerNet, clips: Clips, batch_size: int = 8) -> tuple[Val
 
 
 @torch.inference_mode()
-def clip_values(network: PeerNetwork, clips: Clips, batch_size: int = 4) -> tuple[Values, NDArray[np.bool_]]:
-    """Each clip's published score by a system other than EulerNet, float64 (M,), and whether it is live, bool (M,)."""
+def clip_values(network: PeerNetwork, clips: Clips, batch_size: int = 4) -> Values:
+    """Each clip's published score by a system other than EulerNet, float64 (M,)."""
     device = network.scale.device
-    values, lives = [], []
+    values = []
     for indices in batches(len(clips), batch_size):
-        frames, _, live = gather(clips, indices)
+        frames, _, _ = gather(clips, indices)
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             values.append(network.clip_values(to_float(frames.to(device))).double().cpu().numpy())
-        lives.append(live.numpy() > 0.5)
-    return np.concatenate(values), np.concatenate(lives)
+    return np.concatenate(values)
 
 
-def fit(values: Values, live: NDArray[np.bool_]) -> tuple[float, float]:
+def videos_of(clips: Clips) -> list[Video]:
+    """The video of each clip."""
+    return [clips.video(index) for index in range(len(clips))]
+
+
+def fit(values: Values, videos: Sequence[Video]) -> tuple[float, float]:
     """Threshold and slope of the score: liveness = sigmoid(slope * (value - threshold)).
 
+    The threshold is of videos and the slope of clips, since a verdict is given to both.
+
     Args:
-        values: float64 (M,) of a development set, such as `EulerNet.score_value` of the maps' means.
-        live: bool (M,), with both classes.
+        values: float64 (M,) of a development set's clips, such as `EulerNet.score_value` of the maps' means.
+        videos: (M,), of each clip, with both classes.
+    Raises: MetricsError, if a class is missing.
     """
-    threshold = eer_threshold(clip_sample(values, live))
+    live = np.array([video.live for video in videos])
+    threshold = eer_threshold(_video_sample(values, videos), "highest")
     offset = values - threshold
     counts = np.where(live, live.sum(), (~live).sum())
     target = np.where(live, (counts + 1) / (counts + 2), 1 / (counts + 2))
@@ -77,9 +88,10 @@ def fit(values: Values, live: NDArray[np.bool_]) -> tuple[float, float]:
     return threshold, float(minimize_scalar(loss, bounds=(0.0, steepest), method="bounded").x)
 
 
-def calibrate(network: EulerNet, means: Values, live: NDArray[np.bool_]) -> None:
-    """Sets threshold and slope of the network's score from means of a development set's maps, as `map_means`."""
-    value, slope = fit(network.score_value(torch.from_numpy(means)).numpy(), live)
+def calibrate(network: EulerNet, means: Values, videos: Sequence[Video]) -> None:
+    """Sets threshold and slope of the network's score from means of a development set's maps, as `map_means`, and the
+    video of each."""
+    value, slope = fit(network.score_value(torch.from_numpy(means)).numpy(), videos)
     inverse = math.exp(value) - SCORE_OFFSET if network.config.score == "log" else value
     set_score(network, inverse, slope)
 
@@ -91,13 +103,24 @@ def set_score(network: EulerNet | PeerNetwork, threshold: float, slope: float) -
     network.scale.fill_(slope)
 
 
+def _video_sample(values: Values, videos: Sequence[Video]) -> Sample:
+    """The means of each video's clips, by class."""
+    clips: dict[tuple[str, Path], list[float]] = defaultdict(list)
+    for video, value in zip(videos, values, strict=True):
+        clips[video.instrument, video.path].append(float(value))
+    scores: dict[str, list[float]] = defaultdict(list)
+    for (instrument, _), its in clips.items():
+        scores[instrument].append(float(np.mean(its)))
+    return Sample(np.array(scores.pop(BONA_FIDE, [])), {name: np.array(each) for name, each in scores.items()})
+
+
 def publish(out: Path, dev_set: Clips) -> Path:
     """Writes OUT/weights.pt: the best epoch of the run in OUT, calibrated, without the optimizer's state."""
     best = load_any(out / BEST)
     network = best.network.to(compute_device())
     if isinstance(network, EulerNet):
-        calibrate(network, *map_means(network, dev_set))
+        calibrate(network, map_means(network, dev_set)[0], videos_of(dev_set))
     else:
-        set_score(network, *fit(*clip_values(network, dev_set)))
+        set_score(network, *fit(clip_values(network, dev_set), videos_of(dev_set)))
     save(out / WEIGHTS, AnyCheckpoint(best.network, best.epoch, best.label, best.history, best.settings))
     return out / WEIGHTS

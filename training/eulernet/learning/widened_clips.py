@@ -2,6 +2,7 @@
 """A development set in which stills and resampled clips count as well, for the choice of epoch and threshold."""
 
 import dataclasses
+from pathlib import Path
 
 import torch
 
@@ -11,6 +12,7 @@ from eulernet.learning.settings import TwinSettings
 from eulernet.learning.twins import resampled
 
 FROZEN = "frozen"  # instrument of a frozen twin
+RESAMPLED = "resampled"  # in the path of a resampled copy
 NOISE = 0.01  # standard deviation, a share of white
 
 
@@ -37,10 +39,12 @@ class WidenedClips:
         return clip, target, live, index
 
     def video(self, index: int) -> Video:
-        """The video of a clip; a frozen twin's is an attack with the instrument FROZEN."""
+        """The video of a clip, for a copy with a path of its own; a frozen twin is an attack, the instrument FROZEN."""
         copy, source = self._source(index)
         video = self._clips.video(source)
-        return dataclasses.replace(video, label="attack", instrument=FROZEN) if copy == 1 else video
+        if copy == 1:
+            return dataclasses.replace(video, path=Path(f"{FROZEN}/{video.path}"), label="attack", instrument=FROZEN)
+        return dataclasses.replace(video, path=Path(f"{RESAMPLED}/{video.path}")) if copy == 2 else video
 
     def _source(self, index: int) -> tuple[int, int]:
         """0 for a clip as it is, 1 for a frozen twin, 2 for a resampled copy; and the number of the clip behind it."""

@@ -2,6 +2,7 @@
 """`eulernet evaluate`: scores a data set and computes the figures of ISO/IEC 30107-3."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -65,6 +66,15 @@ ALL = "all"
     is_flag=True,
     help="Add a frozen copy (attack) and a resampled copy (bona fide) of each bona fide dev clip to the dev scores.",
 )
+@click.option(
+    "--equal-errors",
+    "equal",
+    type=click.Choice(["pooled", "highest"]),
+    default="pooled",
+    show_default=True,
+    help="At the threshold, BPCER of the dev scores equals the APCER of the attacks pooled, or the highest of the "
+    "instruments.",
+)
 @resamples_option
 def evaluate(
     model: str,
@@ -80,6 +90,7 @@ def evaluate(
     still: bool,
     stress: bool,
     widen_dev: bool,
+    equal: Literal["pooled", "highest"],
     resamples: int,
 ) -> None:
     """Score a data set with MODEL and compute the figures of ISO/IEC 30107-3.
@@ -115,7 +126,7 @@ def evaluate(
         raise click.UsageError("--still takes the motion out of every clip; leave out --stress and --widen-dev")
     try:
         todo = plan(model, data, chosen, folds) if folds else plan(model, data, chosen)
-        settings = Settings(clips, crops, face_models, jobs, still, stress, widen_dev, frames)
+        settings = Settings(clips, crops, face_models, jobs, still, stress, widen_dev, frames, equal)
         problems = score(todo, data, out / "scores", settings)
         if len(problems):
             click.echo(problems.summary(), err=True)

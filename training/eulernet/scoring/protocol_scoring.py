@@ -25,6 +25,7 @@ from eulernet.scoring.scorers import CropModel, ScorerError, open_checkpoint, op
 from eulernet.scoring.server import PREFIX, Server, open_server
 from eulernet.scoring.stress import ALL, WIDENING, score_stressed, tables_of
 from eulernet.simulation.origin import is_simulated
+from eulernet_core.attack_detection_metrics import EqualErrors
 from eulernet_core.clip_geometry import CLIP_FRAMES
 from eulernet_core.weights_label import LIVE_THRESHOLD, WEIGHTS_UNTRAINED
 
@@ -53,6 +54,7 @@ class Settings:
         stress: also score stress instruments.
         widen_dev: add copies of the bona fide dev clips to the dev scores.
         frames: per clip; the last one's score counts.
+        equal: where the dev scores set the threshold, see `eer_threshold`.
     """
 
     clips: int
@@ -63,6 +65,7 @@ class Settings:
     stress: bool = False
     widen_dev: bool = False
     frames: int = CLIP_FRAMES
+    equal: EqualErrors = "pooled"
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,9 @@ def score(jobs: Sequence[Job], data: Path, out: Path, settings: Settings) -> Pro
         one_per_folder = {video.path.parent: video.path for each in videos.values() for video in each}
         simulated = any(map(is_simulated, one_per_folder.values()))
         threshold = LIVE_THRESHOLD if without_threshold else None
-        tables.write_about(out, About(f"weights {facts['weights']}", simulated, facts, tuple(notes), threshold))
+        tables.write_about(
+            out, About(f"weights {facts['weights']}", simulated, facts, tuple(notes), threshold, settings.equal)
+        )
     except OSError as error:
         raise DatasetError(
             f"{error.filename2 or error.filename or out}: can't be written or read ({error.strerror})"
