@@ -12,9 +12,10 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from numpy.typing import NDArray
 
+from eulernet.datasets.mp4 import SAME_EVERYWHERE, label_bt709
 from eulernet_core.tensors import FACE_SIDE_PX
 from eulernet_core.video import upright
 
@@ -95,15 +96,12 @@ def degrade(frames: Sequence[Picture], box: Box, level: Level, fps: float) -> De
 def encode(frames: Sequence[Picture], size: tuple[int, int], crf: int, fps: float) -> bytes:
     """Scales frames to `size` (width, height) px, even numbers, and encodes them as H.264 (BT.709) in MP4."""
     buffer = io.BytesIO()
-    options = {"crf": str(crf), "preset": X264_PRESET, "threads": "1"}
+    options = {"crf": str(crf), "preset": X264_PRESET, **SAME_EVERYWHERE}
     with av.open(buffer, "w", format="mp4") as container:
         stream: Any = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
-        stream.codec_context.colorspace = Colorspace.ITU709
-        stream.codec_context.color_range = ColorRange.MPEG
-        stream.codec_context.color_primaries = ColorPrimaries.BT709
-        stream.codec_context.color_trc = ColorTrc.BT709
+        label_bt709(stream.codec_context)
         for picture in frames:
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
                 *size,

@@ -21,7 +21,14 @@ from eulernet.learning.epoch_choice import best_epoch, clip_eer
 from eulernet.learning.feed import Feed, gather
 from eulernet.learning.graphs import GraphedLogits, Logits
 from eulernet.learning.losses import clip_loss, contrast_kernels, contrastive_depth_loss
-from eulernet.learning.settings import AugmentationSettings, LossSettings, Settings, SettingsError, read_settings
+from eulernet.learning.settings import (
+    AugmentationSettings,
+    EncodingSettings,
+    LossSettings,
+    Settings,
+    SettingsError,
+    read_settings,
+)
 from eulernet.learning.trainer import Trainer, TrainingError
 from eulernet.network import NetworkConfig, create
 
@@ -108,16 +115,17 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 def test_same_seed_gives_the_same_weights_and_another_seed_others(settings, tmp_path):
     data = Flicker(16, 0)
-    runs = {"a": settings, "b": settings, "c": dataclasses.replace(settings, seed=4)}
+    encoded = dataclasses.replace(settings, encoding=EncodingSettings(share=0.5))
+    runs = {"a": settings, "b": settings, "c": dataclasses.replace(settings, seed=4), "d": encoded, "e": encoded}
     short = {
         name: dataclasses.replace(each, optimizer=dataclasses.replace(each.optimizer, epochs=2))
         for name, each in runs.items()
     }
     for name, each in short.items():
         Trainer(each, data, data, tmp_path / name, "flicker").run()
-    a, b, c = (weights(tmp_path / name / "last.pt") for name in "abc")
-    assert all(torch.equal(a[name], b[name]) for name in a)
-    assert not all(torch.equal(a[name], c[name]) for name in a)
+    a, b, c, d, e = (weights(tmp_path / name / "last.pt") for name in "abcde")
+    assert all(torch.equal(a[name], b[name]) and torch.equal(d[name], e[name]) for name in a)
+    assert not any(all(torch.equal(a[name], other[name]) for name in a) for other in (c, d))
 
 
 @pytest.mark.slow
@@ -209,7 +217,7 @@ def test_a_set_without_one_class_is_refused_before_training(settings, tmp_path, 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sed = 1", "sed: .*augmentation, data, loss, network, optimizer, peer, seed, system, twins"),
+        ("sed = 1", "sed: .*augmentation, data, encoding, loss, network, optimizer, peer, seed, system, twins"),
         ("[optimizer]\nepoch = 3", "optimizer.epoch:"),
         ("[optimizer]\nepochs = 'many'", "optimizer.epochs = 'many'.* int"),
         ("[optimizer]\nepochs = 0", "epochs = 0"),

@@ -51,7 +51,10 @@ def write_mp4(path: Path, frames: Iterable[Picture], rate_fps: Fraction) -> int:
 def _describe(stream: Any, height: int, width: int) -> None:
     stream.height, stream.width = height, width
     stream.pix_fmt = "yuv444p" if height % 2 or width % 2 else "yuv420p"
-    stream.codec_context.colorspace = Colorspace.ITU709
-    stream.codec_context.color_range = ColorRange.MPEG
-    stream.codec_context.color_primaries = ColorPrimaries.BT709
-    stream.codec_context.color_trc = ColorTrc.BT709
+    label_bt709(stream.codec_context)
+
+
+def label_bt709(encoder: Any) -> None:
+    """Makes an encoder, an `av.CodecContext`, label its colours as BT.709 with the range of video."""
+    encoder.colorspace, encoder.color_range = Colorspace.ITU709, ColorRange.MPEG
+    encoder.color_primaries, encoder.color_trc = ColorPrimaries.BT709, ColorTrc.BT709

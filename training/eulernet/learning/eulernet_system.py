@@ -14,6 +14,7 @@ from eulernet.learning.losses import clip_loss
 from eulernet.learning.settings import Settings
 from eulernet.learning.system import Batch, Judgement, System, descend
 from eulernet.learning.twins import with_twins
+from eulernet.learning.video_encoding import encoded
 from eulernet.network import EulerNet
 from eulernet_core.clip_geometry import CLIP_FRAMES
 
@@ -42,6 +43,7 @@ class EulerNetSystem(System):
     def select(self, batch: Batch, generator: torch.Generator, done: float) -> Batch:
         # Windows are cut before the conversion to float: 16 whole clips as float32 are 50 MB.
         clips, targets = with_twins(*batch, self.settings.twins, self.settings.augmentation, generator)
+        clips = encoded(clips, batch.clips.shape[2], self.settings.encoding, generator)
         return Batch(clips, targets, functional.pad(batch.live, (0, len(clips) - len(batch.live))))
 
     def learn(self, batch: Batch, optimizers: list[Optimizer], generator: torch.Generator, done: float) -> Tensor:

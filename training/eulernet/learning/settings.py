@@ -23,6 +23,7 @@ AUTOCAST = ("auto", "bf16", "off")
 REGRESSIONS = ("mse", "bce")
 EULERNET = "eulernet"
 SYSTEMS = (EULERNET, "deep_pix_bis", "cdcn", "fas_sgtd", "disentangled", "minifasnet")
+WORST_CRF = 51.0  # of x264
 WINDOW_STEP_PX = 16  # one pixel of the network's deepest level
 Section = TypeVar("Section")
 
@@ -92,6 +93,27 @@ class AugmentationSettings:
             raise SettingsError(f"window_px = {self.window_px}: choose a multiple of {step} from {2 * step} on, or 0")
         if self.windows_per_clip < 1:
             raise SettingsError(f"windows_per_clip = {self.windows_per_clip}: at least 1 is needed")
+
+
+@dataclass(frozen=True)
+class EncodingSettings:
+    """Clips as from smaller and compressed videos, twins as well as all others; off by default."""
+
+    share: float = 0.0  # of the clips that are encoded as H.264 and decoded
+    smallest_px: int = 96  # side to which an encoded clip's crop is scaled down at most
+    lowest_crf: float = 16.0  # x264's constant rate factor, of the best quality
+    highest_crf: float = 34.0  # of the worst
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.share <= 1.0:
+            raise SettingsError(f"share = {self.share}: choose a share from 0 to 1")
+        if self.smallest_px < 2 * WINDOW_STEP_PX:
+            raise SettingsError(f"smallest_px = {self.smallest_px}: choose at least {2 * WINDOW_STEP_PX}")
+        if not 0.0 <= self.lowest_crf <= self.highest_crf <= WORST_CRF:
+            raise SettingsError(
+                f"lowest_crf = {self.lowest_crf}, highest_crf = {self.highest_crf}: choose 0 <= lowest_crf <= "
+                f"highest_crf <= {WORST_CRF}"
+            )
 
 
 @dataclass(frozen=True)
@@ -184,8 +206,8 @@ class DataSettings:
 class Settings:
     """One run. `seed` determines the initial parameters, the order of the clips and the augmentation.
 
-    [network] and [augmentation] are EulerNet's, [peer] is for all other systems, which have the augmentation of their
-    sources; only windows_per_clip, the uses of a clip in each epoch, is for all.
+    [network], [augmentation] and [encoding] are EulerNet's, [peer] is for all other systems, which have the
+    augmentation of their sources; only windows_per_clip, the uses of a clip in each epoch, is for all.
     """
 
     seed: int = 0  # of the initial parameters, the order of the clips and the augmentation
@@ -196,6 +218,7 @@ class Settings:
     loss: LossSettings = field(default_factory=LossSettings)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
     twins: TwinSettings = field(default_factory=TwinSettings)
+    encoding: EncodingSettings = field(default_factory=EncodingSettings)
     peer: PeerSettings = field(default_factory=PeerSettings)
 
     def __post_init__(self) -> None:
@@ -204,7 +227,11 @@ class Settings:
         uses = self.augmentation.windows_per_clip
         unused: dict[str, object] = {"peer": PeerSettings()}
         if self.system != EULERNET:
-            unused = {"network": NetworkConfig(), "augmentation": AugmentationSettings(windows_per_clip=uses)}
+            unused = {
+                "network": NetworkConfig(),
+                "augmentation": AugmentationSettings(windows_per_clip=uses),
+                "encoding": EncodingSettings(),
+            }
         for section, default in unused.items():
             if getattr(self, section) != default:
                 raise SettingsError(f"[{section}] has no effect on the system {self.system}: remove the section")
@@ -249,8 +276,8 @@ def find_recipe(name: str) -> Path:
 
 
 def read_settings(path: Path) -> Settings:
-    """Reads a TOML file with the sections [data], [network], [optimizer], [loss], [augmentation], [twins], [peer] and
-    the values `seed` and `system`.
+    """Reads a TOML file with the sections [data], [network], [optimizer], [loss], [augmentation], [twins], [encoding],
+    [peer] and the values `seed` and `system`.
 
     Raises:
         SettingsError: the file can't be read, or has an unknown name or an invalid value.
