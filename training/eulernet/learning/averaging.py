@@ -14,12 +14,13 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from eulernet.learning.augmentation import augment, to_float, to_network
+from eulernet.learning.eulernet_system import training_clips
 from eulernet.learning.feed import Clips, gather
 from eulernet.learning.graphs import Logits
 from eulernet.learning.settings import Settings
 from eulernet.learning.stretches import drawn_frames
+from eulernet.learning.system import Batch
 from eulernet.learning.trainer import draw_weights
-from eulernet.learning.twins import with_twins
 from eulernet.network import EulerNet
 
 
@@ -57,7 +58,7 @@ def _pictures(settings: Settings, clips: Clips, batches: int) -> Iterator[Tensor
     for _ in range(batches):
         chosen = torch.multinomial(weights, size, replacement=True, generator=generator)
         frames = drawn_frames(size, data, generator) if data.stretch_frames else None
-        batch = gather(clips, chosen.tolist(), frames)
-        windows, targets = with_twins(*batch, settings.twins, settings.augmentation, generator)
+        batch = Batch(*gather(clips, chosen.tolist(), frames))
+        windows, targets = training_clips(batch, settings, generator)
         seen, _ = augment(to_float(windows), targets, settings.augmentation, generator)
         yield to_network(seen)

@@ -19,6 +19,12 @@ from eulernet.network import EulerNet
 from eulernet_core.clip_geometry import CLIP_FRAMES
 
 
+def training_clips(batch: Batch, settings: Settings, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Windows of clips and of their twins, a share of them encoded, uint8 (K, T, H, H, 3), and the targets."""
+    clips, targets = with_twins(*batch, settings.twins, settings.augmentation, generator)
+    return encoded(clips, batch.clips.shape[2], settings.encoding, generator), targets
+
+
 class EulerNetSystem(System):
     """Learns from windows of clips, and of what a clip has seen before; on a GPU, through CUDA graphs."""
 
@@ -42,8 +48,7 @@ class EulerNetSystem(System):
 
     def select(self, batch: Batch, generator: torch.Generator, done: float) -> Batch:
         # Windows are cut before the conversion to float: 16 whole clips as float32 are 50 MB.
-        clips, targets = with_twins(*batch, self.settings.twins, self.settings.augmentation, generator)
-        clips = encoded(clips, batch.clips.shape[2], self.settings.encoding, generator)
+        clips, targets = training_clips(batch, self.settings, generator)
         return Batch(clips, targets, functional.pad(batch.live, (0, len(clips) - len(batch.live))))
 
     def learn(self, batch: Batch, optimizers: list[Optimizer], generator: torch.Generator, done: float) -> Tensor:
