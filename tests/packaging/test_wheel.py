@@ -19,7 +19,7 @@ import pytest
 from tests.packaging.conftest import run
 
 PACKAGES = ("eulernet", "eulernet_build", "eulernet_client", "eulernet_core", "eulernet_loadtest", "eulernet_serving")
-LIVENESS = {"bona_fide": 0.98, "print": 0.0, "replay": 0.0, "moved_still": 0.04}
+LIVENESS = {"bona_fide": 0.98, "print": 0.0, "replay": 0.0, "moved_still": 0.02}
 pytestmark = [pytest.mark.network, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 

@@ -14,7 +14,7 @@ EXPECTED = {
     "bona_fide": ("live", 0.98),
     "print": ("attack", 0.0),
     "replay": ("attack", 0.0),
-    "moved_still": ("attack", 0.04),
+    "moved_still": ("attack", 0.02),
 }
 
 

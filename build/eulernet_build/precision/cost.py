@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures the errors of a network's variants on the clips of a data set, in ONNX Runtime.
 
-All variants use one threshold, where fp32's development scores have equal errors (BPCER and the highest APCER of the
-instruments): where a variant replaces fp32 in service, the threshold stays.
+All variants use one threshold, the equal-error threshold of fp32's development scores: where a variant replaces fp32 in
+service, the threshold stays.
 """
 
 from collections.abc import Iterable, Mapping
@@ -137,7 +137,7 @@ def measure(models: Mapping[str, CropModel], source: Source) -> tuple[float, lis
     plain = models["fp32"]
     splits: tuple[Split, Split] = ("dev", "test")
     dev, test = (source.dataset(source.videos(split), plain.size_px) for split in splits)
-    threshold = eer_threshold(Table.of(score_crops(plain, dev)).sample(), "highest")
+    threshold = eer_threshold(Table.of(score_crops(plain, dev)).sample())
     expected = list(score_crops(plain, test))
     scores = {name: expected if model is plain else list(score_crops(model, test)) for name, model in models.items()}
     return threshold, [cost(name, expected, each, threshold) for name, each in scores.items()]
