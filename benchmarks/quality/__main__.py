@@ -30,7 +30,7 @@ from eulernet_core.whole_files import write_whole_text
 from eulernet_loadtest.results import Machine
 
 TEMPLATE = Path(__file__).with_name("quality.md.j2")
-ROUNDS = 1  # of seven videos for each person; of --quick one, for one person
+ROUNDS = 2  # of seven videos for each person; of --quick one, for one person
 
 
 @click.command()

@@ -146,10 +146,11 @@ def test_random_inputs_with_every_status_agree(graphs, fused, form: str) -> None
     assert set((inputs["STATUS"] % 32).ravel().tolist()) == set(range(32))
     assert inputs["STATUS"].max() > 127
     assert check_fused(graphs[form], fused[form], form) <= 1e-5
-    # The outputs must depend on the statuses.
+    # The outputs must depend on the statuses; noise has a low liveness.
     usable = {**inputs, "STATUS": np.zeros_like(inputs["STATUS"])}
     run = onnxruntime_runner(fused[form])
-    assert np.abs(run(usable)["LIVENESS"] - run(inputs)["LIVENESS"]).max() > 1e-3
+    found, with_statuses = run(usable)["LIVENESS"], run(inputs)["LIVENESS"]
+    assert np.abs(found - with_statuses).max() > 0.5 * found.max() > 0.0
 
 
 @pytest.mark.parametrize("form", STARTED)

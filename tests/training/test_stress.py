@@ -246,8 +246,9 @@ def test_stress_is_apart_from_the_protocols(reported, run, videos: Path, tmp_pat
 
 
 def test_dev_can_be_widened(run, videos: Path, tmp_path: Path) -> None:
-    done = run(videos / "small.pt", tmp_path, "--widen-dev")
+    done = run(videos / "small.pt", tmp_path, "--widen-dev", "--equal-errors", "highest")
     assert done.exit_code == 0, done.output
+    assert "highest APCER" in content(tmp_path)["facts"]["equal errors"]
     rows = read_scores(tmp_path / "scores" / "dev.csv", "dev")
     assert {score.video.path.as_posix() for score in rows} == {
         "live1.mp4",
