@@ -51,6 +51,12 @@ def test_smaller_and_coarser_videos_keep_less_detail():
     assert detail(clips) > details[0] > 2 * details[1] > 4 * details[2]
 
 
+def test_a_smaller_crop_is_not_enlarged():
+    clips = clips_of(6)
+    small, same = (drawn(clips, EncodingSettings(share=1.0, smallest_px=side)) for side in (3 * SIDE_PX, SIDE_PX))
+    assert torch.equal(small, same)
+
+
 def test_pictures_keep_their_order_colours_and_place():
     frames = [np.full((64, 64, 3), (30 + 50 * t, 200 - 40 * t, 90), np.uint8) for t in range(4)]
     for frame in frames:

@@ -38,7 +38,7 @@ def encoded(clips: Tensor, whole_px: int, settings: EncodingSettings, generator:
     side = clips.shape[2]
     chosen, size, quantizer = torch.rand(3, len(clips), generator=generator)
     size = ((size - _FULL_SIZE) / (1.0 - _FULL_SIZE)).clamp(0.0, 1.0)  # 0: as it is
-    scales = (settings.smallest_px / whole_px) ** size
+    scales = min(1.0, settings.smallest_px / whole_px) ** size
     crfs = settings.lowest_crf + quantizer * (settings.highest_crf - settings.lowest_crf)
     found = clips.clone()
     for k in torch.nonzero(chosen < settings.share).flatten().tolist():
