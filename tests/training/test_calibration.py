@@ -87,12 +87,11 @@ def test_classes_that_are_apart_get_a_finite_slope():
 def test_published_weights_decide_at_one_half(tmp_path):
     network = create(3, SMALL)
     save(tmp_path / "best.pt", Checkpoint(network, 4, "a label", [{"epoch": 4.0}], {"seed": 3}, {"state": {}}))
-    means, lives = map_means(network, Faces())
-    assert lives.tolist() == [False, True] * 8
+    means = map_means(network, Faces())
     path = publish(tmp_path, Faces())
     published = load(path)
     assert (published.epoch, published.label, published.optimizer) == (4, "a label", {})
-    again, _ = map_means(published.network, Faces())
+    again = map_means(published.network, Faces())
     assert np.array_equal(again, means)
     clips = torch.stack([Faces()[i][0] for i in range(16)])
     scores = published.network(clips).liveness[:, -1].detach().numpy()

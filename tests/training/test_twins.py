@@ -13,12 +13,13 @@ from scipy import ndimage
 from torch import Tensor
 
 from eulernet.datasets.records import Video
+from eulernet.evaluation.stress_figures import FROZEN
 from eulernet.learning.augmentation import cut_windows, epoch_generator
 from eulernet.learning.checkpoint import load
 from eulernet.learning.settings import AugmentationSettings, Settings, SettingsError, TwinSettings, read_settings
 from eulernet.learning.trainer import Trainer
 from eulernet.learning.twins import with_twins
-from eulernet.learning.widened_clips import FROZEN, WidenedClips, widened
+from eulernet.learning.widened_clips import WidenedClips, widened
 from eulernet.planar_motion import MEASURED_AT, moving, placed, sample, steps_px
 
 SIDE = 256

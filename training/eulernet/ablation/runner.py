@@ -147,7 +147,7 @@ class Bench:
         scores = []
         for split in SPLITS[1:]:
             clips = ClipDataset(self.clips(run, split), labelled=False)
-            means, _ = map_means(network, clips)
+            means = map_means(network, clips)
             scores.append([Score(clips.video(i), float(mean)) for i, mean in enumerate(means)])
             write_scores(folder / f"scores_{split}.csv", scores[-1])
         return scores

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from eulernet.evaluation.protocols import ProtocolResult
     from eulernet.evaluation.report import Evaluation
     from eulernet.evaluation.stress_figures import StressResult
+    from eulernet_core.attack_detection_metrics import EqualErrors
 
 SHOWN = 3  # clips listed in a line
 
@@ -62,7 +63,7 @@ def report(
     resamples: int,
     seed: int,
     threshold: float | None,
-    equal: Literal["pooled", "highest"] | None,
+    equal: "EqualErrors | None",
 ) -> None:
     """Compute APCER, BPCER, ACER, HTER, EER and their intervals from the tables in the folder SCORES.
 

@@ -14,10 +14,10 @@ from eulernet.evaluation.completeness import INCOMPLETE, Key
 from eulernet.evaluation.protocols import Estimate, ProtocolResult
 from eulernet.evaluation.report_tables import ABSENT, Grid, interval_text, marked, spread_text, value_text
 
-PLAIN, RESAMPLED = "plain", "resampled"
+PLAIN, RESAMPLED, FROZEN = "plain", "resampled", "frozen"
 # In the order of the report. Speeds are px of a face crop 256 px wide, from a clip's frame to the next.
 INSTRUMENTS = {
-    "frozen": "the clip's first frame, repeated",
+    FROZEN: "the clip's first frame, repeated",
     "frozen_noise": "the same with noise, another one in each frame",
     "moved_slow": "the first frame moved as a plane by 0.5 to 3 px a step",
     "moved_pace": "by 3.5 to 4.1 px a step, as living faces move",

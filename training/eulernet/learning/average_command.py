@@ -71,7 +71,7 @@ def average(
         train_set, dev_set = (clips_of(settings, data, split, crops, face_models, jobs) for split in ("train", "dev"))
         renormalise(network, settings, train_set, batches)
         dev_clips = widened(dev_set, settings.twins)
-        calibrate(network, map_means(network, dev_clips)[0], videos_of(dev_clips))
+        calibrate(network, map_means(network, dev_clips), videos_of(dev_clips))
     except (SettingsError, DatasetError, FaceModelsError, TrainingError) as error:
         raise click.ClickException(str(error)) from error
     except ValueError as error:  # the shares

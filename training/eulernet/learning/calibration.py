@@ -7,7 +7,6 @@ for separable classes. Both classes have the same weight, because the share of a
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,15 +15,17 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from eulernet.datasets.records import BONA_FIDE, Video
+from eulernet.datasets.records import Video
 from eulernet.device import compute_device
+from eulernet.evaluation.scores import Score
+from eulernet.evaluation.table import Table
 from eulernet.learning.augmentation import to_float
 from eulernet.learning.checkpoint import AnyCheckpoint, load_any, save
 from eulernet.learning.feed import Clips, batches, gather
 from eulernet.learning.trainer import BEST
 from eulernet.network import SCORE_OFFSET, EulerNet
 from eulernet.peers.peer_network import PeerNetwork
-from eulernet_core.attack_detection_metrics import Sample, eer_threshold
+from eulernet_core.attack_detection_metrics import eer_threshold
 
 WEIGHTS = "weights.pt"
 # sigmoid(12) differs from 1 in float32 by a hundred roundings, so that scores keep their order.
@@ -33,18 +34,17 @@ Values = NDArray[np.float64]
 
 
 @torch.inference_mode()
-def map_means(network: EulerNet, clips: Clips, batch_size: int = 8) -> tuple[Values, NDArray[np.bool_]]:
-    """Mean of each clip's last location map, float64 (M,), and whether the clip is live, bool (M,)."""
+def map_means(network: EulerNet, clips: Clips, batch_size: int = 8) -> Values:
+    """Mean of each clip's last location map, float64 (M,)."""
     device = network.scale.device
-    means, lives = [], []
+    means = []
     for indices in batches(len(clips), batch_size):
-        frames, _, live = gather(clips, indices)
+        frames, _, _ = gather(clips, indices)
         # With TF32, cuDNN's default on a GPU, the means would differ from the exported graph's.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             maps = network(frames.to(device)).location_map[:, -1]
         means.append(maps.mean(dim=(1, 2)).double().cpu().numpy())
-        lives.append(live.numpy() > 0.5)
-    return np.concatenate(means), np.concatenate(lives)
+    return np.concatenate(means)
 
 
 @torch.inference_mode()
@@ -75,7 +75,8 @@ def fit(values: Values, videos: Sequence[Video]) -> tuple[float, float]:
     Raises: MetricsError, if a class is missing.
     """
     live = np.array([video.live for video in videos])
-    threshold = eer_threshold(_video_sample(values, videos), "highest")
+    scores = [Score(video, float(value)) for video, value in zip(videos, values, strict=True)]
+    threshold = eer_threshold(Table.of(scores).sample(), "highest")
     offset = values - threshold
     counts = np.where(live, live.sum(), (~live).sum())
     target = np.where(live, (counts + 1) / (counts + 2), 1 / (counts + 2))
@@ -103,23 +104,12 @@ def set_score(network: EulerNet | PeerNetwork, threshold: float, slope: float) -
     network.scale.fill_(slope)
 
 
-def _video_sample(values: Values, videos: Sequence[Video]) -> Sample:
-    """The means of each video's clips, by class."""
-    clips: dict[tuple[str, Path], list[float]] = defaultdict(list)
-    for video, value in zip(videos, values, strict=True):
-        clips[video.instrument, video.path].append(float(value))
-    scores: dict[str, list[float]] = defaultdict(list)
-    for (instrument, _), its in clips.items():
-        scores[instrument].append(float(np.mean(its)))
-    return Sample(np.array(scores.pop(BONA_FIDE, [])), {name: np.array(each) for name, each in scores.items()})
-
-
 def publish(out: Path, dev_set: Clips) -> Path:
     """Writes OUT/weights.pt: the best epoch of the run in OUT, calibrated, without the optimizer's state."""
     best = load_any(out / BEST)
     network = best.network.to(compute_device())
     if isinstance(network, EulerNet):
-        calibrate(network, map_means(network, dev_set)[0], videos_of(dev_set))
+        calibrate(network, map_means(network, dev_set), videos_of(dev_set))
     else:
         set_score(network, *fit(clip_values(network, dev_set), videos_of(dev_set)))
     save(out / WEIGHTS, AnyCheckpoint(best.network, best.epoch, best.label, best.history, best.settings))

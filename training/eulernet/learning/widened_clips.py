@@ -7,12 +7,11 @@ from pathlib import Path
 import torch
 
 from eulernet.datasets.records import Video
+from eulernet.evaluation.stress_figures import FROZEN, RESAMPLED
 from eulernet.learning.feed import Clips, Sample
 from eulernet.learning.settings import TwinSettings
 from eulernet.learning.twins import resampled
 
-FROZEN = "frozen"  # instrument of a frozen twin
-RESAMPLED = "resampled"  # in the path of a resampled copy
 NOISE = 0.01  # standard deviation, a share of white
 
 

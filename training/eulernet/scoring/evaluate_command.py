@@ -2,7 +2,7 @@
 """`eulernet evaluate`: scores a data set and computes the figures of ISO/IEC 30107-3."""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +15,9 @@ from eulernet.command_options import (
     resamples_option,
 )
 from eulernet_core.clip_geometry import CLIP_FRAMES
+
+if TYPE_CHECKING:
+    from eulernet_core.attack_detection_metrics import EqualErrors
 
 PROTOCOLS = ("1", "2", "3", "4")
 ALL = "all"
@@ -90,7 +93,7 @@ def evaluate(
     still: bool,
     stress: bool,
     widen_dev: bool,
-    equal: Literal["pooled", "highest"],
+    equal: "EqualErrors",
     resamples: int,
 ) -> None:
     """Score a data set with MODEL and compute the figures of ISO/IEC 30107-3.

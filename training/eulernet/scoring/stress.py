@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from eulernet.datasets.clip_pictures import PictureClip, picture_clips
 from eulernet.datasets.records import Problems, Video
 from eulernet.evaluation.scores import Score
-from eulernet.evaluation.stress_figures import INSTRUMENTS, RESAMPLED
+from eulernet.evaluation.stress_figures import FROZEN, INSTRUMENTS, RESAMPLED
 from eulernet.faces import Face, FaceFinder, crop
 from eulernet.planar_motion import moving, placed
 from eulernet.scoring.scorers import CropModel
@@ -28,7 +28,7 @@ from eulernet.scoring.server import Server
 from eulernet_core.errors import MediaError
 from eulernet_core.face_box import BOX_SCALE, Floats, square_box
 
-FROZEN, MOVED = "frozen", "moved_pace"
+MOVED = "moved_pace"
 ALL = (*INSTRUMENTS, RESAMPLED)
 WIDENING = (FROZEN, RESAMPLED)  # of a development set
 SPEEDS_PX = {"moved_slow": (0.5, 3.0), MOVED: (3.5, 4.1), "moved_fast": (3.0, 6.0), "moved_flicker": (0.5, 6.0)}
