@@ -16,12 +16,12 @@ from benchmarks.peers.bench_loads import MORE_LOADS, Kind, LoadSettings, offered
 from benchmarks.peers.contest import OFFERED_BY, REFERENCE, WAYS
 from benchmarks.peers.errors import BenchError
 from benchmarks.peers.load import Load
-from benchmarks.peers.peer_inputs import has_vnni
 from benchmarks.peers.results import SMALL, Ratio, Tried, Turn, ratios
 from benchmarks.peers.triton_statistics import Counts, StageTimes, stage_times
 from benchmarks.peers.ways import Agreement, Inputs, Place, Running, Setting, Way
 from eulernet_core.errors import EulerNetError
 from eulernet_loadtest.plan import Plan
+from eulernet_serving.cpu_precision import has_vnni
 
 # Allowed difference of LIVENESS (0 to 1) with pixel-identical boxes. Two runtimes of equal precision differ by 1e-6; a
 # wrong crop, colour order or frame order by 0.1, and so does a box that is one pixel off if the score is near 0.5.

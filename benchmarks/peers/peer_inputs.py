@@ -18,15 +18,13 @@ from benchmarks.peers.errors import BenchError
 from benchmarks.peers.ways import Inputs
 from eulernet_core import shipped
 from eulernet_core.tensors import CLIP_NETWORK_MODEL
-from eulernet_serving.cpu_precision import FP32, INT8, INT8_GRAPH, NEEDED_FEATURES, processor_features
+from eulernet_serving.cpu_precision import FP32, INT8, INT8_GRAPH, VNNI, has_vnni
 from eulernet_serving.cpu_repository import assemble, assemble_cpu
 from eulernet_serving.plan_records import precision_of
 from eulernet_serving.repository_manifest import CPU_ONE_STAGE
 
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8")  # for the page
-NO_VNNI = (
-    f"This processor has no VNNI ({' or '.join(NEEDED_FEATURES[INT8])}): int8 gains less here, and its sums saturate."
-)
+NO_VNNI = f"This processor has no VNNI ({' or '.join(VNNI)}): int8 gains less here."
 
 
 @dataclass(frozen=True)
@@ -37,11 +35,6 @@ class Wanted:
     before: Path | None = None
     int8_graph: Path | None = None
     minifasnet: Path | None = None
-
-
-def has_vnni() -> bool:
-    """Whether this processor multiplies int8 without saturation."""
-    return bool(processor_features() & set(NEEDED_FEATURES[INT8]))
 
 
 def prepare(repository: Path, out: Path, keys: Collection[str], wanted: Wanted) -> Inputs:

@@ -15,11 +15,11 @@ from benchmarks.pages import render
 from benchmarks.peers.bench import Options, Section
 from benchmarks.peers.bench_loads import OFFERED_SHARE, Kind
 from benchmarks.peers.contest import WAYS
-from benchmarks.peers.peer_inputs import FEATURES, has_vnni
+from benchmarks.peers.peer_inputs import FEATURES
 from benchmarks.peers.results import SMALL, WITH_VNNI, WITHOUT_VNNI, Ratio, medians, versions
 from eulernet_core.tensors import CLIP_NETWORK_MODEL
 from eulernet_loadtest.results import Machine
-from eulernet_serving.cpu_precision import processor_features
+from eulernet_serving.cpu_precision import has_vnni, processor_features
 from eulernet_serving.plan_records import precision_of
 
 TEMPLATE = Path(__file__).with_name("peers.md.j2")

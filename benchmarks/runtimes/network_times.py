@@ -51,7 +51,7 @@ class Turn:
 
 
 def load(graph: Path, runtime: str) -> Network | None:
-    """Loads a copy for each core; None for an int8 graph where it is not served: in other runtimes, without VNNI."""
+    """Loads a copy for each core; None for an int8 graph where it is not served: in other runtimes, without AVX2."""
     model = onnx.load(graph)
     precision, weights = precision_of(model), graph_properties(model).get("parameters_sha256", "unknown")[:8]
     if precision == INT8 and not (runtime == OPENVINO and processor_runs(INT8)):

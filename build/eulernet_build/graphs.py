@@ -24,7 +24,15 @@ from eulernet_build.diirf_function import DOMAIN_VERSION, OPSET, diirf_function
 from eulernet_build.face_detail_nodes import with_degraded
 from eulernet_core.clip_geometry import CLIP_FRAMES
 from eulernet_core.face_box import BOX_SCALE_PARAMETER
-from eulernet_core.tensors import CLIP_NETWORK_MODEL, FACE, FACE_BOX, NETWORK_OUTPUTS, STATUS, STEP_NETWORK_MODEL
+from eulernet_core.tensors import (
+    CLIP_NETWORK_MODEL,
+    FACE,
+    FACE_BOX,
+    LONGEST_SEQUENCE_PARAMETER,
+    NETWORK_OUTPUTS,
+    STATUS,
+    STEP_NETWORK_MODEL,
+)
 
 IR_VERSION = 10
 EXAMPLE_BATCH = 2  # torch.export treats a first dimension of 1 as a constant
@@ -217,6 +225,7 @@ def _finish(model: ModelProto, name: str, network: EulerNet, weights: str, frame
             "frames": str(frames),
             "image_size": str(network.config.image_size),
             BOX_SCALE_PARAMETER: str(network.config.box_scale),
+            LONGEST_SEQUENCE_PARAMETER: str(network.config.longest_sequence),
             "parameters_sha256": parameters_sha256(network),
         },
     )

@@ -55,12 +55,20 @@ def compare(expected: TensorMap, actual: TensorMap, who: str, tolerance: float =
     return worst
 
 
-def onnxruntime_runner(model: ModelProto) -> Runner:
-    """Runs a model in ONNX Runtime on the CPU; DIIRF runs as its function body."""
+def onnxruntime_runner(model: ModelProto, *, optimized: bool = True) -> Runner:
+    """Runs a model in ONNX Runtime on the CPU; DIIRF runs as its function body.
+
+    Args:
+        model: the graph.
+        optimized: False: each operator as written. An int8 graph is then computed in float32, which holds its sums
+            exactly, between its Q/DQ.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
+    if not optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
 

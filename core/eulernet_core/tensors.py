@@ -46,6 +46,7 @@ FACE_SIDE_PX = 256
 MAP_SIDE = 32
 
 STATE_INPUT_SUFFIX, STATE_OUTPUT_SUFFIX = "_in", "_out"  # s0_in, s0_out, …
+LONGEST_SEQUENCE_PARAMETER = "longest_sequence"  # in the metadata of graphs: frames until the filters start anew, or 0
 
 
 def usable_clips(faces: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The precision of the networks on a CPU: by the processor, the graphs at hand and their measured error, or as asked.
 
-int8 runs only on processors with VNNI: on others its sums saturate, and equal identities would give different scores.
+int8 is faster on processors with AVX2, and most with VNNI. Without VNNI a sum of two products has 16 bits: weights
+above NARROW overflow it, and equal identities would give different scores. So such graphs run with VNNI only.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ GOLDEN, INT8_GOLDEN = "golden.npz", "golden.int8.npz"  # inputs of a graph, and 
 ACER_CHANGE = "acer_change"  # property of an int8 graph: its ACER minus fp32's
 MOST_ACER_LOSS = 0.005  # of an int8 variant that may replace fp32
 # Processor features in Linux; one of them is enough.
-NEEDED_FEATURES = {INT8: ("avx512_vnni", "avx_vnni"), BF16: ("avx512_bf16", "amx_bf16")}
+VNNI = ("avx512_vnni", "avx_vnni")
+NEEDED_FEATURES = {INT8: ("avx2", *VNNI), BF16: ("avx512_bf16", "amx_bf16")}
+NARROW = 64  # the largest int8 weight with which 2 * 255 * weight fits into 16 bits
 _RUNTIMES = {BF16: "openvino-bf16", INT8: "openvino"}
 _RUNTIME_LINE = re.compile(r'(key: "runtime" value \{ string_value: ")([^"]+)(")')
 
@@ -44,6 +47,21 @@ def processor_runs(precision: str) -> bool:
     return not needed or bool(processor_features() & set(needed))
 
 
+def has_vnni() -> bool:
+    """Whether this processor multiplies int8 without an intermediate sum of 16 bits."""
+    return bool(processor_features() & set(VNNI))
+
+
+def check_int8(widest_weight: int) -> None:
+    """Raises: PrecisionError where this processor would compute other sums of a graph with such a weight."""
+    check_processor(INT8)
+    if widest_weight > NARROW and not has_vnni():
+        raise PrecisionError(
+            f"precision {INT8}: weights up to {widest_weight} need {' or '.join(VNNI)}, which this processor lacks; "
+            "make the graph again with eulernet precision --install, or choose --precision fp32"
+        )
+
+
 def check_processor(precision: str) -> None:
     """Raises: PrecisionError where this processor lacks the instructions of a precision."""
     if not processor_runs(precision):
@@ -61,7 +79,7 @@ def chosen_precision(repository: Path, models: Sequence[str], asked: str) -> str
         repository: the sources.
         models: the networks.
         asked: of CPU_PRECISIONS. `auto`: int8 where the graphs are there, their measured error is within
-            MOST_ACER_LOSS and the processor has VNNI; else `auto`, which leaves the configuration as it is.
+            MOST_ACER_LOSS and the processor can; else `auto`, which leaves the configuration as it is.
     Raises: PrecisionError.
     """
     if asked not in CPU_PRECISIONS:
@@ -70,7 +88,6 @@ def chosen_precision(repository: Path, models: Sequence[str], asked: str) -> str
         try:
             for model in models:
                 _check_loss(_int8_graph(repository, model))
-            check_processor(INT8)
         except PrecisionError:
             return AUTO
         return INT8
@@ -116,10 +133,10 @@ def int8_name(graphs: Sequence[Path]) -> str:
 
 
 def _int8_graph(repository: Path, model: str) -> onnx.ModelProto:
-    """Raises: PrecisionError if it is missing, of other weights, or not int8."""
+    """Raises: PrecisionError if it is missing, of other weights, not int8, or not for this processor."""
     import onnx
 
-    from eulernet_serving.plan_records import graph_properties, precision_of
+    from eulernet_serving.plan_records import graph_properties, precision_of, widest_weight
 
     path = repository / model / "1" / INT8_GRAPH
     if not path.is_file():
@@ -130,6 +147,7 @@ def _int8_graph(repository: Path, model: str) -> onnx.ModelProto:
         raise PrecisionError(f"{path}: of other weights than {GRAPH}; make it again with eulernet precision --install")
     if precision_of(graph) != INT8:
         raise PrecisionError(f"{path}: does not quantize; make it again with eulernet precision --install")
+    check_int8(widest_weight(graph))
     return graph
 
 

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto, NodeProto, numpy_helper
 
 from eulernet_core.whole_files import sha256_of
 
@@ -66,6 +67,13 @@ def plan_name(precision: str, capability: str, tensorrt: str) -> str:
     """
     product = "" if tensorrt.startswith(RTX_PREFIX) else "trt"
     return f"model.{precision}.{architecture(capability)}.{product}{tensorrt}.plan"
+
+
+def widest_weight(graph: ModelProto) -> int:
+    """The largest magnitude of the int8 weights; 0 without any."""
+    constants = {each.name: each for each in graph.graph.initializer if each.data_type == onnx.TensorProto.INT8}
+    weights = {node.input[0] for node in graph.graph.node if node.op_type == "DequantizeLinear"} & set(constants)
+    return max((int(np.abs(numpy_helper.to_array(constants[name]).astype(int)).max()) for name in weights), default=0)
 
 
 def precision_of(graph: ModelProto) -> str:

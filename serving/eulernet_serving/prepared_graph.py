@@ -14,11 +14,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from eulernet_core.tensors import STATE_INPUT_SUFFIX, STATE_OUTPUT_SUFFIX, STATUS_OUT
 from eulernet_core.whole_files import sha256_of
 
 Tensor = NDArray[np.generic]
 SUFFIX, WEIGHTS_SUFFIX = ".xml", ".bin"  # the two files of OpenVINO's own format
+COMPILED_SUFFIX = ".blob"  # the same compiled, for one kind of processor
 RECORD_SUFFIX = ".prepared.json"
+GREEN = 1
+STEM = "STEM"  # a rewritten graph's input: float32 (N, T, FACE_SIDE_PX, FACE_SIDE_PX, STEM_CHANNELS)
+STEM_CHANNELS = 4  # red, green, blue, and the difference of green to the frame before
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,35 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
+class PixelPart:
+    """What a rewritten graph leaves to `StemInput`.
+
+    Attributes:
+        frames: of a row.
+        centre: of the pixels' range, which the stem sees as 0.
+        longest_sequence: frames until a sequence starts anew; 0: never.
+        previous: state input with green of the frame before, uint8 (1, 1, S, S); "" for a graph without state.
+        count: state input with the number of frames before, int32 (1, 1); "" likewise.
+    """
+
+    frames: int
+    centre: float
+    longest_sequence: int
+    previous: str
+    count: str
+
+    @property
+    def previous_out(self) -> str:
+        """The state output that belongs to `previous`; "" without one."""
+        return self.previous and self.previous.removesuffix(STATE_INPUT_SUFFIX) + STATE_OUTPUT_SUFFIX
+
+    @property
+    def made(self) -> set[str]:
+        """The outputs that the graph no longer has."""
+        return {STATUS_OUT, self.previous_out} - {""}
+
+
+@dataclass(frozen=True)
 class PreparedGraph:
     """A prepared file and what a runtime has to know of the graph.
 
@@ -41,14 +75,23 @@ class PreparedGraph:
         file: in OpenVINO's own format, for batches of one.
         source_sha256: of the ONNX file; "" where there is none.
         precision: fp32, fp16, bf16 or int8, as the graph computes.
+        widest_weight: the largest magnitude of its int8 weights; 0 without any.
         inputs, outputs: by name, in the graph's order.
+        fed, given: inputs and outputs of `file`, in its order.
+        pixels: what `file` leaves to `stem_input`; None: nothing.
+        compiled_for: the processors and the release that the compiled file is for; "" without one.
     """
 
     file: Path
     source_sha256: str
     precision: str
+    widest_weight: int
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
+    fed: tuple[str, ...]
+    given: tuple[str, ...]
+    pixels: PixelPart | None = None
+    compiled_for: str = ""
 
     def write_record(self) -> None:
         """Writes the record beside the file."""
@@ -77,4 +120,6 @@ def find_prepared(graph: Path) -> PreparedGraph | None:
         side: {name: TensorSpec(each["dtype"], tuple(each["shape"])) for name, each in values[side].items()}
         for side in ("inputs", "outputs")
     }
-    return PreparedGraph(**{**values, **specs, "file": file})
+    names = {side: tuple(values[side]) for side in ("fed", "given")}
+    pixels = None if values["pixels"] is None else PixelPart(**values["pixels"])
+    return PreparedGraph(**{**values, **specs, **names, "pixels": pixels, "file": file})

@@ -22,7 +22,7 @@ DIRECTORY = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--precision",
     help="On a GPU, if there are plans of several: fp32, fp16, bf16 or int8. For a CPU: fp32, bf16, int8, or auto: "
-    "int8 if its error is small and this processor has VNNI; auto by default.",
+    "int8 if its error is small and this processor has AVX2; auto by default.",
 )
 @click.option(
     "--cores",

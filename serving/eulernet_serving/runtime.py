@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eulernet_serving.core_shares import network_threads
-from eulernet_serving.cpu_precision import INT8, check_processor
+from eulernet_serving.cpu_precision import INT8, check_int8
 from eulernet_serving.prepared_graph import PreparedGraph, find_prepared
 from eulernet_serving.row_runtime import RowRuntime
 
@@ -41,7 +41,7 @@ def make_runtime(path: Path, settings: RuntimeSettings) -> RowRuntime:
 
 def _load(prepared: PreparedGraph, settings: RuntimeSettings) -> RowRuntime:
     if prepared.precision == INT8:
-        check_processor(INT8)
+        check_int8(prepared.widest_weight)
         if settings.runtime != "openvino":
             raise ValueError(f"parameter runtime: {settings.runtime!r} does not run int8 graphs; set openvino")
     threads = network_threads(settings.threads)

@@ -47,7 +47,7 @@ def _check_host() -> None:
 @click.option(
     "--precision",
     show_default="auto; with --gpu fp32",
-    help="fp32, bf16, int8, or auto: int8 if its error is small and the processor has VNNI. With --gpu: fp32, or fp16, "
+    help="fp32, bf16, int8, or auto: int8 if its error is small and the processor has AVX2. With --gpu: fp32, or fp16, "
     "bf16, int8 if there are such plans.",
 )
 @click.option(

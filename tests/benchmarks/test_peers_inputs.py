@@ -27,6 +27,7 @@ from eulernet.peers import minifasnet
 from eulernet_core import shipped
 from eulernet_core.tensors import CLIP_NETWORK_MODEL
 from eulernet_loadtest.traffic import Source, Traffic
+from eulernet_serving.cpu_precision import has_vnni
 from eulernet_serving.face_models.converted import DETECTOR_NAME
 
 ROOT = Path(__file__).parents[2]
@@ -112,7 +113,7 @@ class TestInputs:
         path, reason = peer_inputs._int8_graph(None)
         assert path is None
         assert "eulernet precision" in reason
-        assert ("VNNI" in reason) is not peer_inputs.has_vnni()
+        assert ("VNNI" in reason) is not has_vnni()
         inputs = Inputs(absent={"a8": reason, "c0": "needs an earlier tree"})
         ways, left_out = chosen_ways([BY_KEY["a8"], BY_KEY["c0"], BY_KEY["c"]], inputs)
         assert [way.key for way in ways] == ["c"]

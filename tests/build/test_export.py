@@ -273,6 +273,7 @@ def test_the_file_names_its_weights(trained: Path, form: str, frames: str) -> No
             "frames": frames,
             "image_size": str(network.config.image_size),
             "box_scale": "2.4",
+            "longest_sequence": str(network.config.longest_sequence),
             "parameters_sha256": parameters_sha256(network),
         }
 

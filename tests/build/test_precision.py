@@ -165,9 +165,9 @@ def test_openvino_runs_int8(variants, name: str) -> None:
     graph = variants[STEP][name]
     inputs = inputs_of(graph, golden(STEP))
     expected, actual = onnxruntime_runner(graph)(inputs), openvino_runner(graph)(inputs)
-    # Without VNNI the sums of one of the runtimes saturate.
     means = [each["LOCATION_MAP"].mean(axis=(1, 2)) for each in (actual, expected)]
-    np.testing.assert_allclose(*means, atol=0.1)
+    # For TensorRT weights have 8 bits: without VNNI the sums of one of the runtimes saturate.
+    np.testing.assert_allclose(*means, atol=5e-3 if name == FOR_CPU else 0.1)
 
 
 def half_case(emulated: bool) -> onnx.ModelProto:

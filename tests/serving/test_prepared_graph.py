@@ -5,13 +5,14 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
-from eulernet_serving import core_shares
+from eulernet_serving import core_shares, openvino_runtime
 from eulernet_serving.graph_preparation import prepare
 from eulernet_serving.prepared_graph import find_prepared
 from eulernet_serving.runtime import RuntimeSettings, make_runtime
@@ -23,6 +24,16 @@ REPOSITORY = Path(__file__).parents[2] / "model_repository"
 def graph(tmp_path: Path) -> Path:
     """The step graph, alone in a folder."""
     return Path(shutil.copy(REPOSITORY / "eulernet" / "1" / "model.onnx", tmp_path))
+
+
+@pytest.fixture
+def no_compilation(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """A function; once it was called, a model that is compiled is a failure."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("compiled again")
+
+    return lambda: monkeypatch.setattr(openvino_runtime, "_compiled", refuse)
 
 
 def test_a_prepared_graph_gives_the_same_answers(graph: Path) -> None:
@@ -99,3 +110,41 @@ def test_threads_are_shared_out_once(monkeypatch: pytest.MonkeyPatch, cores: int
     monkeypatch.setattr(core_shares, "cores", lambda: cores)
     assert (core_shares.network_threads(), core_shares.decoder_threads()) == (networks, decoders)
     assert (core_shares.network_threads(3), core_shares.decoder_threads(3)) == (3, 3)
+
+
+@pytest.mark.parametrize("model", ["eulernet", "eulernet_clip"])
+@pytest.mark.parametrize("name", ["model.onnx", "model.int8.onnx"])
+def test_a_compiled_model_gives_the_same_answers(
+    model: str, name: str, tmp_path: Path, no_compilation: Callable[[], None]
+) -> None:
+    graph = Path(shutil.copy(REPOSITORY / model / "1" / name, tmp_path))
+    golden = np.load(REPOSITORY / model / "1" / "golden.npz")
+    before = make_runtime(graph, RuntimeSettings(threads=1))
+    inputs = {name: golden[name] for name in before.input_names}
+    assert prepare(graph).compiled_for == openvino_runtime.compiled_for()
+    no_compilation()
+    for threads in (1, 2):
+        after = make_runtime(graph, RuntimeSettings(threads=threads))
+        for name, value in before(inputs).items():
+            np.testing.assert_array_equal(after(inputs)[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("fault", ["elsewhere", "garbage", "empty", "gone"])
+def test_a_model_compiled_for_elsewhere_or_broken_is_compiled_anew(
+    fault: str, graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = prepare(graph).file.with_suffix(".blob")
+    if fault == "elsewhere":
+        monkeypatch.setattr(openvino_runtime, "processor_features", lambda: frozenset({"avx2", "fma", "avx10"}))
+        blob.write_bytes(b"of another processor")  # would be refused, and reported
+    elif fault == "gone":
+        blob.unlink()
+    else:
+        blob.write_bytes(b"garbage" if fault == "garbage" else b"")
+    reported: list[str] = []
+    monkeypatch.setattr(openvino_runtime._LOG, "warning", lambda text, *_: reported.append(text))
+    golden = np.load(REPOSITORY / "eulernet" / "1" / "golden.npz")
+    loaded = make_runtime(graph, RuntimeSettings(threads=1))
+    found = loaded({name: golden[name] for name in loaded.input_names})
+    np.testing.assert_allclose(found["LIVENESS"], golden["LIVENESS"], atol=1e-5)
+    assert bool(reported) is (fault in ("garbage", "empty"))

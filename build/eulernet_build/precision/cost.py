@@ -115,7 +115,7 @@ def crop_models(variants: Mapping[str, ModelProto]) -> dict[str, CropModel]:
     """Models that score crops with the variants of a clip graph, by precision.
 
     fp16 is emulated: on a CPU, ONNX Runtime has no half kernels and omits the roundings. int8.cpu runs in OpenVINO, as
-    in service: without VNNI, its integer sums may saturate.
+    in service.
     """
     runners = {precision: onnxruntime_runner(graph) for precision, graph in variants.items() if precision != FOR_CPU}
     if "fp16" in variants:

@@ -6,6 +6,10 @@ CPUs. Their range clips one in 100,000 values of the calibration clips. Measured
 in liveness is 0.009 with int8 and 0.004 with uint8; when one in 10,000 is clipped 0.011 and 0.010, and without
 clipping 0.013 and 0.004.
 
+For CPUs weights have 7 bits, from -64 to 64. Without VNNI a processor adds two products in 16 bits, which then can't
+overflow, so every processor computes the same sums. Measured on 104 simulated clips, in exact sums the mean error in
+liveness is 0.0042 with 7 bits and 0.0036 with 8; on a processor with AVX2 alone it is 0.0042 and 0.0091.
+
 The first convolution stays fp32: it is 2 % of the network's work, and int8 would round away the small differences of
 pixels that the filters detect (measured: three times the error). Biases, the FCAMs and everything after the last
 convolution also stay fp32, and so do the convolutions of the whole picture's mean and maximum, where int8 would save
@@ -75,8 +79,8 @@ def to_int8(model: ModelProto, ranges: Mapping[str, float], unsigned: bool = Fal
     Args:
         model: step graph or clip graph, fused or as exported; the FCAMs' convolutions stay fp32.
         ranges: from `calibrate`.
-        unsigned: uint8 inputs, as VNNI multiplies them by int8 weights. An input that is never negative, such as
-            ReLU's, then has steps of half the size. TensorRT refuses such a graph.
+        unsigned: for CPUs: uint8 inputs and weights of 7 bits. An input that is never negative, such as ReLU's, has
+            steps of half the size. TensorRT refuses such a graph.
     Raises: SurgeryError if the graph lacks one of the convolutions.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantType
@@ -99,7 +103,7 @@ def to_int8(model: ModelProto, ranges: Mapping[str, float], unsigned: bool = Fal
         quantizer = QDQQuantizer(
             known,
             per_channel=True,
-            reduce_range=False,
+            reduce_range=unsigned,
             weight_qType=QuantType.QInt8,
             activation_qType=QuantType.QUInt8 if unsigned else QuantType.QInt8,
             tensors_range=TensorsData(CalibrationMethod.MinMax, {name: tuple(each) for name, each in limits.items()}),

@@ -74,7 +74,7 @@ def precision(
     test clips in ONNX Runtime at the threshold of fp32's development scores.
 
     Writes OUT/eulernet/model.PRECISION.onnx, OUT/eulernet_clip/model.PRECISION.onnx and OUT/precision.json. With
-    --install, `eulernet serve` uses int8 where its error is within the limit and the processor has VNNI.
+    --install, `eulernet serve` uses int8 where its error is within the limit and the processor has AVX2.
 
     \b
     Exit status: 0 success, 1 failure, 2 wrong usage.

@@ -88,7 +88,7 @@ def install_int8(variants: Variants, repository: Path) -> list[Path]:
             raise SurgeryError(f"{folder / GOLDEN}: no such file; write it with eulernet export")
         with np.load(folder / GOLDEN) as served:
             inputs = {value.name: served[value.name] for value in graph.graph.input}
-        case = inputs | onnxruntime_runner(graph)(inputs)
+        case = inputs | onnxruntime_runner(graph, optimized=False)(inputs)
         write_whole(folder / INT8_GRAPH, graph.SerializeToString(deterministic=True))
         write_whole(folder / INT8_GOLDEN, npz(case))
         files += [folder / INT8_GRAPH, folder / INT8_GOLDEN]
