@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -109,12 +109,13 @@ def prepared_file(graph: Path) -> Path:
 
 
 def find_prepared(graph: Path) -> PreparedGraph | None:
-    """What `prepare` has written; None without it, or where the ONNX file is another one now."""
+    """What `prepare` has written; None without it, of another release, or of another ONNX file."""
     file = prepared_file(graph)
     if not all(each.is_file() for each in (file, file.with_suffix(WEIGHTS_SUFFIX), record_of(file))):
         return None
     values = json.loads(record_of(file).read_text())
-    if values["source_sha256"] != sha256_of(graph):
+    of_another_release = set(values) != {each.name for each in fields(PreparedGraph)}
+    if of_another_release or values["source_sha256"] != sha256_of(graph):
         return None
     specs = {
         side: {name: TensorSpec(each["dtype"], tuple(each["shape"])) for name, each in values[side].items()}

@@ -14,7 +14,7 @@ import pytest
 
 from eulernet_serving import core_shares, openvino_runtime
 from eulernet_serving.graph_preparation import prepare
-from eulernet_serving.prepared_graph import find_prepared
+from eulernet_serving.prepared_graph import find_prepared, record_of
 from eulernet_serving.runtime import RuntimeSettings, make_runtime
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
@@ -71,6 +71,15 @@ def test_a_replaced_graph_is_prepared_again(graph: Path) -> None:
     model = onnx.load(graph)
     model.producer_version = "another"
     onnx.save(model, graph)
+    assert find_prepared(graph) is None
+    assert make_runtime(graph, RuntimeSettings(threads=1)).input_names
+
+
+def test_a_record_of_another_release_is_not_used(graph: Path) -> None:
+    record = record_of(prepare(graph).file)
+    values = json.loads(record.read_text())
+    del values["fed"]
+    record.write_text(json.dumps(values))
     assert find_prepared(graph) is None
     assert make_runtime(graph, RuntimeSettings(threads=1)).input_names
 
