@@ -17,13 +17,14 @@ from eulernet.learning.checkpoint import AnyCheckpoint, CheckpointError, save
 from eulernet.learning.checkpoint import load as load_checkpoint
 from eulernet.network import EulerNet, NetworkConfig, create
 from eulernet_build.export import CLIP_FOLDER, LABELLED, STEP_FOLDER, check_forms, export, export_checkpoint
+from eulernet_build.golden import STATE_STEP
 from eulernet_build.graphs import frozen, parameters_sha256
-from eulernet_build.parity import Tensors, check_runtimes, compare, onnxruntime_runner, openvino_runner
+from eulernet_build.parity import TOLERANCE, Tensors, check_runtimes, compare, onnxruntime_runner, openvino_runner
 from eulernet_core import shipped
 from eulernet_core.clip_geometry import CLIP_FRAMES
 from eulernet_core.face_detail import MIN_DETAIL, face_detail
 from eulernet_core.status import NOT_SCORED, Status
-from eulernet_core.tensors import FACE_SIDE_PX, MAP_SIDE
+from eulernet_core.tensors import FACE_SIDE_PX, MAP_SIDE, STATE_INPUT_SUFFIX
 
 REPOSITORY = shipped.model_repository()
 SHIPPED = load_checkpoint(shipped.weights())
@@ -85,7 +86,9 @@ def test_exporting_again_gives_the_committed_files(exported_again: Path, form: s
     _, expected = load(REPOSITORY, form)
     _, golden = load(exported_again, form)
     assert golden.keys() == expected.keys()
-    compare(expected, golden, "the export of another process")
+    states = [name for name in expected if name.endswith(STATE_INPUT_SUFFIX)]
+    same_states = all(np.array_equal(expected[name], golden[name]) for name in states)
+    compare(expected, golden, "the export of another process", TOLERANCE if same_states else STATE_STEP)
 
 
 @pytest.mark.slow
