@@ -14,7 +14,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeVar
 
-from tenacity import AsyncRetrying
 from tritonclient.utils import InferenceServerException
 
 from eulernet_client._connection import DEFAULT_FRAME_MB, DEFAULT_TIMEOUT_S, DEFAULT_URL, Connection
@@ -200,12 +199,14 @@ class Session:
         begun = time.monotonic()
         connection = self.connection
         attempts = Attempts(self.endpoints, connection.timeout_s, call.model, retry=connection.retry)
-        async for attempt in AsyncRetrying(sleep=self.channels.sleep, **attempts.retrying()):
-            with attempt:
-                endpoint, timeout_s = attempts.next()
-                if len(connection.urls) > 1:
-                    await self.admit(endpoint)
-                answer = await self.infer(call, endpoint, min(timeout_s, attempts.left_s))
+
+        async def attempt() -> Answer:
+            endpoint, timeout_s = attempts.next()
+            if len(connection.urls) > 1:
+                await self.admit(endpoint)
+            return await self.infer(call, endpoint, min(timeout_s, attempts.left_s))
+
+        answer = await attempts.run(self.channels.sleep, attempt)
         return replace(answer, latency_s=time.monotonic() - begun)
 
     async def infer(self, call: Call, endpoint: int, timeout_s: float) -> Answer:

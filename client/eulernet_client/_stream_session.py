@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
-from tenacity import AsyncRetrying
-
 from eulernet_client._encoded_frames import encoded_frame, refuse_large
 from eulernet_client._replay import DEFAULT_REPLAY_MB, MEGABYTE
 from eulernet_client._requests import Answer, StreamState, parse_frame
@@ -111,10 +109,7 @@ class StreamSession:
             home=self._endpoint if state.served else None,
             replays=state.replays and state.begun,
         )
-        async for attempt in AsyncRetrying(sleep=self._session.channels.sleep, **attempts.retrying()):
-            with attempt:
-                answer = await self._attempt(jpegs, last, attempts)
-        return answer
+        return await attempts.run(self._session.channels.sleep, lambda: self._attempt(jpegs, last, attempts))
 
     async def _attempt(self, jpegs: Sequence[bytes], last: bool, attempts: Attempts) -> Answer:
         """Sends frames to the next server, after the frames that the server lacks."""

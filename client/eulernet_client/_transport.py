@@ -6,17 +6,11 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TypeVar
 
-from tenacity import (
-    RetryCallState,
-    retry_if_exception,
-    stop_after_attempt,
-    stop_before_delay,
-    wait_exponential,
-)
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_before_delay, wait_exponential
 from tritonclient.utils import InferenceServerException
 
 from eulernet_client._server_errors import server_error
@@ -31,6 +25,7 @@ from eulernet_client.errors import (
 )
 
 log = logging.getLogger("eulernet_client")
+Result = TypeVar("Result")
 
 QUERY_TIMEOUT_S = 5.0  # for queries without inference: version, readiness, configuration
 END_TIMEOUT_S = 2.0  # for the END of a closed stream, whose response is not used
@@ -111,7 +106,6 @@ class Attempts:
         self._endpoints, self._urls, self._model = endpoints, endpoints.urls, model
         self._retry, self._home, self._replays = retry, home, replays
         self._number = -1
-        self._timeout_s = timeout_s
         self._deadline = time.monotonic() + timeout_s
 
     @property
@@ -126,15 +120,35 @@ class Attempts:
         halved = self._retry and len(self._urls) > 1
         return self._endpoint(self._number), self.left_s / 2 if halved else self.left_s
 
-    def retrying(self) -> dict[str, Any]:
-        """Arguments of tenacity's AsyncRetrying."""
-        return {
-            "stop": stop_before_delay(self._timeout_s) if self._retry else stop_after_attempt(1),
-            "wait": self._wait,
-            "retry": retry_if_exception(self._may_pass),
-            "before_sleep": self._log,
-            "reraise": True,
-        }
+    async def run(self, sleep: Callable[[float], Awaitable[None]], attempt: Callable[[], Awaitable[Result]]) -> Result:
+        """Calls `attempt` until it succeeds, fails for good, or the time is over.
+
+        Raises: ServerError of the last attempt.
+        """
+        try:
+            return await attempt()
+        except Exception as error:
+            if not (self._retry and self._may_pass(error)):
+                raise
+            failed: Exception | None = error
+
+        async def again() -> Result:
+            nonlocal failed
+            if failed is not None:
+                error, failed = failed, None
+                raise error
+            return await attempt()
+
+        # Made only now: most calls need no second attempt, and making it is a tenth of a stream's time in the client.
+        retrying = AsyncRetrying(
+            sleep=sleep,
+            stop=stop_before_delay(self.left_s),
+            wait=self._wait,
+            retry=retry_if_exception(self._may_pass),
+            before_sleep=self._log,
+            reraise=True,
+        )
+        return await retrying(again)
 
     @cached_property
     def _order(self) -> list[int]:

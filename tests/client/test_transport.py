@@ -14,13 +14,13 @@ from contextlib import contextmanager
 
 import grpc
 import pytest
-from tenacity import RetryCallState
 from tritonclient.utils import InferenceServerException
 
 from eulernet_client import AsyncClient, Client, aio, errors
 from eulernet_client._connection import Connection
 from eulernet_client._server_errors import server_error
 from eulernet_client._transport import REPLAY_SPREAD_S, Attempts, Endpoints
+from eulernet_client.errors import RequestRefusedError, ServerUnavailableError
 
 JPEGS = [b"\xff\xd8"] * 4
 
@@ -318,10 +318,20 @@ def test_a_frame_goes_to_its_stream_s_server_first_and_takes_no_turn() -> None:
 
 def test_replays_and_retries_are_spread_in_time() -> None:
     def pause(attempt: int, *, replays: bool) -> float:
-        state = RetryCallState(None, None, (), {})  # type: ignore[arg-type]
-        state.attempt_number = attempt
-        pause_s: float = Attempts(Endpoints(["a:1", "b:1"]), 10, replays=replays).retrying()["wait"](state)
-        return pause_s
+        """Before the attempt that follows so many."""
+        attempts, pauses_s = Attempts(Endpoints(["a:1", "b:1"]), 10, replays=replays), []
+
+        async def sleep(seconds: float) -> None:
+            pauses_s.append(seconds)
+
+        async def fail_first() -> int:
+            attempts.next()
+            if len(pauses_s) < attempt:
+                raise ServerUnavailableError("down")
+            return len(pauses_s)
+
+        assert asyncio.run(attempts.run(sleep, fail_first)) == attempt
+        return pauses_s[-1]
 
     assert pause(1, replays=False) == 0, "a clip goes to the next server at once"
     drawn = sorted(pause(1, replays=True) for _ in range(200))
@@ -329,6 +339,31 @@ def test_replays_and_retries_are_spread_in_time() -> None:
     assert 3 / 4 * REPLAY_SPREAD_S < drawn[-20] < drawn[-1] <= REPLAY_SPREAD_S
     again = [pause(20, replays=False) for _ in range(200)]
     assert 0.5 <= min(again) < 0.7 < 1.3 < max(again) <= 1.5
+
+
+def test_an_error_that_does_not_pass_is_raised_at_once() -> None:
+    tried = []
+
+    async def refused() -> None:
+        tried.append(1)
+        raise RequestRefusedError("bad shape")
+
+    with pytest.raises(RequestRefusedError, match="bad shape"):
+        asyncio.run(Attempts(Endpoints(["a:1", "b:1"]), 10).run(asyncio.sleep, refused))
+    assert tried == [1]
+
+
+def test_all_attempts_end_within_the_time_of_the_call() -> None:
+    attempts, begun_s = Attempts(Endpoints(["a:1"]), 0.5), time.monotonic()
+
+    async def slow() -> None:
+        attempts.next()
+        await asyncio.sleep(0.2)
+        raise ServerUnavailableError("down")
+
+    with pytest.raises(ServerUnavailableError, match="down"):
+        asyncio.run(attempts.run(asyncio.sleep, slow))
+    assert time.monotonic() - begun_s < 1.0
 
 
 def test_attempts_leave_time_for_another_server() -> None:
