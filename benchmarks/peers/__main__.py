@@ -74,8 +74,8 @@ def main(out: Path, docs: Path | None, frames: str, only: str, videos: Path, **g
     \b
     (a)  FastAPI and ONNX Runtime, (a8) the same with the int8 graph, (b) LitServe,
     (f)  Silent-Face's way, (c0) the clip call of an earlier commit,
-    (c)  the clip call, (d) sequences, (d4) sequences with four frames in a request,
-    (c1), (d1), (d14) the same with one stage, (e) no server.
+    (c)  the clip call, (d) sequences of four frames, (d48) of 48, (d4) of 48 with four in a request,
+    (c1), (d1), (d148), (d14) the same with one stage, (e) no server.
 
     With the defaults and all ways it takes about 15 minutes on two cores; less with fewer --rounds and --seconds.
 

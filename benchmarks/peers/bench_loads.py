@@ -14,8 +14,6 @@ OFFERED_LENGTH = 2.0  # times the length of a closed loop: a p99 needs many clip
 # A clip that is sent as a stream is there at once: each frame is due when the one before it is answered.
 WHOLE_CLIP_FPS = 1000.0
 NEVER_LATE_S = 3600.0
-CHUNK_FRAMES = 4  # of a stream in one request, in the ways with chunks
-CHUNKED_STREAM_FRAMES = 48  # of a stream that is sent in chunks: it is no clip in one request
 
 
 class Kind(str, Enum):
@@ -34,9 +32,24 @@ MORE_LOADS: dict[str, tuple[Kind, ...]] = {
     "d": (Kind.TWICE, Kind.OFFERED),
     "c1": (Kind.TWICE, Kind.ALONE, Kind.OFFERED),
     "d1": (Kind.TWICE, Kind.OFFERED),
+    "d48": (Kind.TWICE,),
+    "d148": (Kind.TWICE,),
     "d4": (Kind.TWICE,),
     "d14": (Kind.TWICE,),
 }
+
+
+@dataclass(frozen=True)
+class Streams:
+    """`frames`: of a stream; None: those of a clip. `chunk`: of a stream in one request."""
+
+    frames: int | None = None
+    chunk: int = 1
+
+
+CLIPS_AS_STREAMS = Streams()
+LONG_STREAMS = Streams(48)  # as from a camera: the face is searched for once in them, not once for four frames
+CHUNKED_STREAMS = Streams(48, 4)
 
 
 @dataclass(frozen=True)
@@ -66,10 +79,10 @@ class LoadSettings:
         return at_once.get(kind, "one clip alone" if kind is Kind.ALONE else "at random times")
 
 
-def as_streams(plan: Plan, chunk_frames: int = 1) -> Plan:
-    """The same load with every clip sent as a stream of its four frames, or, in chunks, of more frames."""
-    if chunk_frames > 1:
-        return replace(plan, mode=Mode.STREAMS, chunk_frames=chunk_frames, stream_frames=CHUNKED_STREAM_FRAMES)
+def as_streams(plan: Plan, streams: Streams = CLIPS_AS_STREAMS) -> Plan:
+    """The same load, sent as streams."""
+    if streams.frames is not None:
+        return replace(plan, mode=Mode.STREAMS, chunk_frames=streams.chunk, stream_frames=streams.frames)
     if plan.rate_hz is None:
         return replace(plan, mode=Mode.STREAMS)
     return replace(plan, mode=Mode.STREAMS, fps=WHOLE_CLIP_FPS, late_s=NEVER_LATE_S, stream_frames=CLIP_FRAMES)

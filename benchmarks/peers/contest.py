@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from benchmarks.peers.bench_loads import CHUNK_FRAMES, CHUNKED_STREAM_FRAMES
+from benchmarks.peers.bench_loads import CHUNKED_STREAMS, LONG_STREAMS
 from benchmarks.peers.bound import in_process
 from benchmarks.peers.earlier_tree import earlier_clip_call
 from benchmarks.peers.servers import (
@@ -12,8 +12,10 @@ from benchmarks.peers.servers import (
     fastapi,
     fastapi_int8,
     litserve,
+    long_sequences,
     one_stage_chunked_sequences,
     one_stage_clip_call,
+    one_stage_long_sequences,
     one_stage_sequences,
     sequences,
     silent_face,
@@ -66,6 +68,8 @@ BOUND_SETTINGS = (
     ),
 )
 SHIPPED = (Setting("as shipped"),)
+LONG = f"sequences of {LONG_STREAMS.frames} frames"
+CHUNKED = f"sequences of {CHUNKED_STREAMS.frames} frames, {CHUNKED_STREAMS.chunk} in a request"
 
 FASTAPI_PACKAGES = ("fastapi", "uvicorn", "uvloop", "httptools", "aiohttp", "onnxruntime")
 
@@ -100,20 +104,29 @@ WAYS = (
     ),
     Way("c0", "EulerNet, clip call of an earlier commit", (), SHIPPED, earlier_clip_call, agreement=Agreement.SHOWN),
     Way("c", "EulerNet, clip call `antispoof_clip`", (), SHIPPED, clip_call, served=True),
-    Way("d", "EulerNet, sequences `antispoof`", (), SHIPPED, sequences, served=True),
+    Way("d", "EulerNet, sequences `antispoof` of four frames", (), SHIPPED, sequences, served=True),
+    Way("d48", f"EulerNet, {LONG}", (), SHIPPED, long_sequences, served=True),
     Way(
         "d4",
-        f"EulerNet, sequences of {CHUNKED_STREAM_FRAMES} frames, {CHUNK_FRAMES} in a request",
+        f"EulerNet, {CHUNKED}",
         (),
         SHIPPED,
         chunked_sequences,
         served=True,
     ),
     Way("c1", "EulerNet with `--one-stage`, clip call", (), SHIPPED, one_stage_clip_call, served=True),
-    Way("d1", "EulerNet with `--one-stage`, sequences", (), SHIPPED, one_stage_sequences, served=True),
+    Way("d1", "EulerNet with `--one-stage`, sequences of four frames", (), SHIPPED, one_stage_sequences, served=True),
+    Way(
+        "d148",
+        f"EulerNet with `--one-stage`, {LONG}",
+        (),
+        SHIPPED,
+        one_stage_long_sequences,
+        served=True,
+    ),
     Way(
         "d14",
-        f"EulerNet with `--one-stage`, sequences of {CHUNKED_STREAM_FRAMES} frames, {CHUNK_FRAMES} in a request",
+        f"EulerNet with `--one-stage`, {CHUNKED}",
         (),
         SHIPPED,
         one_stage_chunked_sequences,

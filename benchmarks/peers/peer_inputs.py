@@ -66,7 +66,7 @@ def prepare(repository: Path, out: Path, keys: Collection[str], wanted: Wanted) 
             f"(f) has {weights}. It detects every frame, as that project does, but with the detector of (a), which "
             "costs less than that project's."
         )
-    if {"c1", "d1", "d14"} & set(keys):
+    if {"c1", "d1", "d148", "d14"} & set(keys):
         one_stage = out / "one_stage_repository"
         assemble_cpu(one_stage, target=CPU_ONE_STAGE)
     return Inputs(

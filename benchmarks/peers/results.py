@@ -16,7 +16,11 @@ SMALL, LARGE = "640x480", "1920x1080"  # the frame sizes with targets; all addit
 WITH_VNNI, WITHOUT_VNNI = 1.5, 1.3
 # This project's servers: the ways of the clip call and of sequences, and how the report names the server.
 SERVERS = (("c", "d", ""), ("c1", "d1", ", one stage"))
-CHUNKED = {"d": "d4", "d1": "d14"}  # the same sequences with several frames in a request
+# Sequences: of four frames, of a camera's length, and of the same length with several frames in a request.
+STREAMS = {
+    "c": {"d": "sequences of four frames", "d48": "sequences", "d4": "sequences in chunks"},
+    "c1": {"d1": "sequences of four frames", "d148": "sequences", "d14": "sequences in chunks"},
+}
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ def targets(vnni: bool) -> tuple[Target, ...]:
 
 def _throughput_targets(vnni: bool) -> Iterator[Target]:
     to_fastapi, aims = {SMALL: WITH_VNNI if vnni else WITHOUT_VNNI, LARGE: 1.6}, {SMALL: 1.8, LARGE: 2.0}
-    for clips, streams, of in SERVERS:
+    for clips, _, of in SERVERS:
         for words, ways, bounds in (
             ("clip call to FastAPI", (clips, "a"), to_fastapi),
             ("clip call to FastAPI with int8", (clips, "a8"), {}),
@@ -130,7 +134,7 @@ def _throughput_targets(vnni: bool) -> Iterator[Target]:
         ):
             better = aims if ways == (clips, "a") else {}
             yield Target(f"frames/s, {words}{of}", ways, _fps(Kind.AT_ONCE), bounds, aims=better, kind=Kind.AT_ONCE)
-        for each, name in ((streams, "sequences"), (CHUNKED[streams], "sequences in chunks")):
+        for each, name in STREAMS[clips].items():
             for kind, load in ((Kind.AT_ONCE, ""), (Kind.TWICE, ", twice as many at once")):
                 words = f"frames/s, {name} to clip call{load}{of}"
                 yield Target(words, (each, clips), _fps(kind), {SMALL: 0.9}, kind=kind)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers.bench_loads import CHUNK_FRAMES, as_streams
+from benchmarks.peers.bench_loads import CHUNKED_STREAMS, CLIPS_AS_STREAMS, LONG_STREAMS, Streams, as_streams
 from benchmarks.peers.body import HEADERS, pack
 from benchmarks.peers.child_process import free_port, started
 from benchmarks.peers.errors import BenchError
@@ -45,7 +45,7 @@ class Served:
         scoring: connects for scores.
         tree: the server's processes.
         mode: clip calls or streams.
-        chunk_frames: of a stream in one request.
+        streams: in the mode of streams.
         url: of Triton, for its statistics; empty for the other servers.
         idle: before the first load.
     """
@@ -55,7 +55,7 @@ class Served:
     scoring: Callable[[], contextlib.AbstractAsyncContextManager[Scoring]]
     tree: Tree
     mode: Mode = Mode.CLIPS
-    chunk_frames: int = 1
+    streams: Streams = CLIPS_AS_STREAMS
     url: str = ""
     idle: Idle | None = None
     stages: dict[str, Counts] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class Served:
     def load(self, plan: Plan) -> Load:
         """See Running.load."""
         if self.mode is Mode.STREAMS:
-            plan = as_streams(plan, self.chunk_frames)
+            plan = as_streams(plan, self.streams)
         before = counters(self.url) if self.url else {}
         calls = plan.concurrency or OPEN_LOOP_CALLS
         load = asyncio.run(attacked(plan, self.traffic, lambda: self.connect(calls), self.tree))
@@ -140,7 +140,9 @@ def _answers(port: int, jpegs: Sequence[bytes]) -> bool:
         return False
 
 
-def triton_served(place: Place, mode: Mode, url: str, tree: Tree, ready_s: float, chunk_frames: int = 1) -> Served:
+def triton_served(
+    place: Place, mode: Mode, url: str, tree: Tree, ready_s: float, streams: Streams = CLIPS_AS_STREAMS
+) -> Served:
     """A running Triton server. `ready_s`: see Idle."""
 
     def client() -> AsyncClient:
@@ -149,21 +151,23 @@ def triton_served(place: Place, mode: Mode, url: str, tree: Tree, ready_s: float
     @contextlib.asynccontextmanager
     async def scoring() -> AsyncIterator[Scoring]:
         async with client() as connected:
-            yield ClipScoring(connected) if mode is Mode.CLIPS else StreamScoring(connected, chunk_frames)
+            yield ClipScoring(connected) if mode is Mode.CLIPS else StreamScoring(connected, streams.chunk)
 
     idle = Idle(ready_s, tree.memory().pss_bytes)
-    return Served(place.traffic, lambda calls: Target(client, calls), scoring, tree, mode, chunk_frames, url, idle)
+    return Served(place.traffic, lambda calls: Target(client, calls), scoring, tree, mode, streams, url, idle)
 
 
 @contextlib.contextmanager
-def triton(place: Place, mode: Mode, repository: Path | None = None, chunk_frames: int = 1) -> Iterator[Running]:
+def triton(
+    place: Place, mode: Mode, repository: Path | None = None, streams: Streams = CLIPS_AS_STREAMS
+) -> Iterator[Running]:
     """The embedded server with the shipped configuration, or with another repository."""
     begun_s = time.monotonic()
     repository = repository or place.repository
     with EmbeddedServer(repository, Ports(0, 0), place.logs / f"triton_{mode.value}.log") as server:
         server.wait_ready(READY_TIMEOUT_S)
         ready_s = time.monotonic() - begun_s
-        yield triton_served(place, mode, server.url, Tree.of_server(server), ready_s, chunk_frames)
+        yield triton_served(place, mode, server.url, Tree.of_server(server), ready_s, streams)
         server.check_running()
 
 
@@ -177,9 +181,14 @@ def sequences(place: Place, setting: Setting) -> contextlib.AbstractContextManag
     return triton(place, Mode.STREAMS)
 
 
+def long_sequences(place: Place, setting: Setting) -> contextlib.AbstractContextManager[Running]:
+    """Longer sequences, one frame in each request."""
+    return triton(place, Mode.STREAMS, streams=LONG_STREAMS)
+
+
 def chunked_sequences(place: Place, setting: Setting) -> contextlib.AbstractContextManager[Running]:
     """Longer sequences, several frames in each request."""
-    return triton(place, Mode.STREAMS, chunk_frames=CHUNK_FRAMES)
+    return triton(place, Mode.STREAMS, streams=CHUNKED_STREAMS)
 
 
 def one_stage_clip_call(place: Place, setting: Setting) -> contextlib.AbstractContextManager[Running]:
@@ -192,6 +201,11 @@ def one_stage_sequences(place: Place, setting: Setting) -> contextlib.AbstractCo
     return triton(place, Mode.STREAMS, place.inputs.one_stage)
 
 
+def one_stage_long_sequences(place: Place, setting: Setting) -> contextlib.AbstractContextManager[Running]:
+    """Longer sequences at the server with one stage, one frame in each request."""
+    return triton(place, Mode.STREAMS, place.inputs.one_stage, LONG_STREAMS)
+
+
 def one_stage_chunked_sequences(place: Place, setting: Setting) -> contextlib.AbstractContextManager[Running]:
     """Longer sequences at the server with one stage, several frames in each request."""
-    return triton(place, Mode.STREAMS, place.inputs.one_stage, CHUNK_FRAMES)
+    return triton(place, Mode.STREAMS, place.inputs.one_stage, CHUNKED_STREAMS)

@@ -31,6 +31,7 @@ from eulernet_loadtest.results import Machine
 
 TEMPLATE = Path(__file__).with_name("quality.md.j2")
 ROUNDS = 2  # of seven videos for each person; of --quick one, for one person
+QUICK_RATES = 4  # videos for the frame rates of --quick
 
 
 @click.command()
@@ -47,7 +48,7 @@ ROUNDS = 2  # of seven videos for each person; of --quick one, for one person
 @click.option(
     "--minutes", type=click.FloatRange(min=0.0), default=30.0, show_default=True, help="Measure no longer than this."
 )
-@click.option("--quick", is_flag=True, help="Seven videos of one person: a test of the command.")
+@click.option("--quick", is_flag=True, help="A few videos of one person: a test of the command.")
 @click.option("--no-measure", is_flag=True, help="Render the page from results.json in --out.")
 def main(
     out: Path,
@@ -69,7 +70,8 @@ def main(
         graph = graph or shipped.model_repository() / CLIP_NETWORK_MODEL / "1" / "model.onnx"
         scorer = measure.Scorer(graph, face_models or shipped.face_models_folder())
         wanted = measure.plan(1, users=1) if quick else measure.plan(ROUNDS)
-        pages.write_json(run(out, graph, scorer, wanted, 60 * minutes), out / "results.json")
+        of_rates = measure.plan_rates(1)[:QUICK_RATES] if quick else measure.plan_rates()
+        pages.write_json(run(out, graph, scorer, (wanted, of_rates), 60 * minutes), out / "results.json")
     page, plot = write_page(pages.read_json(out / "results.json"), out)
     say(f"results: {out / 'results.json'}, page: {page}")
     if docs is not None:
@@ -77,16 +79,19 @@ def main(
         say(f"written: {docs / page.name}")
 
 
-def run(out: Path, graph: Path, scorer: measure.Scorer, wanted: list[Name], limit_s: float) -> dict[str, Any]:
+def run(
+    out: Path, graph: Path, scorer: measure.Scorer, wanted: tuple[list[Name], list[Name]], limit_s: float
+) -> dict[str, Any]:
     """Measures the videos that no earlier run has measured. Returns the content of results.json.
 
     Args:
         out: folder for videos and scores.
         graph: the clip graph that `scorer` runs.
-        wanted: the videos, in this order.
+        wanted: the videos to degrade, and those for the frame rates, in this order.
         limit_s: no video is begun later than this.
     """
     every = levels()
+    to_degrade, of_rates = wanted
     fingerprint = measure.fingerprint(graph, every)
     end_s = time.monotonic() + limit_s
     cases = measure.demo_cases(scorer, out / "demo")
@@ -97,15 +102,15 @@ def run(out: Path, graph: Path, scorer: measure.Scorer, wanted: list[Name], limi
     def rates(name: Name) -> list[measure.Measured]:
         return measure.measure_rates(scorer, measure.render(out / "fast_videos", name, measure.FAST))
 
-    done = _measured(out / f"scores-{fingerprint}.jsonl", wanted, degraded, end_s)
-    fast = _measured(out / f"rates-{fingerprint}.jsonl", wanted, rates, end_s)
+    done = _measured(out / f"scores-{fingerprint}.jsonl", to_degrade, degraded, end_s)
+    fast = _measured(out / f"rates-{fingerprint}.jsonl", of_rates, rates, end_s)
     metadata = {each.key: each.value for each in onnx.load(graph).metadata_props}
     return {
         "created": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": asdict(Machine.here()),
         "weights": metadata.get(WEIGHTS_PARAMETER, WEIGHTS_UNKNOWN),
-        "videos": {str(name): done[str(name)] for name in wanted if done.get(str(name))},
-        "rates": {str(name): fast[str(name)] for name in wanted if fast.get(str(name))},
+        "videos": {str(name): done[str(name)] for name in to_degrade if done.get(str(name))},
+        "rates": {str(name): fast[str(name)] for name in of_rates if fast.get(str(name))},
         "demo": cases,
     }
 

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from benchmarks.quality.degradations import X264_PRESET, Box, Degraded, Level, Picture, degrade
-from eulernet.datasets.oulu import Name
+from eulernet.datasets.oulu import PHONES, SESSIONS, Name
 from eulernet.faces import FaceFinder, crop
 from eulernet.simulation import data_set_folder
 from eulernet.simulation.demo_clips import CLIPS, make_demo_clips
@@ -36,7 +36,6 @@ FAST = replace(PRESET, frames=26, fps=float(FAST_FPS))
 FRAME_RATES = (60, 30, 20, 15)
 SESSION = 3  # the test list of protocol 1; the weights were trained on sessions 1 and 2
 FILES = (1, 2, 1, 4, 1, 3, 5)  # of one user in turn: three bona fide videos, and one of each attack instrument
-PHONES = 6
 FORMAT = 2  # of the lines, and of what is encoded
 # Changes of the demo's videos that made attacks pass with earlier weights: half the size, and strong compression.
 DEMO_CASES = (
@@ -78,7 +77,20 @@ def plan(rounds: int, users: int | None = None) -> list[Name]:
     """
     test = split_users(PRESET.users)["test"][:users]
     turns = range(rounds * len(FILES))
-    return [Name((user + k) % PHONES + 1, SESSION, user, FILES[k % len(FILES)]) for k in turns for user in test]
+    return [Name((user + k) % len(PHONES) + 1, SESSION, user, FILES[k % len(FILES)]) for k in turns for user in test]
+
+
+def plan_rates(users: int | None = None) -> list[Name]:
+    """The videos for the frame rates: of every session and phone of a user a bona fide video and an attack, one
+    instrument after the other. Frame rates differ by so little that SESSION has too few bona fide videos."""
+    test = split_users(PRESET.users)["test"][:users]
+    recordings = [(phone, session) for session in SESSIONS for phone in PHONES]
+    return [
+        Name(phone, session, user, file)
+        for number, (phone, session) in enumerate(recordings)
+        for user in test
+        for file in (1, 2 + (user + number) % 4)
+    ]
 
 
 class Scorer:

@@ -22,13 +22,20 @@ import simplejpeg
 
 from benchmarks.peers.bench import AsTimed, agree
 from benchmarks.peers.bench_clips import parse_size, read_clips, write_clips
-from benchmarks.peers.bench_loads import Kind, LoadSettings, as_streams, offered_clips_per_s
+from benchmarks.peers.bench_loads import (
+    CHUNKED_STREAMS,
+    LONG_STREAMS,
+    Kind,
+    LoadSettings,
+    as_streams,
+    offered_clips_per_s,
+)
 from benchmarks.peers.body import UnscorableError, pack, unpack
 from benchmarks.peers.contest import WAYS
 from benchmarks.peers.errors import BenchError
 from benchmarks.peers.load import Idle, Load, Usage
 from benchmarks.peers.report import spread_text, target_text
-from benchmarks.peers.results import LARGE, SMALL, Ratio, Turn, medians, ratios
+from benchmarks.peers.results import LARGE, SMALL, STREAMS, Ratio, Turn, medians, ratios
 from benchmarks.peers.triton_statistics import PARTS, Counts, difference, stage_times
 from eulernet_loadtest.metrics import Metrics, Outcome, Sample, Window
 from eulernet_loadtest.plan import Arrivals, Mode, Plan
@@ -166,6 +173,17 @@ class TestLoads:
         assert {(plan.duration_s, plan.mode, as_streams(plan).mode) for plan in plans.values()} == {
             (4.0, Mode.CLIPS, Mode.STREAMS)
         }
+
+    def test_longer_streams(self):
+        plan = self.SETTINGS.plan(Kind.TWICE)
+        long, chunked = as_streams(plan, LONG_STREAMS), as_streams(plan, CHUNKED_STREAMS)
+        assert [(each.concurrency, each.mode, each.stream_frames, each.chunk_frames) for each in (long, chunked)] == [
+            (16, Mode.STREAMS, 48, 1),
+            (16, Mode.STREAMS, 48, 4),
+        ]
+
+    def test_every_kind_of_stream_is_a_way(self):
+        assert {key for kinds in STREAMS.values() for key in kinds} <= {way.key for way in WAYS}
 
     def test_clips_at_random_times(self):
         rate_hz = offered_clips_per_s(160.0)  # 40 clips/s

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,15 @@ def test_the_plan_is_balanced():
         assert sorted(name.file for name in own) == sorted(measure.FILES * 2)
     assert {name.user for name in names[:20]} == {name.user for name in names}
     assert len({name.user for name in measure.plan(1, users=1)}) == 1
+
+
+def test_the_plan_of_the_frame_rates_is_balanced():
+    names = measure.plan_rates()
+    assert len(set(names)) == len(names) == 20 * 6 * 3 * 2
+    assert Counter(name.file for name in names) == {1: 360, **dict.fromkeys(range(2, 6), 90)}
+    assert {(name.user, name.phone, name.session) for name in names if name.file == 1} == {
+        (name.user, name.phone, name.session) for name in names if name.file != 1
+    }
 
 
 def test_lines_survive_an_interruption(tmp_path):
