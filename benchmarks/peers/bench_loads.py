@@ -48,7 +48,7 @@ class Streams:
 
 
 CLIPS_AS_STREAMS = Streams()
-LONG_STREAMS = Streams(48)  # as from a camera: the face is searched for once in them, not once for four frames
+LONG_STREAMS = Streams(48)  # as from a camera: the face is searched for in every tenth frame, not in every fourth
 CHUNKED_STREAMS = Streams(48, 4)
 
 
