@@ -139,7 +139,7 @@ class Attempts:
                 raise error
             return await attempt()
 
-        # Made only now: most calls need no second attempt, and making it is a tenth of a stream's time in the client.
+        # Made only now: it takes time, and most calls need no second attempt.
         retrying = AsyncRetrying(
             sleep=sleep,
             stop=stop_before_delay(self.left_s),
