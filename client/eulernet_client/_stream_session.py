@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import NoReturn
 
 from eulernet_client._encoded_frames import encoded_frame, refuse_large
@@ -43,29 +44,63 @@ class StreamSession:
 
     async def score(self, jpeg: bytes, last: bool) -> FrameResult:
         """See Stream.score."""
-        return (await self._score([encoded_frame(jpeg)], last))[0]
+        return (await self._score(self.checked([jpeg]), last))[0]
 
     async def score_chunk(self, jpegs: Sequence[bytes], last: bool) -> list[FrameResult]:
         """See Stream.score_chunk."""
+        return await self._score_all(self.checked(jpegs), last)
+
+    async def score_together(self, chunks: Sequence[Sequence[bytes]], last: bool) -> list[list[FrameResult]]:
+        """The results of chunks in one request; of the first one alone where the server takes one frame a request.
+
+        Args:
+            chunks: frames that `checked` gave, that fit into a request.
+            last: the stream's last frame is among them.
+
+        Raises:
+            SequenceError: the stream has ended.
+            ServerError, StreamLostError: see Stream.score.
+        """
+        frames = [jpeg for chunk in chunks for jpeg in chunk]
+        results = await self._score(frames, last)
+        if len(results) == len(frames):
+            each = iter(results)
+            return [list(islice(each, len(chunk))) for chunk in chunks]
+        return [await self._score_all(chunks[0], last and len(chunks) == 1, results)]
+
+    def checked(self, jpegs: Sequence[bytes], before: int = 0) -> list[bytes]:
+        """Frames as bytes. `before`: number of frames that wait.
+
+        Raises:
+            TypeError: a frame is no encoded JPEG.
+            ValueError: other than 1 to MAX_CHUNK_FRAMES frames.
+            TooLargeError: a frame is too large.
+        """
         frames = [encoded_frame(jpeg) for jpeg in jpegs]
         if not 1 <= len(frames) <= MAX_CHUNK_FRAMES:
             raise ValueError(f"{len(frames)} frames: a chunk has 1 to {MAX_CHUNK_FRAMES}")
-        with suppress(_SingleFramesOnlyError):
-            return await self._score(frames, last)
-        results: list[FrameResult] = []
-        for frame in frames:
-            ends = last and len(results) + 1 == len(frames)
-            results += await self._score([frame], ends, part=bool(results))
+        numbered = enumerate(frames, self.state.frames + before)
+        named = [SourceFrame(index, f"frame {index}", jpeg) for index, jpeg in numbered]
+        refuse_large(f"stream {self.state.sequence_id}", named, self._session.connection.max_frame_bytes)
+        return frames
+
+    async def _score_all(
+        self, frames: Sequence[bytes], last: bool, scored: Sequence[FrameResult] = ()
+    ) -> list[FrameResult]:
+        """In as few requests as the server takes. `scored`: results of the first ones."""
+        results = list(scored)
+        while len(results) < len(frames):
+            results += await self._score(frames[len(results) :], last, part=bool(results))
         return results
 
     async def _score(self, jpegs: Sequence[bytes], last: bool, *, part: bool = False) -> list[FrameResult]:
-        """`part`: frames of the same chunk were answered before, so a failure loses the stream."""
-        self._refuse_large(jpegs)
+        """The results of the frames that went out in one request: all, or the first alone.
+
+        `part`: frames of the same chunk were answered before, so a failure loses the stream.
+        """
         self.state.check_open()
         try:
-            answer = await self._send(jpegs, last)
-        except _SingleFramesOnlyError:
-            raise
+            answer, sent = await self._send(jpegs, last)
         except BaseException as error:
             self._fault = error
             differs = isinstance(error, MixedServersError)
@@ -78,7 +113,7 @@ class StreamSession:
                 raise self.state.lost(error) from error
             raise
         try:
-            return self.state.answered(answer, jpegs, last)
+            return self.state.answered(answer, jpegs[:sent], last and sent == len(jpegs))
         except ResponseError as error:
             if part:
                 self.state.failed(error, final=True)
@@ -93,13 +128,8 @@ class StreamSession:
             with suppress(ServerError, ClientStateError):
                 await self._session.infer(call, self._endpoint, timeout_s)
 
-    def _refuse_large(self, jpegs: Sequence[bytes]) -> None:
-        """Refuses frames before they touch the stream's state. Raises: TooLargeError."""
-        numbered = enumerate(jpegs, self.state.frames)
-        frames = [SourceFrame(index, f"frame {index}", jpeg) for index, jpeg in numbered]
-        refuse_large(f"stream {self.state.sequence_id}", frames, self._session.connection.max_frame_bytes)
-
-    async def _send(self, jpegs: Sequence[bytes], last: bool) -> Answer:
+    async def _send(self, jpegs: Sequence[bytes], last: bool) -> tuple[Answer, int]:
+        """The answer, and the number of the frames that it is for."""
         state, connection = self.state, self._session.connection
         attempts = Attempts(
             self._session.endpoints,
@@ -111,29 +141,37 @@ class StreamSession:
         )
         return await attempts.run(self._session.channels.sleep, lambda: self._attempt(jpegs, last, attempts))
 
-    async def _attempt(self, jpegs: Sequence[bytes], last: bool, attempts: Attempts) -> Answer:
+    async def _attempt(self, jpegs: Sequence[bytes], last: bool, attempts: Attempts) -> tuple[Answer, int]:
         """Sends frames to the next server, after the frames that the server lacks."""
         endpoint, timeout_s = attempts.next()
         state = self.state
-        if len(jpegs) > 1:
-            await self._check_chunk(jpegs, endpoint)
+        sent = len(jpegs) if len(jpegs) > 1 and await self._takes(jpegs, endpoint) else 1
+
+        async def infer(frames: Sequence[bytes]) -> Answer:
+            call = state.call(frames, last and len(frames) == len(jpegs))
+            return await self._session.infer(call, endpoint, min(timeout_s, attempts.left_s))
+
         try:
             if not (state.served and endpoint == self._endpoint):
                 await self._begin(endpoint, timeout_s, attempts)
-            return await self._session.infer(state.call(jpegs, last), endpoint, min(timeout_s, attempts.left_s))
+            try:
+                return await infer(jpegs[:sent]), sent
+            except RequestRefusedError:
+                if sent == 1:
+                    raise
+                answer = await infer(jpegs[:1])
+                self._session.chunk_refused(endpoint)
+                return answer, 1
         except BaseException as error:
             self._fault = error
-            if len(jpegs) > 1 and isinstance(error, RequestRefusedError):
-                self._session.chunk_refused(endpoint)
-                raise _SingleFramesOnlyError from error
             if state.replays:
                 state.served = False
             raise
 
-    async def _check_chunk(self, jpegs: Sequence[bytes], endpoint: int) -> None:
-        """Raises: _SingleFramesOnlyError."""
-        if sum(max(1, len(jpeg)) for jpeg in jpegs) > MAX_CHUNK_BYTES or not await self._session.takes_chunks(endpoint):
-            raise _SingleFramesOnlyError
+    async def _takes(self, jpegs: Sequence[bytes], endpoint: int) -> bool:
+        """Whether a server takes these frames in one request."""
+        size = sum(max(1, len(jpeg)) for jpeg in jpegs)
+        return size <= MAX_CHUNK_BYTES and await self._session.takes_chunks(endpoint)
 
     async def _begin(self, endpoint: int, timeout_s: float, attempts: Attempts) -> None:
         """Begins or continues the stream on a server that has no state of it. Raises: ServerError."""
@@ -178,10 +216,6 @@ class StreamSession:
         fields = {"event": event, "server": server, "model": STREAM_MODEL, "error": name, **more}
         message = "%s: %s: %s: stream %s %s (%s)"
         log.info(message, server, STREAM_MODEL, name, self.state.sequence_id, text, event, extra=fields)
-
-
-class _SingleFramesOnlyError(Exception):
-    """The chunk is too large for one request, or the server's configuration takes one frame a request."""
 
 
 class StreamBase:

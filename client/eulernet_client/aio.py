@@ -18,6 +18,7 @@ from eulernet_client._port_probe import PortProbe
 from eulernet_client._replay import DEFAULT_REPLAY_MB
 from eulernet_client._result import FrameResult, Health, VideoResult
 from eulernet_client._session import ClientBase
+from eulernet_client._shared_requests import SharedRequests
 from eulernet_client._stream_session import StreamBase
 from eulernet_client.errors import ServerError
 from eulernet_client.sources import SourceClip
@@ -139,28 +140,34 @@ class AsyncClient(ClientBase):
 
 
 class AsyncStream(StreamBase):
-    """A live stream; see Stream. Frames that several coroutines send at once go out one by one, in the order given."""
+    """A live stream; see Stream.
+
+    Several coroutines may send frames at once. They go out in the order given: what comes while a request is under way
+    shares the next one, up to 8 frames; a GPU server gets them one by one. A busy server then scores more frames/s, and
+    a camera need not wait for an answer before it sends its next frame. Frames of one request fail together.
+    """
 
     def __init__(
         self, client: AsyncClient, sequence_id: int | str | None = None, replay_mb: float = DEFAULT_REPLAY_MB
     ) -> None:
         super().__init__(client, sequence_id, replay_mb)
-        self._lock = asyncio.Lock()
+        self._requests = SharedRequests(self._stream)
 
     async def score(self, jpeg: bytes, *, last: bool = False) -> FrameResult:
-        """Scores the next frame; see Stream.score. A cancelled frame is left out: the next one begins with a replay."""
-        async with self._lock:
-            return await self._stream.score(jpeg, last)
+        """Scores the next frame; see Stream.score.
+
+        A cancelled frame is left out, and if its request was under way, the next one begins with a replay. It stays in
+        the stream if that request has frames of others.
+        """
+        return (await self._requests.score([jpeg], last))[0]
 
     async def score_chunk(self, jpegs: Sequence[bytes], *, last: bool = False) -> list[FrameResult]:
         """Scores the next frames in one request; see Stream.score_chunk."""
-        async with self._lock:
-            return await self._stream.score_chunk(jpegs, last)
+        return await self._requests.score(jpegs, last)
 
     async def close(self) -> None:
-        """Sends END if it was not sent; see Stream.close."""
-        async with self._lock:
-            await self._stream.close()
+        """Sends END if it was not sent, after the frames that wait; see Stream.close."""
+        await self._requests.close()
 
     async def __aenter__(self) -> AsyncStream:
         return self

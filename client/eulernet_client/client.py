@@ -209,8 +209,9 @@ class Stream(StreamBase):
     def score_chunk(self, jpegs: Sequence[bytes], *, last: bool = False) -> list[FrameResult]:
         """Scores the next frames in one request, where several are there: a recording, or a camera that is behind.
 
-        The scores are those of the frames one by one, for less of the server's time. More than 64 MB, and frames for a
-        server whose configuration takes one frame a request, are sent one by one, each with the time of a call.
+        The scores are those of the frames one by one, for less of the server's time. More than 64 MB go in several
+        requests, and frames for a server whose configuration takes one frame a request one by one, each with the time
+        of a call.
 
         Args:
             jpegs: 1 to 8 frames, in order.

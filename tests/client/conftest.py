@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ from tritonclient.grpc import InferResult, service_pb2
 
 from eulernet_client import Client, FrameResult
 from eulernet_client.sources import find_sources
-from eulernet_serving.embedded_server import EmbeddedServer
+from eulernet_serving.embedded_server import EmbeddedServer, Ports
 from tests.client.tcp_relay import Relay
+from tests.conftest import READY_TIMEOUT_S
 from tests.numbered_media import numbered_picture, read_number, write_folder, write_video
 
 
@@ -62,6 +65,23 @@ def archive(tmp_path: Path, moving_faces: Callable[..., list[bytes]]) -> Callabl
         return find_sources(tmp_path / "archive")
 
     return fill
+
+
+@pytest.fixture(scope="module")
+def single_frame_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """A server whose streams take one frame a request, as that with TensorRT's backend."""
+    folder = tmp_path_factory.mktemp("single_frames")
+    copy = shutil.copytree(repository, folder / "model_repository")
+    for model in ("antispoof", "face_crop"):
+        path = copy / model / "configs" / "cpu.pbtxt"
+        text = re.sub(r",\n.*FRAME_BYTES.*optional.*", "", path.read_text())
+        path.write_text(re.sub(r".*input_map.*FRAME_BYTES.*\n", "", text))
+        assert "FRAME_BYTES" not in re.sub("#.*", "", path.read_text())
+    with EmbeddedServer(copy, Ports(0, 0), folder / "server.log") as running:
+        running.wait_ready(READY_TIMEOUT_S)
+        yield running
+        running.check_running()
+        running.kill()
 
 
 @pytest.fixture
