@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count, cycle
 
 from eulernet_client.errors import RequestTimeoutError, ServerBusyError
@@ -131,6 +133,7 @@ class Attack:
         Args:
             one: stop after the frames of one stream, lost ones included; otherwise play stream after stream.
         """
+        in_flight: deque[_Sending] = deque()  # the oldest first
         player: _Player | None = None
         frames, most_frames = 0, None
         try:
@@ -140,20 +143,47 @@ class Attack:
                     most_frames = most_frames or player.length
                 frames += 1
                 final = one and frames == most_frames
-                sample = await self._measured(intended_s, player.sender(final), player.sent)
-                if player.over(sample, self.metrics):
-                    self._end(player)
+                request = player.next(last=final)
+                outcome = asyncio.ensure_future(self._measured(intended_s, request.send, request.frames))
+                in_flight.append(_Sending(player, request, intended_s, outcome))
+                lost = player in await self._answered(in_flight, self._plan.frames_in_flight - 1)
+                if request.last or lost:
                     player = None
                 if final:
-                    return
-                if not sample.outcome.answered and self._plan.fps is None:
+                    break
+                if lost and self._plan.fps is None:
                     await asyncio.sleep(PAUSE_S)
+            await self._answered(in_flight, 0)
         except asyncio.CancelledError:
             await self._record_unsent(schedule)
             raise
         finally:
-            if player is not None:
-                self._end(player)
+            await self._abandon(in_flight)
+            for each in {each.player for each in in_flight} | ({player} if player else set()):
+                self._end(each)
+
+    async def _answered(self, in_flight: deque[_Sending], most: int) -> set[_Player]:
+        """Waits until at most `most` requests have no answer, in order. Returns the streams that were lost."""
+        lost: set[_Player] = set()
+        while in_flight and (len(in_flight) > most or in_flight[0].outcome.done()):
+            oldest = in_flight[0]
+            sample = await oldest.outcome
+            in_flight.popleft()
+            if oldest.player.over(oldest.request, sample, self.metrics):
+                self._end(oldest.player)
+            if not sample.outcome.answered:
+                lost.add(oldest.player)
+        return lost
+
+    async def _abandon(self, in_flight: Collection[_Sending]) -> None:
+        """Cancels requests, which records them."""
+        for each in in_flight:
+            each.outcome.cancel()
+        await asyncio.gather(*(each.outcome for each in in_flight), return_exceptions=True)
+        for each in in_flight:
+            if not each.request.begun:  # cancelled before its first step
+                now_s, frames = self._clock.now_s(), each.request.frames
+                self.metrics.record(Sample(each.intended_s, None, now_s, Outcome.UNANSWERED, frames=frames))
 
     async def _record_unsent(self, schedule: AsyncIterator[float]) -> None:
         """Records the frames that were due before the end of the run and still wait for the frame before them."""
@@ -200,6 +230,26 @@ class Attack:
         return record(Outcome.UNSCORED if not scored else Outcome.LATE if late else Outcome.OK)
 
 
+class _Request:
+    """One request of a stream.
+
+    Args:
+        stream: its target.
+        jpegs: its frames.
+        last: it has the stream's last frame.
+    """
+
+    def __init__(self, stream: TargetStream, jpegs: Sequence[bytes], last: bool) -> None:
+        self._stream, self._jpegs, self.last = stream, jpegs, last
+        self.frames, self.begun = len(jpegs), False
+
+    async def send(self, sent: Callable[[], None]) -> bool:
+        """Sends it; see Attack._measured."""
+        self.begun = True
+        sent()
+        return await self._stream.frames(self._jpegs, self.last)
+
+
 class _Player:
     """Position of one stream in its source and in its current clip."""
 
@@ -208,33 +258,36 @@ class _Player:
         self._source = traffic.source(number)
         self.length = plan.stream_frames or len(self._source.jpegs)
         self._most = plan.chunk_frames
-        self.sent = 0  # frames of the latest request
         self._frame = 0
-        self._last = False
         self._clip: list[Sample] = []
 
-    def sender(self, final: bool) -> Callable[[Callable[[], None]], Awaitable[bool]]:
-        """A function that sends the next request. It is the stream's last if `final`, or at its length."""
+    def next(self, last: bool) -> _Request:
+        """The next request. It is the stream's last if `last`, or at its length."""
         end = min(self.length, self._frame + self._most)
         jpegs = [self._source.frame(number) for number in range(self._frame, end)]
-        self._frame, self.sent = end, len(jpegs)
-        self._last = final or end == self.length
+        self._frame = end
+        return _Request(self.stream, jpegs, last or end == self.length)
 
-        async def send(sent: Callable[[], None]) -> bool:
-            sent()
-            return await self.stream.frames(jpegs, self._last)
-
-        return send
-
-    def over(self, sample: Sample, metrics: Metrics) -> bool:
-        """Adds the request's outcome. Returns whether the stream is over: its last frame was sent, or it was lost."""
+    def over(self, request: _Request, sample: Sample, metrics: Metrics) -> bool:
+        """Adds a request's outcome, in order. Returns whether that was the last one, or the stream was lost."""
         if not sample.outcome.answered:
+            self._clip.clear()
             return True
-        for _ in range(self.sent):
+        for _ in range(request.frames):
             self._clip.append(sample)
             if len(self._clip) == CLIP_FRAMES:
                 first = self._clip[0]
                 assert first.sent_s is not None  # an answered request was sent
                 metrics.record_clip(first.intended_s, first.sent_s, sample.done_s)
                 self._clip.clear()
-        return self._last
+        return request.last
+
+
+@dataclass(frozen=True)
+class _Sending:
+    """A request of a stream that was due at `intended_s`, and its outcome."""
+
+    player: _Player
+    request: _Request
+    intended_s: float
+    outcome: asyncio.Future[Sample]

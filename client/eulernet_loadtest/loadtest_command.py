@@ -47,6 +47,13 @@ MOST_STREAMS = 1024  # sequence slots of the shipped model repository
     show_default=True,
     help="Frames of a stream in one request, for a closed loop without --fps.",
 )
+@click.option(
+    "--frames-in-flight",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Most frames of a stream without an answer; those that wait share a request.",
+)
 @run_options(duration_s=10.0)
 @click.option("--late-ms", type=SECONDS, help="Latency above which an answer is late. [default: one frame at --fps]")
 @click.option("--seed", default=1, show_default=True, help="Seed of the arrivals.")
@@ -68,6 +75,7 @@ def loadtest(
     Closed loop:  --concurrency 1,4,16         streams, or clip calls with --mode clips
     Recordings:   --chunk-frames 4             several frames of a stream in each request
     Cameras:      --concurrency 16 --fps 10    a frame every 100 ms from each stream
+    Pipelined:    --fps 10 --frames-in-flight 8   a frame does not wait for the answers before it
     Open loop:    --rate 5 [--fps 10]          arrivals do not wait for answers
     Search:       --find-max-streams --p99-ms 100 --fps 10
 
@@ -114,6 +122,8 @@ def _plans(
         raise click.UsageError("--fps, --stream-frames and --find-max-streams apply to streams: drop --mode clips")
     if rest["chunk_frames"] > 1 and (mode == "clips" or fps is not None or rates or find_max_streams):
         raise click.UsageError("--chunk-frames needs a closed loop of streams: drop --mode clips, --fps, --rate")
+    if rest["frames_in_flight"] > 1 and (mode == "clips" or rest["chunk_frames"] > 1):
+        raise click.UsageError("--frames-in-flight needs streams of single frames: drop --mode clips, --chunk-frames")
     if find_max_streams and (rates or fps is None or len(concurrency or (1,)) != 1):
         raise click.UsageError("--find-max-streams needs --fps, no --rate, and at most one --concurrency, its start")
     loads: list[dict[str, Any]] = [{"rate_hz": rate} for rate in rates or ()]

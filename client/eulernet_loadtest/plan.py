@@ -43,10 +43,11 @@ class Plan:
         concurrency: closed loop: number of clip calls, or streams, in progress.
         rate_hz: open loop: clips, or streams, that start each second, independent of answers.
         arrivals: spacing of the open loop's arrivals.
-        fps: frame rate of a stream, one frame in flight at a time; None: a frame follows the previous answer, which an
-            open loop of streams does not allow.
+        fps: frame rate of a stream; None: a frame follows an answer, which an open loop of streams does not allow.
         stream_frames: length of a stream; None: its source's length.
         chunk_frames: frames of a stream in one request, 1 to MAX_CHUNK_FRAMES; more than 1 only without `fps`.
+        frames_in_flight: most frames of a stream without an answer. The client puts those that wait into one request,
+            so a frame counts as sent when the client has it.
         duration_s: length of the measured window.
         warm_up_s: load before the window, which is not measured.
         late_s: latency above which an answer is late; None: one frame's time if `fps` is given, otherwise no limit.
@@ -60,6 +61,7 @@ class Plan:
     fps: float | None = None
     stream_frames: int | None = None
     chunk_frames: int = 1
+    frames_in_flight: int = 1
     duration_s: float = 10.0
     warm_up_s: float = 2.0
     late_s: float | None = None
@@ -80,6 +82,10 @@ class Plan:
             raise ValueError(f"chunk_frames={self.chunk_frames}: must be 1 to {MAX_CHUNK_FRAMES}")
         if self.chunk_frames > 1 and (self.mode is Mode.CLIPS or self.fps is not None):
             raise ValueError("chunk_frames applies to streams without fps: a camera's next frames are not there yet")
+        if self.frames_in_flight < 1:
+            raise ValueError(f"frames_in_flight={self.frames_in_flight}: must be at least 1")
+        if self.frames_in_flight > 1 and (self.mode is Mode.CLIPS or self.chunk_frames > 1):
+            raise ValueError("frames_in_flight applies to streams of single frames")
         if self.mode is Mode.STREAMS and self.rate_hz is not None and self.fps is None:
             raise ValueError("fps=None: an open loop of streams (rate_hz) needs a frame rate, such as 10")
 
@@ -90,7 +96,7 @@ class Plan:
 
     @property
     def closed(self) -> bool:
-        """Whether a request is sent upon the previous answer, so that it has no scheduled time."""
+        """Whether a request is sent upon an answer, so that it has no scheduled time."""
         return self.rate_hz is None and self.fps is None
 
     @property
@@ -106,6 +112,8 @@ class Plan:
         paced = f" at {self.fps:g} fps" if self.fps is not None else ""
         if self.chunk_frames > 1:
             paced = f", {self.chunk_frames} frames a request"
+        if self.frames_in_flight > 1:
+            paced += f", {self.frames_in_flight} frames in flight"
         if self.rate_hz is not None:
             return f"{self.rate_hz:g} {self.mode.value}/s, {self.arrivals.value}{paced}"
         one = self.mode.value.removesuffix("s")

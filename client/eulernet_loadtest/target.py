@@ -47,8 +47,12 @@ class Target:
         return TargetStream(self._next())
 
     async def __aenter__(self) -> Target:
-        # A client asks for the weights' label once, with its first clip: that must not be part of a measured call.
-        await asyncio.gather(*(client.weights() for client in self._clients))
+        # A client asks for the weights' label with its first clip, and whether a server takes several frames in a
+        # request with the first of these: that must not be part of a measured call.
+        await asyncio.gather(
+            *(client.weights() for client in self._clients),
+            *(client._session.takes_chunks(number) for client in self._clients for number in range(len(client.urls))),
+        )
         return self
 
     async def __aexit__(
@@ -59,7 +63,7 @@ class Target:
 
 
 class TargetStream:
-    """One stream; a request is sent after the previous one's answer."""
+    """One stream; requests that come before the previous one's answer go out together."""
 
     def __init__(self, client: AsyncClient) -> None:
         self._stream = client.stream()

@@ -30,6 +30,7 @@ from eulernet_loadtest.runner import Runner
 from eulernet_loadtest.target import Target
 from eulernet_loadtest.traffic import Source, Traffic, load
 from eulernet_serving.embedded_server import EmbeddedServer
+from tests.request_counts import requests_of
 
 NOWHERE = "127.0.0.1:9"  # the discard port: closed
 
@@ -110,6 +111,18 @@ def test_streams_in_chunks_send_fewer_requests(server: EmbeddedServer, runner: R
 
 
 @pytest.mark.triton
+def test_frames_in_flight_share_requests(server: EmbeddedServer, runner: Runner, calls_s: float) -> None:
+    open_before, before = open_sequences(server), requests_of(server)
+    plan = Plan(concurrency=2, frames_in_flight=4, stream_frames=9, duration_s=calls_s, warm_up_s=0.0)
+    (run,) = runner.run([plan])
+    assert run.failed == run.counts["unscored"] == 0
+    assert run.clip is not None
+    # A stream's 9 frames are in three to five requests; a stream after it begins before its last answer.
+    assert run.counts["ok"] / (requests_of(server) - before) > 1.5
+    assert open_sequences(server) == open_before
+
+
+@pytest.mark.triton
 def test_streams_end_and_leave_nothing_open(server: EmbeddedServer, runner: Runner, calls_s: float) -> None:
     before = open_sequences(server)
     (run,) = runner.run([Plan(concurrency=3, stream_frames=5, duration_s=calls_s, warm_up_s=0.2)])
@@ -166,13 +179,14 @@ def test_a_stalled_server_shows_in_the_corrected_percentiles(
 
 @pytest.mark.slow
 @pytest.mark.triton
-def test_unsent_frames_are_counted(server: EmbeddedServer, faces: Path, timeout_s: float) -> None:
+@pytest.mark.parametrize("in_flight", [1, 4])
+def test_unsent_frames_are_counted(server: EmbeddedServer, faces: Path, timeout_s: float, in_flight: int) -> None:
     """The server hangs beyond the end of the run: the frame in flight and all waiting frames are unanswered."""
     drain_s = 1.0
     runner = Runner(lambda: AsyncClient(server.url, timeout_s=timeout_s, retry=False), load([faces]), drain_s)
     with stopped(server, 1.5, 10.0):
         begun_s = time.monotonic()
-        (run,) = runner.run([Plan(concurrency=1, fps=10.0, duration_s=3, warm_up_s=0)])
+        (run,) = runner.run([Plan(concurrency=1, fps=10.0, frames_in_flight=in_flight, duration_s=3, warm_up_s=0)])
         assert time.monotonic() - begun_s < timeout_s / 2, "a run does not wait for a request's own time limit"
     assert sum(run.counts.values()) == pytest.approx(30, abs=1)
     assert run.counts["unanswered"] >= 10
@@ -184,11 +198,13 @@ def test_unsent_frames_are_counted(server: EmbeddedServer, faces: Path, timeout_
 
 @pytest.mark.slow
 @pytest.mark.triton
-def test_a_lost_stream_counts_by_its_cause(server: EmbeddedServer, faces: Path) -> None:
+@pytest.mark.parametrize("in_flight", [1, 4])
+def test_a_lost_stream_counts_by_its_cause(server: EmbeddedServer, faces: Path, in_flight: int) -> None:
     """The client reports a time-out within a stream as a lost stream; the load tester records the time-out."""
     runner = Runner(lambda: AsyncClient(server.url, timeout_s=2, retry=False), load([faces]), 20.0)
     with stopped(server, 1.5, 5.0):
-        (run,) = runner.run([Plan(concurrency=1, fps=10.0, duration_s=6, warm_up_s=0)])
+        (run,) = runner.run([Plan(concurrency=1, fps=10.0, frames_in_flight=in_flight, duration_s=6, warm_up_s=0)])
+    assert sum(run.counts.values()) == pytest.approx(60, abs=1)
     assert run.counts["ok"] + run.counts["late"] > 0
     assert run.counts["unanswered"] > 0
     assert "RequestTimeoutError" in run.errors
@@ -264,6 +280,8 @@ def test_the_command_names_the_server_that_does_not_answer(faces: Path, tmp_path
         (["--concurrency", "0"], "'0'"),
         (["--rate", "nan"], "nan"),
         (["--mode", "clips", "--fps", "10"], "--fps"),
+        (["--mode", "clips", "--frames-in-flight", "4"], "--frames-in-flight"),
+        (["--chunk-frames", "4", "--frames-in-flight", "4"], "--frames-in-flight"),
         (["--find-max-streams"], "--fps"),
         (["--find-max-streams", "--fps", "10", "--concurrency", "1,2"], "--concurrency"),
         (["--url", "http://x"], "--url"),

@@ -201,6 +201,9 @@ def test_notes_warn_of_unscored_requests_and_a_busy_load_tester() -> None:
         ({"concurrency": 1, "chunk_frames": 17}, "chunk_frames=17"),
         ({"concurrency": 1, "chunk_frames": 4, "mode": Mode.CLIPS}, "chunk_frames"),
         ({"concurrency": 1, "chunk_frames": 4, "fps": 10.0}, "chunk_frames"),
+        ({"concurrency": 1, "frames_in_flight": 0}, "frames_in_flight=0"),
+        ({"concurrency": 1, "frames_in_flight": 4, "chunk_frames": 4}, "single frames"),
+        ({"concurrency": 1, "frames_in_flight": 4, "mode": Mode.CLIPS}, "single frames"),
     ],
 )
 def test_invalid_plans_are_refused(wrong, named) -> None:
@@ -212,6 +215,8 @@ def test_plans_as_text() -> None:
     assert Plan(concurrency=1).load == "1 stream"
     assert Plan(concurrency=8, fps=10).load == "8 streams at 10 fps"
     assert Plan(concurrency=8, chunk_frames=4).load == "8 streams, 4 frames a request"
+    assert Plan(concurrency=8, frames_in_flight=4).load == "8 streams, 4 frames in flight"
+    assert Plan(concurrency=8, fps=10, frames_in_flight=4).load == "8 streams at 10 fps, 4 frames in flight"
     assert Plan(mode=Mode.CLIPS, concurrency=1).load == "1 clip"
     assert Plan(mode=Mode.CLIPS, rate_hz=2.5).load == "2.5 clips/s, poisson"
     assert Plan(rate_hz=1, fps=10, arrivals=Arrivals.CONSTANT).load == "1 streams/s, constant at 10 fps"

@@ -108,6 +108,12 @@ class TestReading:
         with pytest.raises(MeasuredLoadError, match="16 stream.*without an answer"):
             read_services([report(tmp_path, *closed(Mode.STREAMS), run_of(Plan(concurrency=16), 250, 64.0, failed=40))])
 
+    @pytest.mark.parametrize("option", ["chunk_frames", "frames_in_flight"])
+    def test_a_run_with_several_frames_in_a_request_is_refused(self, tmp_path: Path, option: str):
+        shared = run_of(Plan(concurrency=8, **{option: 4}), 250, 64.0)
+        with pytest.raises(MeasuredLoadError, match="8 stream.*several frames in a request"):
+            read_services([report(tmp_path, *closed(Mode.STREAMS), shared)])
+
     def test_one_request_alone_and_more_of_them_are_needed(self, tmp_path: Path):
         for runs in (closed(Mode.STREAMS)[1:], closed(Mode.STREAMS)[:1]):
             with pytest.raises(MeasuredLoadError, match="--concurrency 1,2,4,8,16,32"):

@@ -116,8 +116,10 @@ def _runs(path: Path) -> list[dict[str, Any]]:
 
 
 def _check(run: Mapping[str, Any], path: Path) -> None:
-    if run["plan"] and run["plan"].get("chunk_frames", 1) > 1:
-        raise MeasuredLoadError(f"{path}: run '{run['load']}' has chunks; a plan is for cameras: one frame a request")
+    if run["plan"] and max(run["plan"].get(name, 1) for name in ("chunk_frames", "frames_in_flight")) > 1:
+        raise MeasuredLoadError(
+            f"{path}: run '{run['load']}' has several frames in a request; a plan is for cameras: one frame a request"
+        )
     total, answered = sum(run["counts"].values()), sum(run["counts"][name] for name in ("ok", "late", "unscored"))
     if run["frame"]["uncorrected"] is None:
         raise MeasuredLoadError(f"{path}: run '{run['load']}' has no answer in its window; measure longer")
