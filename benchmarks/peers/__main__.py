@@ -73,11 +73,12 @@ def main(out: Path, docs: Path | None, frames: str, only: str, videos: Path, **g
 
     \b
     (a)  FastAPI and ONNX Runtime, (a8) the same with the int8 graph, (b) LitServe,
-    (f)  Silent-Face's way, (c0) the clip call of an earlier commit,
-    (c)  the clip call, (d) sequences of four frames, (d48) of 48, (d4) of 48 with four in a request,
-    (c1), (d1), (d148), (d14) the same with one stage, (e) no server.
+    (f)  Silent-Face's way, (fo) the same with its own face detector, (c0) the clip call of an earlier commit,
+    (c)  the clip call, (d) sequences of four frames, (d48) of 48, (dp) of 48 with four in flight,
+    (d4) of 48 with four in a request, (c1), (d1), (d148), (d1p), (d14) the same with one stage,
+    (e)  no server.
 
-    With the defaults and all ways it takes about 15 minutes on two cores; less with fewer --rounds and --seconds.
+    With the defaults and all ways it takes about an hour on two cores; less with fewer --rounds and --seconds.
 
     \b
     Exit status: 0 measured, targets met or not; 1 not measured, or scores that differ.
@@ -91,7 +92,7 @@ def main(out: Path, docs: Path | None, frames: str, only: str, videos: Path, **g
         sizes = [parse_size(size) for size in frames.split(",")]
         asked = asked_ways(only)
         repository = assemble(out / "model_repository")
-        inputs = prepare(repository, out, {way.key for way in asked if not way.missing()}, wanted)
+        inputs = prepare(repository, out, {way.key for way in asked if not way.missing()}, wanted, sizes)
         ways, left_out = chosen_ways(asked, inputs)
         around = surroundings(repository, options, left_out, inputs.notes)
         bench = Bench(repository, demo_videos(videos), out, ways, inputs, options)

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Any
 
 from eulernet_core.clip_geometry import CLIP_FRAMES
 from eulernet_loadtest.plan import Mode, Plan
 
 OFFERED_SHARE = 0.7  # of FastAPI's throughput in the same round
 OFFERED_LENGTH = 2.0  # times the length of a closed loop: a p99 needs many clips
-# A clip that is sent as a stream is there at once: each frame is due when the one before it is answered.
+# A clip that is sent as a stream is there at once.
 WHOLE_CLIP_FPS = 1000.0
 NEVER_LATE_S = 3600.0
 
@@ -34,6 +35,8 @@ MORE_LOADS: dict[str, tuple[Kind, ...]] = {
     "d1": (Kind.TWICE, Kind.OFFERED),
     "d48": (Kind.TWICE,),
     "d148": (Kind.TWICE,),
+    "dp": (Kind.TWICE, Kind.OFFERED),
+    "d1p": (Kind.TWICE, Kind.OFFERED),
     "d4": (Kind.TWICE,),
     "d14": (Kind.TWICE,),
 }
@@ -41,15 +44,18 @@ MORE_LOADS: dict[str, tuple[Kind, ...]] = {
 
 @dataclass(frozen=True)
 class Streams:
-    """`frames`: of a stream; None: those of a clip. `chunk`: of a stream in one request."""
+    """`frames`: of a stream; None: those of a clip. `chunk`: of a stream in one request; `in_flight`: most of a stream
+    without an answer."""
 
     frames: int | None = None
     chunk: int = 1
+    in_flight: int = 1
 
 
 CLIPS_AS_STREAMS = Streams()
 LONG_STREAMS = Streams(48)  # as from a camera: the face is searched for in every tenth frame, not in every fourth
 CHUNKED_STREAMS = Streams(48, 4)
+PIPELINED_STREAMS = Streams(48, in_flight=CLIP_FRAMES)  # as many frames without an answer as with clip calls
 
 
 @dataclass(frozen=True)
@@ -80,12 +86,12 @@ class LoadSettings:
 
 
 def as_streams(plan: Plan, streams: Streams = CLIPS_AS_STREAMS) -> Plan:
-    """The same load, sent as streams."""
-    if streams.frames is not None:
-        return replace(plan, mode=Mode.STREAMS, chunk_frames=streams.chunk, stream_frames=streams.frames)
+    """The same load, sent as streams; at random times, each clip is a stream of its frames."""
     if plan.rate_hz is None:
-        return replace(plan, mode=Mode.STREAMS)
-    return replace(plan, mode=Mode.STREAMS, fps=WHOLE_CLIP_FPS, late_s=NEVER_LATE_S, stream_frames=CLIP_FRAMES)
+        shape: dict[str, Any] = {"chunk_frames": streams.chunk, "stream_frames": streams.frames}
+    else:
+        shape = {"fps": WHOLE_CLIP_FPS, "late_s": NEVER_LATE_S, "stream_frames": CLIP_FRAMES}
+    return replace(plan, mode=Mode.STREAMS, frames_in_flight=streams.in_flight, **shape)
 
 
 def offered_clips_per_s(frames_per_s: float) -> float:

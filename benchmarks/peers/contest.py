@@ -3,22 +3,21 @@
 
 from __future__ import annotations
 
-from benchmarks.peers.bench_loads import CHUNKED_STREAMS, LONG_STREAMS
+from functools import partial
+
+from benchmarks.peers.bench_loads import CHUNKED_STREAMS, LONG_STREAMS, PIPELINED_STREAMS
 from benchmarks.peers.bound import in_process
 from benchmarks.peers.earlier_tree import earlier_clip_call
 from benchmarks.peers.servers import (
-    chunked_sequences,
     clip_call,
     fastapi,
     fastapi_int8,
     litserve,
-    long_sequences,
-    one_stage_chunked_sequences,
     one_stage_clip_call,
-    one_stage_long_sequences,
     one_stage_sequences,
     sequences,
     silent_face,
+    silent_face_own_detector,
 )
 from benchmarks.peers.ways import CORES, Agreement, Setting, Way
 
@@ -70,6 +69,7 @@ BOUND_SETTINGS = (
 SHIPPED = (Setting("as shipped"),)
 LONG = f"sequences of {LONG_STREAMS.frames} frames"
 CHUNKED = f"sequences of {CHUNKED_STREAMS.frames} frames, {CHUNKED_STREAMS.chunk} in a request"
+PIPELINED = f"sequences of {PIPELINED_STREAMS.frames} frames, {PIPELINED_STREAMS.in_flight} in flight"
 
 FASTAPI_PACKAGES = ("fastapi", "uvicorn", "uvloop", "httptools", "aiohttp", "onnxruntime")
 
@@ -102,18 +102,21 @@ WAYS = (
         agreement=Agreement.NONE,
         extra="bench,build",
     ),
+    Way(
+        "fo",
+        "the same with that method's own face detector, RetinaFace in OpenCV's DNN module",
+        (*FASTAPI_PACKAGES, "torch", "onnxscript"),
+        FASTAPI_SETTINGS[:2],
+        silent_face_own_detector,
+        agreement=Agreement.NONE,
+        extra="bench,build",
+    ),
     Way("c0", "EulerNet, clip call of an earlier commit", (), SHIPPED, earlier_clip_call, agreement=Agreement.SHOWN),
     Way("c", "EulerNet, clip call `antispoof_clip`", (), SHIPPED, clip_call, served=True),
     Way("d", "EulerNet, sequences `antispoof` of four frames", (), SHIPPED, sequences, served=True),
-    Way("d48", f"EulerNet, {LONG}", (), SHIPPED, long_sequences, served=True),
-    Way(
-        "d4",
-        f"EulerNet, {CHUNKED}",
-        (),
-        SHIPPED,
-        chunked_sequences,
-        served=True,
-    ),
+    Way("d48", f"EulerNet, {LONG}", (), SHIPPED, partial(sequences, streams=LONG_STREAMS), served=True),
+    Way("dp", f"EulerNet, {PIPELINED}", (), SHIPPED, partial(sequences, streams=PIPELINED_STREAMS), served=True),
+    Way("d4", f"EulerNet, {CHUNKED}", (), SHIPPED, partial(sequences, streams=CHUNKED_STREAMS), served=True),
     Way("c1", "EulerNet with `--one-stage`, clip call", (), SHIPPED, one_stage_clip_call, served=True),
     Way("d1", "EulerNet with `--one-stage`, sequences of four frames", (), SHIPPED, one_stage_sequences, served=True),
     Way(
@@ -121,7 +124,15 @@ WAYS = (
         f"EulerNet with `--one-stage`, {LONG}",
         (),
         SHIPPED,
-        one_stage_long_sequences,
+        partial(one_stage_sequences, streams=LONG_STREAMS),
+        served=True,
+    ),
+    Way(
+        "d1p",
+        f"EulerNet with `--one-stage`, {PIPELINED}",
+        (),
+        SHIPPED,
+        partial(one_stage_sequences, streams=PIPELINED_STREAMS),
         served=True,
     ),
     Way(
@@ -129,7 +140,7 @@ WAYS = (
         f"EulerNet with `--one-stage`, {CHUNKED}",
         (),
         SHIPPED,
-        one_stage_chunked_sequences,
+        partial(one_stage_sequences, streams=CHUNKED_STREAMS),
         served=True,
     ),
     Way("e", "EulerNet in process, no server: the bound", (), BOUND_SETTINGS, in_process, served=True),

@@ -3,7 +3,8 @@
 
     python -m benchmarks.peers.fastapi_server --detector FILE --network FILE --port N --processes P --pool T …
 
-With --silent-face DIR in place of --network it scores by MiniFASNet.
+With --silent-face DIR in place of --network it scores by MiniFASNet, and with --retinaface DIR in place of --detector
+it finds faces with that method's own detector.
 
 uvloop and httptools are uvicorn's fastest event loop and parser. Scoring runs in threads: OpenCV and ONNX Runtime
 release the interpreter's lock.
@@ -22,22 +23,24 @@ from fastapi import FastAPI, HTTPException, Request
 
 from benchmarks.peers.body import UnscorableError, unpack
 from benchmarks.peers.scorer import Scorer, Threads
-from benchmarks.peers.silent_face_scorer import SilentFaceScorer
+from benchmarks.peers.silent_face_scorer import OwnDetector, SharedDetector, SilentFaceScorer
 from eulernet_serving.embedded_server import HOST
 
 # uvicorn starts its worker processes from the application's name; they read their settings from the environment.
 VARIABLE = "BENCH_{}"
-PATHS, NUMBERS = ("detector", "network", "silent-face"), ("port", "processes", "pool", "onnxruntime")
+PATHS, NUMBERS = ("detector", "network", "silent-face", "retinaface"), ("port", "processes", "pool", "onnxruntime")
 
 
 def application() -> FastAPI:
     """The application of one process, with the settings of its environment."""
     app = FastAPI()
-    detector, network, silent_face = (Path(_variable(name)) for name in PATHS)
+    detector, network, silent_face, retinaface = (Path(_variable(name)) for name in PATHS)
     threads = Threads(0, int(_variable("onnxruntime")))
     scorer: Scorer | SilentFaceScorer
     if _variable("silent-face"):
-        scorer = SilentFaceScorer(detector, silent_face, threads)
+        own = bool(_variable("retinaface"))
+        boxes = OwnDetector(retinaface) if own else SharedDetector(detector, threads.onnxruntime)
+        scorer = SilentFaceScorer(boxes, silent_face, threads)
     else:
         scorer = Scorer(detector, network, threads)
     pool = ThreadPoolExecutor(int(_variable("pool")))
@@ -62,10 +65,12 @@ def main() -> None:
     """Serves until SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in PATHS:
-        parser.add_argument(f"--{name}", default="", required=name == "detector")
+        parser.add_argument(f"--{name}", default="")
     for name in NUMBERS:
         parser.add_argument(f"--{name}", type=int, required=True)
     given = parser.parse_args()
+    if not (given.detector or given.retinaface) or not (given.network or given.silent_face):
+        parser.error("needs --detector or --retinaface, and --network or --silent-face")
     os.environ |= {VARIABLE.format(name): str(getattr(given, name.replace("-", "_"))) for name in (*PATHS, *NUMBERS)}
     uvicorn.run(
         f"{__spec__.name if __spec__ else __name__}:application",

@@ -37,12 +37,15 @@ class Wanted:
     minifasnet: Path | None = None
 
 
-def prepare(repository: Path, out: Path, keys: Collection[str], wanted: Wanted) -> Inputs:
+def prepare(
+    repository: Path, out: Path, keys: Collection[str], wanted: Wanted, sizes: Collection[tuple[int, int]]
+) -> Inputs:
     """The inputs of the ways `keys`.
 
     Args:
         repository: the served one.
         out: folder for what is made.
+        sizes: width and height in px of the frames.
     Raises: BenchError for an option that names something else; RepositoryError, FetchError.
     """
     absent: dict[str, str] = {}
@@ -59,14 +62,14 @@ def prepare(repository: Path, out: Path, keys: Collection[str], wanted: Wanted) 
         check_tree(earlier)
         notes.append("(c0) has the weights and the network of its own commit.")
         shutil.rmtree(out / "earlier_repository", ignore_errors=True)  # may be of another tree
-    if "f" in keys:
-        graphs = _silent_face_graphs(out / "silent_face", wanted.minifasnet)
-        weights = "the published weights" if wanted.minifasnet else "random weights, so that its scores mean nothing"
+    if {"f", "fo"} & set(keys):
+        graphs = _silent_face_graphs(out / "silent_face", wanted.minifasnet, out / "retinaface", sizes)
+        weights = "the published weights" if wanted.minifasnet else "random weights, so that the scores mean nothing"
         notes.append(
-            f"(f) has {weights}. It detects every frame, as that project does, but with the detector of (a), which "
-            "costs less than that project's."
+            f"Silent-Face's way has {weights}. It detects every frame, as that project does: (f) with the detector of "
+            "(a), which costs less than that project's own, (fo) with that one's shape and random weights."
         )
-    if {"c1", "d1", "d148", "d14"} & set(keys):
+    if {"c1", "d1", "d148", "d1p", "d14"} & set(keys):
         one_stage = out / "one_stage_repository"
         assemble_cpu(one_stage, target=CPU_ONE_STAGE)
     return Inputs(
@@ -74,6 +77,7 @@ def prepare(repository: Path, out: Path, keys: Collection[str], wanted: Wanted) 
         one_stage=one_stage,
         int8=int8,
         silent_face=graphs,
+        retinaface=out / "retinaface",
         earlier=earlier,
         earlier_repository=out / "earlier_repository",
         absent={key: reason for key, reason in absent.items() if reason},
@@ -99,11 +103,12 @@ def _int8_graph(given: Path | None) -> tuple[Path | None, str]:
     return path, ""
 
 
-def _silent_face_graphs(out: Path, weights: Path | None) -> Path:
+def _silent_face_graphs(out: Path, weights: Path | None, detectors: Path, sizes: Collection[tuple[int, int]]) -> Path:
     """Writes the graphs in a program of its own. Raises: BenchError."""
     say("graphs of MiniFASNet")
     shutil.rmtree(out, ignore_errors=True)
     given = [] if weights is None else ["--weights", str(weights)]
+    given += ["--detectors", str(detectors), "--frames", *(f"{width}x{height}" for width, height in sizes)]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.peers.silent_face_graphs", "--out", str(out), *given],
         capture_output=True,

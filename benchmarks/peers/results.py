@@ -16,11 +16,23 @@ SMALL, LARGE = "640x480", "1920x1080"  # the frame sizes with targets; all addit
 WITH_VNNI, WITHOUT_VNNI = 1.5, 1.3
 # This project's servers: the ways of the clip call and of sequences, and how the report names the server.
 SERVERS = (("c", "d", ""), ("c1", "d1", ", one stage"))
-# Sequences: of four frames, of a camera's length, and of the same length with several frames in a request.
+# Sequences: of four frames; of a camera's length, with one frame in flight, with several, with several in a request.
 STREAMS = {
-    "c": {"d": "sequences of four frames", "d48": "sequences", "d4": "sequences in chunks"},
-    "c1": {"d1": "sequences of four frames", "d148": "sequences", "d14": "sequences in chunks"},
+    "c": {
+        "d": "sequences of four frames",
+        "d48": "sequences",
+        "dp": "sequences with four frames in flight",
+        "d4": "sequences in chunks",
+    },
+    "c1": {
+        "d1": "sequences of four frames",
+        "d148": "sequences",
+        "d1p": "sequences with four frames in flight",
+        "d14": "sequences in chunks",
+    },
 }
+# Of those, measured at random times.
+AT_RANDOM_TIMES = {"c": ("d", "dp"), "c1": ("d1", "d1p")}
 
 
 @dataclass(frozen=True)
@@ -130,6 +142,7 @@ def _throughput_targets(vnni: bool) -> Iterator[Target]:
             ("clip call to FastAPI with int8", (clips, "a8"), {}),
             ("clip call to the earlier commit's", (clips, "c0"), {SMALL: 2.0}),
             ("clip call to Silent-Face's way", (clips, "f"), {SMALL: 3.0}),
+            ("clip call to Silent-Face's way with its own detector", (clips, "fo"), {SMALL: 3.0}),
             ("clip call to in process", (clips, "e"), {SMALL: 0.7}),
         ):
             better = aims if ways == (clips, "a") else {}
@@ -145,8 +158,9 @@ def _throughput_targets(vnni: bool) -> Iterator[Target]:
 
 def _latency_targets() -> Iterator[Target]:
     p99, p50 = _of_load(Kind.OFFERED, lambda load: load.p99_ms), _of_load(Kind.ALONE, lambda load: load.p50_ms)
-    for clips, streams, of in SERVERS:
-        for words, way in (("clip call", clips), ("sequences", streams)):
+    for clips, _, of in SERVERS:
+        sequences = {STREAMS[clips][way]: way for way in AT_RANDOM_TIMES[clips]}
+        for words, way in {"clip call": clips, **sequences}.items():
             words = f"p99 of a clip at random times, {words} to FastAPI{of}"
             yield Target(words, (way, "a"), p99, {SMALL: 0.6}, at_least=False, kind=Kind.OFFERED)
         words = f"p50 of one clip alone, clip call to FastAPI{of}"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -28,16 +29,18 @@ class ClipScoring:
 
 
 class StreamScoring:
-    """Scores of a sequence of a clip's four frames, so many in each request."""
+    """Scores of a sequence of a clip's four frames, `chunk` in each call, and `in_flight` calls at once."""
 
-    def __init__(self, client: AsyncClient, chunk_frames: int = 1) -> None:
-        self._client, self._chunk_frames = client, chunk_frames
+    def __init__(self, client: AsyncClient, chunk: int = 1, in_flight: int = 1) -> None:
+        self._client, self._chunk, self._in_flight = client, chunk, in_flight
 
     async def liveness(self, jpegs: Sequence[bytes], exact: bool = False) -> list[float]:
         """See Scoring.liveness. Raises: ServerError, FrameError."""
+        calls = [jpegs[first : first + self._chunk] for first in range(0, len(jpegs), self._chunk)]
+        liveness: list[float] = []
         async with self._client.stream() as stream:
-            chunks = [
-                await stream.score_chunk(jpegs[first : first + self._chunk_frames])
-                for first in range(0, len(jpegs), self._chunk_frames)
-            ]
-        return [frame.liveness for chunk in chunks for frame in chunk]
+            for first in range(0, len(calls), self._in_flight):
+                at_once = calls[first : first + self._in_flight]
+                for chunk in await asyncio.gather(*(stream.score_chunk(call) for call in at_once)):
+                    liveness += [frame.liveness for frame in chunk]
+        return liveness

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers.bench_loads import CHUNKED_STREAMS, CLIPS_AS_STREAMS, LONG_STREAMS, Streams, as_streams
+from benchmarks.peers.bench_loads import CLIPS_AS_STREAMS, Streams, as_streams
 from benchmarks.peers.body import HEADERS, pack
 from benchmarks.peers.child_process import free_port, started
 from benchmarks.peers.errors import BenchError
@@ -120,6 +120,14 @@ def silent_face(place: Place, setting: Setting) -> contextlib.AbstractContextMan
     return python_server(place, setting, "fastapi_server", graphs, "silent_face")
 
 
+def silent_face_own_detector(place: Place, setting: Setting) -> contextlib.AbstractContextManager[Running]:
+    """FastAPI with MiniFASNet and that method's own detector."""
+    assert place.inputs.silent_face is not None  # as above
+    assert place.inputs.retinaface is not None
+    graphs = {"retinaface": place.inputs.retinaface, "silent-face": place.inputs.silent_face}
+    return python_server(place, setting, "fastapi_server", graphs, "silent_face_own_detector")
+
+
 def litserve(place: Place, setting: Setting) -> contextlib.AbstractContextManager[Running]:
     """LitServe with the fp32 graph."""
     graphs = {"detector": place.detector, "network": place.network}
@@ -151,7 +159,11 @@ def triton_served(
     @contextlib.asynccontextmanager
     async def scoring() -> AsyncIterator[Scoring]:
         async with client() as connected:
-            yield ClipScoring(connected) if mode is Mode.CLIPS else StreamScoring(connected, streams.chunk)
+            yield (
+                ClipScoring(connected)
+                if mode is Mode.CLIPS
+                else StreamScoring(connected, streams.chunk, streams.in_flight)
+            )
 
     idle = Idle(ready_s, tree.memory().pss_bytes)
     return Served(place.traffic, lambda calls: Target(client, calls), scoring, tree, mode, streams, url, idle)
@@ -176,19 +188,11 @@ def clip_call(place: Place, setting: Setting) -> contextlib.AbstractContextManag
     return triton(place, Mode.CLIPS)
 
 
-def sequences(place: Place, setting: Setting) -> contextlib.AbstractContextManager[Running]:
-    """Sequences of four frames."""
-    return triton(place, Mode.STREAMS)
-
-
-def long_sequences(place: Place, setting: Setting) -> contextlib.AbstractContextManager[Running]:
-    """Longer sequences, one frame in each request."""
-    return triton(place, Mode.STREAMS, streams=LONG_STREAMS)
-
-
-def chunked_sequences(place: Place, setting: Setting) -> contextlib.AbstractContextManager[Running]:
-    """Longer sequences, several frames in each request."""
-    return triton(place, Mode.STREAMS, streams=CHUNKED_STREAMS)
+def sequences(
+    place: Place, setting: Setting, streams: Streams = CLIPS_AS_STREAMS
+) -> contextlib.AbstractContextManager[Running]:
+    """Sequences: of four frames, or as `streams` says."""
+    return triton(place, Mode.STREAMS, streams=streams)
 
 
 def one_stage_clip_call(place: Place, setting: Setting) -> contextlib.AbstractContextManager[Running]:
@@ -196,16 +200,8 @@ def one_stage_clip_call(place: Place, setting: Setting) -> contextlib.AbstractCo
     return triton(place, Mode.CLIPS, place.inputs.one_stage)
 
 
-def one_stage_sequences(place: Place, setting: Setting) -> contextlib.AbstractContextManager[Running]:
-    """Sequences of four frames at the server with one stage."""
-    return triton(place, Mode.STREAMS, place.inputs.one_stage)
-
-
-def one_stage_long_sequences(place: Place, setting: Setting) -> contextlib.AbstractContextManager[Running]:
-    """Longer sequences at the server with one stage, one frame in each request."""
-    return triton(place, Mode.STREAMS, place.inputs.one_stage, LONG_STREAMS)
-
-
-def one_stage_chunked_sequences(place: Place, setting: Setting) -> contextlib.AbstractContextManager[Running]:
-    """Longer sequences at the server with one stage, several frames in each request."""
-    return triton(place, Mode.STREAMS, place.inputs.one_stage, CHUNKED_STREAMS)
+def one_stage_sequences(
+    place: Place, setting: Setting, streams: Streams = CLIPS_AS_STREAMS
+) -> contextlib.AbstractContextManager[Running]:
+    """Sequences at the server with one stage."""
+    return triton(place, Mode.STREAMS, place.inputs.one_stage, streams)

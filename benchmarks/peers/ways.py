@@ -44,7 +44,7 @@ class Inputs:
     Attributes:
         fp32: repository with the fp32 graphs; None: the served one.
         int8: the clip network's int8 graph.
-        silent_face: folder of MiniFASNet's two graphs.
+        silent_face: folder of MiniFASNet's two graphs; `retinaface`: of its detector's, by frame size.
         one_stage: repository of the server with one stage.
         earlier: unpacked earlier tree; `earlier_repository`: its repository, which it assembles itself.
         absent: the reason why a way has no input, by its key.
@@ -55,6 +55,7 @@ class Inputs:
     fp32: Path | None = None
     int8: Path | None = None
     silent_face: Path | None = None
+    retinaface: Path | None = None
     one_stage: Path | None = None
     earlier: Path | None = None
     earlier_repository: Path | None = None

@@ -21,7 +21,7 @@ from benchmarks.peers.contest import WAYS
 from benchmarks.peers.earlier_tree import FOLDERS, check_tree
 from benchmarks.peers.errors import BenchError
 from benchmarks.peers.scorer import Threads, session
-from benchmarks.peers.silent_face_scorer import SilentFaceScorer
+from benchmarks.peers.silent_face_scorer import OwnDetector, SharedDetector, SilentFaceScorer, own_input_size
 from benchmarks.peers.ways import Agreement, Inputs, Place, Way
 from eulernet.peers import minifasnet
 from eulernet_core import shipped
@@ -63,17 +63,17 @@ class TestSilentFace:
             torch.save(state, tmp_path / member.file)
             assert minifasnet.load(tmp_path / member.file, member.widths) is not None
         with pytest.raises(BenchError, match="no such file"):
-            peer_inputs._silent_face_graphs(tmp_path / "out", tmp_path / "gone")
+            peer_inputs._silent_face_graphs(tmp_path / "out", tmp_path / "gone", tmp_path / "own", [])
 
     def test_scores_are_the_mean_of_both_networks_and_of_the_frames(self, graphs: Path, moving_faces):
-        detector = shipped.face_models_folder() / DETECTOR_NAME
-        scorer = SilentFaceScorer(detector, graphs, Threads(0, 1))
+        boxes = SharedDetector(shipped.face_models_folder() / DETECTOR_NAME, 1)
+        scorer = SilentFaceScorer(boxes, graphs, Threads(0, 1))
         jpegs = tuple(moving_faces(4, 0))
         (scores,) = scorer([Clip(jpegs)])
         pictures = [cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) for jpeg in jpegs]
         networks = [silent_face_graphs.random_network(member) for member in minifasnet.MEMBERS]
         singly = []
-        for picture, box in zip(pictures, scorer._boxes(pictures), strict=True):
+        for picture, box in zip(pictures, boxes(None, pictures), strict=True):
             logits = [
                 network(minifasnet.tensor([minifasnet.crop(picture[..., ::-1], box, member.crop_scale)]))
                 for network, member in zip(networks, minifasnet.MEMBERS, strict=True)
@@ -84,20 +84,58 @@ class TestSilentFace:
         assert scores.shape == (4,)
 
     def test_a_frame_without_a_face_is_refused(self, graphs: Path, encode):
-        scorer = SilentFaceScorer(shipped.face_models_folder() / DETECTOR_NAME, graphs, Threads(0, 1))
+        boxes = SharedDetector(shipped.face_models_folder() / DETECTOR_NAME, 1)
+        scorer = SilentFaceScorer(boxes, graphs, Threads(0, 1))
         blank = encode(np.zeros((240, 320, 3), np.uint8))
         with pytest.raises(UnscorableError):
             scorer([Clip((blank,) * 4)])
 
 
+class TestOwnDetector:
+    """RetinaFace on a quarter of MobileNet, as Silent-Face-Anti-Spoofing runs it, with random weights."""
+
+    def test_its_shape_is_the_published_one(self):
+        assert own_input_size(640, 480) == (221, 166)
+        network = silent_face_graphs.random_detector()
+        convolutions = [each for each in network.modules() if isinstance(each, torch.nn.Conv2d)]
+        assert len(convolutions) == 53
+        assert sum(each.groups > 1 for each in convolutions) == 13
+        boxes, scores = network(torch.zeros(1, 3, 166, 221))
+        anchors = 2 * (21 * 28 + 11 * 14 + 6 * 7)  # at strides 8, 16 and 32
+        assert (boxes.shape, scores.shape) == ((1, anchors, 4), (1, anchors))
+
+    def test_opencv_runs_the_graph_as_torch_does(self, tmp_path: Path):
+        onnx.save(silent_face_graphs.detector_graph(96, 64), tmp_path / "96x64.onnx")
+        width, height = own_input_size(96, 64)
+        image = 255.0 * torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(5)) - 114.0
+        network = cv2.dnn.readNetFromONNX(str(tmp_path / "96x64.onnx"))
+        network.setInput(image.numpy())
+        with torch.inference_mode():
+            expected = silent_face_graphs.random_detector()(image)
+        for found, each in zip(network.forward(("BOX", "SCORE")), expected, strict=True):
+            np.testing.assert_allclose(found, each.numpy(), atol=1e-3)
+        assert expected[1].std() > 0.05
+
+    def test_every_frame_is_judged_in_its_middle(self, graphs: Path, encode, tmp_path: Path):
+        onnx.save(silent_face_graphs.detector_graph(96, 64), tmp_path / "96x64.onnx")
+        scorer = SilentFaceScorer(OwnDetector(tmp_path), graphs, Threads(2, 1))
+        jpeg = encode(np.full((64, 96, 3), 90, np.uint8))
+        (scores,) = scorer([Clip((jpeg,) * 4)])
+        assert scores.shape == (4,)
+        with pytest.raises(UnscorableError, match="96x96"):
+            scorer([Clip((encode(np.zeros((96, 96, 3), np.uint8)),) * 4)])
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("fastapi") is None, reason="FastAPI is not installed: pip install -e '.[bench]'")
-def test_a_server_with_the_graphs_is_loaded(graphs: Path, moving_faces, tmp_path: Path):
+@pytest.mark.parametrize("key", ["f", "fo"])
+def test_a_server_with_the_graphs_is_loaded(graphs: Path, moving_faces, tmp_path: Path, key: str):
     traffic = Traffic((Source("one", tuple(moving_faces(4, 0))),))
-    way = BY_KEY["f"]
-    with way.start(
-        Place(tmp_path, traffic, tmp_path, tmp_path, Inputs(silent_face=graphs)), way.settings[0]
-    ) as running:
+    way = BY_KEY[key]
+    height, width = cv2.imdecode(np.frombuffer(traffic.clips()[0][0], np.uint8), cv2.IMREAD_COLOR).shape[:2]
+    onnx.save(silent_face_graphs.detector_graph(width, height), tmp_path / f"{width}x{height}.onnx")
+    inputs = Inputs(silent_face=graphs, retinaface=tmp_path)
+    with way.start(Place(tmp_path, traffic, tmp_path, tmp_path, inputs), way.settings[0]) as running:
         scores = running.scores(exact=True)
         load = running.load(LoadSettings(2.0, 0.3, 2).plan(Kind.OFFERED, 1.0))
         assert running.idle is not None
