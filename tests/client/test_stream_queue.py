@@ -143,7 +143,7 @@ async def test_a_shared_request_that_nobody_waits_for_is_left_out(relays, frames
 @pytest.mark.triton
 async def test_frames_of_one_request_fail_together_and_may_be_sent_again(relays, frames, undisturbed):
     (relay,) = relays(1)
-    async with AsyncClient(relay.url, timeout_s=3) as client, client.stream() as stream:
+    async with AsyncClient(relay.url, timeout_s=1.5) as client, client.stream() as stream:
         results = [await stream.score(frame) for frame in frames[:4]]
         assert await client._session.takes_chunks(0)
         relay.cut()

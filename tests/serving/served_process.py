@@ -17,8 +17,9 @@ import psutil
 import tritonclient.grpc as triton
 
 from eulernet_core.tensors import ENCODED, STATUS, STREAM_MODEL
+from eulernet_serving.backend_folder import backend_folders
 from eulernet_serving.embedded_server import HOST
-from eulernet_serving.process_watch import STUB
+from eulernet_serving.process_watch import SERVER, STUB
 
 # Tests that run under nohup hand down that SIGHUP is ignored.
 SERVE = [
@@ -28,12 +29,34 @@ SERVE = [
     "-c",
     "from eulernet_serving.serve_command import serve; serve()",
 ]
+LOADING_S = 3.0  # from a server's start to the folder of its Python backend
 FREE_PORTS = ["--grpc-port=0", "--metrics-port=0", "--health-port=0"]
 
 
 def shared_memory(pids: set[int]) -> set[str]:
     """Of servers that these processes run; other servers of this machine have their own."""
     return {path.name for path in Path("/dev/shm").glob("eulernet_*") if int(path.name.split("_")[1]) in pids}
+
+
+def await_no_backend_folder(before: set[Path], begun_s: float) -> None:
+    """Waits until a server that began at `begun_s` (time.time) has left no folder of Triton's Python backend.
+
+    Args:
+        before: the folders at that time. Another process of the suite starts and ends servers too.
+    """
+    deadline_s = time.monotonic() + 30
+    while len(backend_folders() - before) > _servers_since(begun_s):
+        assert time.monotonic() < deadline_s, backend_folders() - before
+        time.sleep(0.1)
+
+
+def _servers_since(begun_s: float) -> int:
+    """Servers that run and made their folder later; each has one."""
+    count = 0
+    for each in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            count += each.name() == SERVER and each.create_time() > begun_s - LOADING_S
+    return count
 
 
 class Serving:

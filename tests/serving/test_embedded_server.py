@@ -24,7 +24,7 @@ from eulernet_serving.cpu_repository import RepositoryError, assemble
 from eulernet_serving.embedded_server import HOST, EmbeddedServer, Ports, ServerError
 from eulernet_serving.inference_probe import probe
 from eulernet_serving.triton_metrics import read_metrics
-from tests.serving.served_process import Serving, Stream, shared_memory
+from tests.serving.served_process import Serving, Stream, await_no_backend_folder, shared_memory
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[2]
     [signal.SIGTERM, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGINT, signal.SIGHUP))],
 )
 def test_signal_stops_everything(repository, tmp_path, number):
-    before = backend_folders()
+    before, begun_s = backend_folders(), time.time()
     serving = Serving("--repository", str(repository), "--log", "log/server.log", cwd=tmp_path)
     running = serving.wait_ready()
     assert shared_memory(running)
@@ -46,7 +46,7 @@ def test_signal_stops_everything(repository, tmp_path, number):
     assert err.endswith("stopped\n")
     assert serving.leftovers() == set()
     assert not shared_memory(running)
-    assert not backend_folders() - before
+    await_no_backend_folder(before, begun_s)
     assert "Started GRPCInferenceService" in (tmp_path / "log" / "server.log").read_text()
 
 

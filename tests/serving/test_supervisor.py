@@ -20,7 +20,7 @@ from eulernet_serving.backend_folder import backend_folders
 from eulernet_serving.embedded_server import HOST
 from eulernet_serving.inference_probe import probe, probe_ways
 from eulernet_serving.process_watch import SERVER
-from tests.serving.served_process import Serving, Stream, shared_memory
+from tests.serving.served_process import Serving, Stream, await_no_backend_folder, shared_memory
 
 pytestmark = pytest.mark.triton
 
@@ -52,21 +52,9 @@ def serving(repository, tmp_path_factory, scratch):
         assert running.leftovers() == set()
         assert not shared_memory(pids)
         assert list(scratch.iterdir()) == []
-        deadline_s = time.monotonic() + 30  # the other process of the suite starts and ends servers too
-        while len(backend_folders() - folders) > _others_since(begun_s):
-            assert time.monotonic() < deadline_s, backend_folders() - folders
-            time.sleep(0.1)
+        await_no_backend_folder(folders, begun_s)
     finally:
         running.process.kill()
-
-
-def _others_since(begun_s):
-    """Servers of others that run and began later; each has one folder of the backend."""
-    count = 0
-    for each in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            count += each.name() == SERVER and each.create_time() > begun_s
-    return count
 
 
 @contextlib.contextmanager
