@@ -44,6 +44,14 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def detectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The own detector's graph for small frames."""
+    folder = tmp_path_factory.mktemp("detectors")
+    onnx.save(silent_face_graphs.detector_graph(96, 64), folder / "96x64.onnx")
+    return folder
+
+
 class TestSilentFace:
     def test_graphs_equal_the_networks(self, graphs: Path):
         images = 255.0 * torch.rand(3, 3, 80, 80, generator=torch.Generator().manual_seed(5))
@@ -104,11 +112,10 @@ class TestOwnDetector:
         anchors = 2 * (21 * 28 + 11 * 14 + 6 * 7)  # at strides 8, 16 and 32
         assert (boxes.shape, scores.shape) == ((1, anchors, 4), (1, anchors))
 
-    def test_opencv_runs_the_graph_as_torch_does(self, tmp_path: Path):
-        onnx.save(silent_face_graphs.detector_graph(96, 64), tmp_path / "96x64.onnx")
+    def test_opencv_runs_the_graph_as_torch_does(self, detectors: Path):
         width, height = own_input_size(96, 64)
         image = 255.0 * torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(5)) - 114.0
-        network = cv2.dnn.readNetFromONNX(str(tmp_path / "96x64.onnx"))
+        network = cv2.dnn.readNetFromONNX(str(detectors / "96x64.onnx"))
         network.setInput(image.numpy())
         with torch.inference_mode():
             expected = silent_face_graphs.random_detector()(image)
@@ -116,9 +123,8 @@ class TestOwnDetector:
             np.testing.assert_allclose(found, each.numpy(), atol=1e-3)
         assert expected[1].std() > 0.05
 
-    def test_every_frame_is_judged_in_its_middle(self, graphs: Path, encode, tmp_path: Path):
-        onnx.save(silent_face_graphs.detector_graph(96, 64), tmp_path / "96x64.onnx")
-        scorer = SilentFaceScorer(OwnDetector(tmp_path), graphs, Threads(2, 1))
+    def test_every_frame_is_judged_in_its_middle(self, graphs: Path, detectors: Path, encode):
+        scorer = SilentFaceScorer(OwnDetector(detectors), graphs, Threads(2, 1))
         jpeg = encode(np.full((64, 96, 3), 90, np.uint8))
         (scores,) = scorer([Clip((jpeg,) * 4)])
         assert scores.shape == (4,)
