@@ -78,7 +78,7 @@ def main(out: Path, docs: Path | None, frames: str, only: str, videos: Path, **g
     (d4) of 48 with four in a request, (c1), (d1), (d148), (d1p), (d14) the same with one stage,
     (e)  no server.
 
-    With the defaults and all ways it takes about an hour on two cores; less with fewer --rounds and --seconds.
+    All ways but (b) took 22 minutes on two cores, in 3 rounds of 3 s with --no-tune; less with fewer --rounds.
 
     \b
     Exit status: 0 measured, targets met or not; 1 not measured, or scores that differ.

@@ -15,6 +15,7 @@ import onnx
 from benchmarks.pages import say
 from benchmarks.peers.earlier_tree import HOW_TO_UNPACK, check_tree
 from benchmarks.peers.errors import BenchError
+from benchmarks.peers.results import STREAMS
 from benchmarks.peers.ways import Inputs
 from eulernet_core import shipped
 from eulernet_core.tensors import CLIP_NETWORK_MODEL
@@ -69,7 +70,7 @@ def prepare(
             f"Silent-Face's way has {weights}. It detects every frame, as that project does: (f) with the detector of "
             "(a), which costs less than that project's own, (fo) with that one's shape and random weights."
         )
-    if {"c1", "d1", "d148", "d1p", "d14"} & set(keys):
+    if {"c1", *STREAMS["c1"]} & set(keys):
         one_stage = out / "one_stage_repository"
         assemble_cpu(one_stage, target=CPU_ONE_STAGE)
     return Inputs(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from statistics import median
 
-from benchmarks.peers.bench_loads import Kind
+from benchmarks.peers.bench_loads import MORE_LOADS, Kind
 from benchmarks.peers.load import Idle, Load
 
 SMALL, LARGE = "640x480", "1920x1080"  # the frame sizes with targets; all additional loads are measured at SMALL
@@ -31,8 +31,6 @@ STREAMS = {
         "d14": "sequences in chunks",
     },
 }
-# Of those, measured at random times.
-AT_RANDOM_TIMES = {"c": ("d", "dp"), "c1": ("d1", "d1p")}
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,7 @@ def _throughput_targets(vnni: bool) -> Iterator[Target]:
 def _latency_targets() -> Iterator[Target]:
     p99, p50 = _of_load(Kind.OFFERED, lambda load: load.p99_ms), _of_load(Kind.ALONE, lambda load: load.p50_ms)
     for clips, _, of in SERVERS:
-        sequences = {STREAMS[clips][way]: way for way in AT_RANDOM_TIMES[clips]}
+        sequences = {name: way for way, name in STREAMS[clips].items() if Kind.OFFERED in MORE_LOADS[way]}
         for words, way in {"clip call": clips, **sequences}.items():
             words = f"p99 of a clip at random times, {words} to FastAPI{of}"
             yield Target(words, (way, "a"), p99, {SMALL: 0.6}, at_least=False, kind=Kind.OFFERED)

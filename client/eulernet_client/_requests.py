@@ -95,6 +95,11 @@ def _jpeg(name: str, data: bytes) -> InferInput:
     return _tensor(name, np.frombuffer(data or NO_PICTURE, np.uint8))
 
 
+def chunk_bytes(jpegs: Sequence[bytes]) -> int:
+    """Bytes of frames in one request."""
+    return sum(len(jpeg or NO_PICTURE) for jpeg in jpegs)
+
+
 def _chunk_tensors(jpegs: Sequence[bytes]) -> list[InferInput]:
     pictures = [jpeg or NO_PICTURE for jpeg in jpegs]
     lengths = np.array([len(picture) for picture in pictures], np.int32)

@@ -7,6 +7,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
+from eulernet_client._requests import chunk_bytes
 from eulernet_client._result import FrameResult
 from eulernet_client._stream_session import StreamSession
 from eulernet_core.limits import MAX_CHUNK_BYTES, MAX_CHUNK_FRAMES
@@ -27,7 +28,7 @@ class WaitingFrames:
 
     def __init__(self, jpegs: Sequence[bytes], last: bool, results: asyncio.Future[list[FrameResult]]) -> None:
         self.jpegs, self.last, self.results = jpegs, last, results
-        self.size = sum(max(1, len(jpeg)) for jpeg in jpegs)
+        self.size = chunk_bytes(jpegs)
 
 
 class SharedRequests:

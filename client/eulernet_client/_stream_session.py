@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from eulernet_client._encoded_frames import encoded_frame, refuse_large
 from eulernet_client._replay import DEFAULT_REPLAY_MB, MEGABYTE
-from eulernet_client._requests import Answer, StreamState, parse_frame
+from eulernet_client._requests import Answer, StreamState, chunk_bytes, parse_frame
 from eulernet_client._result import FrameResult
 from eulernet_client._session import ClientBase, Session
 from eulernet_client._transport import END_TIMEOUT_S, Attempts, log
@@ -170,8 +170,7 @@ class StreamSession:
 
     async def _takes(self, jpegs: Sequence[bytes], endpoint: int) -> bool:
         """Whether a server takes these frames in one request."""
-        size = sum(max(1, len(jpeg)) for jpeg in jpegs)
-        return size <= MAX_CHUNK_BYTES and await self._session.takes_chunks(endpoint)
+        return chunk_bytes(jpegs) <= MAX_CHUNK_BYTES and await self._session.takes_chunks(endpoint)
 
     async def _begin(self, endpoint: int, timeout_s: float, attempts: Attempts) -> None:
         """Begins or continues the stream on a server that has no state of it. Raises: ServerError."""

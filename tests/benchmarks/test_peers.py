@@ -25,7 +25,6 @@ from benchmarks.peers.bench_clips import parse_size, read_clips, write_clips
 from benchmarks.peers.bench_loads import (
     CHUNKED_STREAMS,
     LONG_STREAMS,
-    MORE_LOADS,
     PIPELINED_STREAMS,
     Kind,
     LoadSettings,
@@ -37,7 +36,7 @@ from benchmarks.peers.contest import WAYS
 from benchmarks.peers.errors import BenchError
 from benchmarks.peers.load import Idle, Load, Usage
 from benchmarks.peers.report import spread_text, target_text
-from benchmarks.peers.results import AT_RANDOM_TIMES, LARGE, SMALL, STREAMS, Ratio, Turn, medians, ratios
+from benchmarks.peers.results import LARGE, SMALL, STREAMS, Ratio, Turn, medians, ratios
 from benchmarks.peers.triton_statistics import PARTS, Counts, difference, stage_times
 from eulernet_loadtest.metrics import Metrics, Outcome, Sample, Window
 from eulernet_loadtest.plan import Arrivals, Mode, Plan
@@ -189,10 +188,6 @@ class TestLoads:
         assert (closed.concurrency, closed.stream_frames, closed.frames_in_flight) == (16, 48, 4)
         offered = as_streams(self.SETTINGS.plan(Kind.OFFERED, 5.0), PIPELINED_STREAMS)
         assert (offered.rate_hz, offered.stream_frames, offered.frames_in_flight) == (5.0, 4, 4)
-
-    def test_what_is_compared_at_random_times_is_measured_so(self):
-        compared = {way for ways in AT_RANDOM_TIMES.values() for way in ways}
-        assert compared == {way for way, kinds in MORE_LOADS.items() if way[0] == "d" and Kind.OFFERED in kinds}
 
     def test_every_kind_of_stream_is_a_way(self):
         assert {key for kinds in STREAMS.values() for key in kinds} <= {way.key for way in WAYS}
